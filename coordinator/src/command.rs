@@ -1,0 +1,92 @@
+//! What the node asks of the coordinator and what it gets back. The messages are Kafka's own request and response
+//! structs, so that nothing is translated twice; what the wire does not carry is in [`Context`].
+
+use kafka_protocol::messages as m;
+use pyralog_protocol::kafka_protocol;
+use pyralog_protocol::{Draw, LogId};
+
+/// Names the place that waits for a reply. The node hands them out; the coordinator only gives them back, once each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What a request carries besides its body.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Where the reply goes.
+    pub token: Token,
+    /// Version of the request; some answers depend on it.
+    pub api_version: i16,
+    /// Client id from the header, empty when it was null.
+    pub client_id: String,
+    /// Address of the client without port, as `/127.0.0.1` (Kafka's spelling with the leading slash).
+    pub client_host: String,
+    /// Randomness for the ids that this request may need.
+    pub draw: Draw,
+}
+
+/// One log of the `[logs.<name>]` tables: created at start when it is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredLog {
+    /// Its name.
+    pub log: LogId,
+    /// Partition count; `None` takes the broker's default.
+    pub partition_count: Option<i32>,
+    /// Replication factor; `None` takes the broker's default.
+    pub replication_factor: Option<i16>,
+    /// Topic configs, by Kafka's names.
+    pub configs: Vec<(String, String)>,
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty),* $(,)?) => {
+        /// A request to the coordinator.
+        #[derive(Clone, Debug)]
+        pub enum Command { $($(#[$doc])* $name($request),)* }
+
+        /// The answer to the [`Command`] of the same name.
+        #[derive(Clone, Debug)]
+        pub enum Reply { $($(#[$doc])* $name($response),)* }
+    };
+}
+
+commands! {
+    /// Create logs.
+    CreateTopics(m::CreateTopicsRequest) -> m::CreateTopicsResponse,
+    /// Create logs that Metadata asked for with the broker's defaults. Names that exist are no error; names that
+    /// collide (behaviours M6) are left out silently.
+    AutoCreate(Vec<LogId>) -> (),
+    /// Create the logs of the configuration file; each error is a text for the terminal.
+    DeclareLogs(Vec<DeclaredLog>) -> Vec<String>,
+    /// Delete logs by name or id.
+    DeleteTopics(m::DeleteTopicsRequest) -> m::DeleteTopicsResponse,
+    /// Raise partition counts.
+    CreatePartitions(m::CreatePartitionsRequest) -> m::CreatePartitionsResponse,
+    /// Replace configs.
+    AlterConfigs(m::AlterConfigsRequest) -> m::AlterConfigsResponse,
+    /// Change single configs.
+    IncrementalAlterConfigs(m::IncrementalAlterConfigsRequest) -> m::IncrementalAlterConfigsResponse,
+    /// Hand out a producer id.
+    InitProducerId(m::InitProducerIdRequest) -> m::InitProducerIdResponse,
+    /// After an unclean stop: raise the leader epoch of every partition that this node leads.
+    RaiseEpochs(()) -> (),
+    /// Join a classic group.
+    JoinGroup(m::JoinGroupRequest) -> m::JoinGroupResponse,
+    /// Hand in or fetch the assignment.
+    SyncGroup(m::SyncGroupRequest) -> m::SyncGroupResponse,
+    /// A member is alive.
+    Heartbeat(m::HeartbeatRequest) -> m::HeartbeatResponse,
+    /// Members leave.
+    LeaveGroup(m::LeaveGroupRequest) -> m::LeaveGroupResponse,
+    /// Commit offsets.
+    OffsetCommit(m::OffsetCommitRequest) -> m::OffsetCommitResponse,
+    /// Read committed offsets.
+    OffsetFetch(m::OffsetFetchRequest) -> m::OffsetFetchResponse,
+    /// Delete committed offsets.
+    OffsetDelete(m::OffsetDeleteRequest) -> m::OffsetDeleteResponse,
+    /// Describe groups.
+    DescribeGroups(m::DescribeGroupsRequest) -> m::DescribeGroupsResponse,
+    /// List groups.
+    ListGroups(m::ListGroupsRequest) -> m::ListGroupsResponse,
+    /// Delete groups.
+    DeleteGroups(m::DeleteGroupsRequest) -> m::DeleteGroupsResponse,
+}

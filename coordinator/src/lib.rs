@@ -1,0 +1,16 @@
+//! The replicated state machines (metadata, groups) and, in the module [`raft`] apart from them, raft-rs on RocksDB.
+//! Machines are pure: time comes in as a value, ids come in drawn, replies are tokens. Nothing here knows partition
+//! logs or connections.
+
+pub mod command;
+pub mod config;
+pub mod effects;
+pub mod groups;
+pub mod metadata;
+#[cfg(feature = "raft-store")]
+pub mod raft;
+pub mod record;
+
+pub use command::{Command, Context, DeclaredLog, Reply, Token};
+pub use effects::Effects;
+pub use record::{Family, Placement, Record};

@@ -1,0 +1,1 @@
+//! raft-rs on RocksDB.

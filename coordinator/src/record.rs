@@ -1,0 +1,34 @@
+//! The records that build hard state: the payload of Raft entries and, under their keys, the content of the state
+//! column families. A record is an upsert or a delete of one keyed thing, so loading the families in key order and
+//! applying each value rebuilds the state: its size follows live data, not history.
+
+use serde::{Deserialize, Serialize};
+
+/// One change of hard state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// Of the metadata machine.
+    Metadata(crate::metadata::MetadataRecord),
+    /// Of the groups machine.
+    Group(crate::groups::GroupRecord),
+}
+
+/// The column family that holds a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Logs, configs, producer ids.
+    Meta,
+    /// Groups and offsets.
+    Groups,
+}
+
+/// Where a record lives in the state store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// The record itself is stored under the key.
+    Put(Family, Vec<u8>),
+    /// What is under the key goes.
+    Delete(Family, Vec<u8>),
+    /// Everything whose key starts so goes.
+    DeletePrefix(Family, Vec<u8>),
+}
