@@ -1,1 +1,37 @@
-//! raft-rs on RocksDB.
+//! raft-rs on RocksDB: the machines' records made durable. One [`Replica`] is one member of one Raft group (a shard);
+//! today there is one group with one voter, and nothing in here assumes that.
+//!
+//! From the bottom up: [`LogStore`] is what a disk must offer (atomic batches in order, synced or not), implemented by
+//! [`RocksStore`] and by [`MemoryStore`], which loses unsynced batches at a crash. the modules `keys` and `log` give
+//! raft-rs its `Storage`; [`Replica`] is the Ready loop. Holds at every open, or the open is refused:
+//! `snapshot ≤ truncated ≤ applied ≤ commit ≤ last`.
+//!
+//! Knows no thread, clock or socket: the owner calls `propose`, `pump` and `tick`. Knows nothing of what records mean
+//! beyond [`StateRecord::placement`].
+
+mod error;
+mod keys;
+mod log;
+mod log_store;
+mod memory;
+mod options;
+mod replica;
+mod rocks;
+mod snapshot;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Fatal, OpenError, ProposeError, propose_code};
+pub use log_store::{Batch, Column, LogStore, Op, Span, StoreError};
+pub use memory::MemoryStore;
+pub use options::ReplicaOptions;
+pub use replica::{Applied, Progress, Proposed, Replica, StateRecord};
+pub use rocks::{RocksOptions, RocksStore};
+
+/// The replica that a broker runs.
+pub type CoordinatorReplica = Replica<RocksStore, crate::Record>;
+
+/// The messages between replicas.
+pub use ::raft::eraftpb;

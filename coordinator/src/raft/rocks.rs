@@ -1,0 +1,218 @@
+//! [`LogStore`] on RocksDB: one database, five fixed column families (RA-05), options that keep an idle broker small
+//! and a start quick. The WAL is never disabled, so batches survive as a prefix, and a torn end opens while any other
+//! corruption refuses (RA-21). Every error is handed up and final (RA-20); nothing is repaired.
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRecoveryMode, IteratorMode,
+    LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use super::error::OpenError;
+use super::keys;
+use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError};
+
+/// Memory and file limits of the store.
+#[derive(Clone, Debug)]
+pub struct RocksOptions {
+    /// Write buffer of one column family, in bytes; two of them at most.
+    pub write_buffer_bytes: usize,
+    /// Write buffers of all column families together, in bytes.
+    pub write_buffers_bytes: usize,
+    /// Block cache of all column families together, in bytes.
+    pub cache_bytes: usize,
+    /// WAL files in all, in bytes: what a start replays at most.
+    pub wal_bytes: u64,
+    /// Table files that are kept open.
+    pub open_files: i32,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self {
+            write_buffer_bytes: 4 << 20,
+            write_buffers_bytes: 16 << 20,
+            cache_bytes: 16 << 20,
+            wal_bytes: 64 << 20,
+            open_files: 256,
+        }
+    }
+}
+
+/// A RocksDB folder.
+pub struct RocksStore {
+    db: DB,
+}
+
+impl RocksStore {
+    /// Opens the folder or creates it. Holds RocksDB's lock on it as long as the value lives.
+    pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
+        create_folder(path)?;
+        let db_options = db_options(options);
+        let cache = Cache::new_lru_cache(options.cache_bytes);
+        let families = Column::ALL
+            .map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(options, &cache, column)));
+        let default = ColumnFamilyDescriptor::new("default", column_options(options, &cache, Column::RaftMeta));
+        let db = DB::open_cf_descriptors(&db_options, path, families.into_iter().chain([default]))
+            .map_err(|e| refusal(path, e))?;
+        let store = Self { db };
+        store.check_format(path)?;
+        Ok(store)
+    }
+
+    fn check_format(&self, path: &Path) -> Result<(), OpenError> {
+        let known = keys::FORMAT_VERSION;
+        let other = |found| OpenError::OtherFormat { path: path.display().to_string(), found, known };
+        match self.get(Column::RaftMeta, &keys::format_key())? {
+            Some(found) if found == known.to_be_bytes() => Ok(()),
+            Some(found) => {
+                let number = <[u8; 4]>::try_from(found.as_slice()).map(u32::from_be_bytes);
+                Err(other(number.map_or_else(|_| format!("{found:02x?}"), |n| n.to_string())))
+            }
+            None if self.is_empty()? => Ok(()),
+            None => Err(other("none at all".into())),
+        }
+    }
+
+    fn is_empty(&self) -> Result<bool, StoreError> {
+        for column in Column::ALL {
+            if self.db.iterator_cf(self.family(column), IteratorMode::Start).next().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn family(&self, column: Column) -> &ColumnFamily {
+        // All of `Column::ALL` were named at open, and none is ever dropped.
+        self.db.cf_handle(column.name()).unwrap_or_else(|| unreachable!("column family {}", column.name()))
+    }
+}
+
+fn db_options(options: &RocksOptions) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_paranoid_checks(true);
+    db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    db.set_max_total_wal_size(options.wal_bytes);
+    db.set_db_write_buffer_size(options.write_buffers_bytes);
+    db.set_max_open_files(options.open_files);
+    db.set_max_background_jobs(2);
+    db.set_max_manifest_file_size(1 << 20);
+    db.set_skip_stats_update_on_db_open(true);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    // RocksDB's own log: enough to see why it failed.
+    db.set_log_level(LogLevel::Warn);
+    db.set_keep_log_file_num(2);
+    db.set_max_log_file_size(1 << 20);
+    db
+}
+
+fn column_options(options: &RocksOptions, cache: &Cache, column: Column) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&blocks);
+    let small = column == Column::RaftMeta;
+    family.set_write_buffer_size(if small { options.write_buffer_bytes / 4 } else { options.write_buffer_bytes });
+    family.set_max_write_buffer_number(2);
+    family.set_target_file_size_base(8 << 20);
+    family
+}
+
+/// RocksDB creates the folder itself, but not durably (IO-03).
+fn create_folder(path: &Path) -> Result<(), OpenError> {
+    let error =
+        |e: std::io::Error| StoreError { doing: "create its folder", cause: format!("{}: {e}", path.display()) };
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(error)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_folder(parent).map_err(error)?;
+    Ok(())
+}
+
+#[allow(clippy::disallowed_types, reason = "this file is the disk call")]
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+/// RocksDB's refusals as far as a person can act on them; it tells them apart by text only.
+fn refusal(path: &Path, e: rocksdb::Error) -> OpenError {
+    let (shown, cause) = (path.display().to_string(), e.into_string());
+    if cause.contains("While lock file") || cause.contains("lock hold by current process") {
+        return OpenError::Locked { path: shown };
+    }
+    if cause.contains("Column families not opened") {
+        return OpenError::OtherFormat { path: shown, found: cause, known: keys::FORMAT_VERSION };
+    }
+    if cause.starts_with("Corruption") {
+        return OpenError::Corrupt(format!("{cause} (in {shown})"));
+    }
+    StoreError { doing: "open", cause: format!("{cause} (in {shown})") }.into()
+}
+
+fn failed(doing: &'static str) -> impl Fn(rocksdb::Error) -> StoreError {
+    move |e| StoreError { doing, cause: e.into_string() }
+}
+
+impl LogStore for RocksStore {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(column), key).map_err(failed("read a key"))
+    }
+
+    fn scan(&self, spans: &[Span], visit: &mut dyn FnMut(Column, &[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        let pinned = self.db.snapshot();
+        for span in spans {
+            let mut read = ReadOptions::default();
+            read.set_iterate_lower_bound(span.from.clone());
+            read.set_iterate_upper_bound(span.to.clone());
+            for row in pinned.iterator_cf_opt(self.family(span.column), read, IteratorMode::Start) {
+                let (key, value) = row.map_err(failed("read a range"))?;
+                if !visit(span.column, &key, &value) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn last_key(&self, span: &Span) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(span.from.clone());
+        read.set_iterate_upper_bound(span.to.clone());
+        let mut rows = self.db.iterator_cf_opt(self.family(span.column), read, IteratorMode::End);
+        let row = rows.next().transpose().map_err(failed("read the end of a range"))?;
+        Ok(row.map(|(key, _)| key.into_vec()))
+    }
+
+    fn write(&mut self, batch: Batch, sync: bool) -> Result<(), StoreError> {
+        let mut rows = WriteBatch::default();
+        for op in &batch.ops {
+            match op {
+                Op::Put(column, key, value) => rows.put_cf(self.family(*column), key, value),
+                Op::Delete(column, key) => rows.delete_cf(self.family(*column), key),
+                Op::DeleteRange(span) => rows.delete_range_cf(self.family(span.column), &span.from, &span.to),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.db.write_opt(rows, &options).map_err(failed("write a batch"))
+    }
+
+    fn reclaim(&mut self, span: &Span) -> Result<(), StoreError> {
+        let family = self.family(span.column);
+        // Whole files go without being read; what is left is little.
+        self.db.delete_file_in_range_cf(family, &span.from, &span.to).map_err(failed("drop old log files"))?;
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        self.db.compact_range_cf_opt(family, Some(&span.from), Some(&span.to), &options);
+        Ok(())
+    }
+}
