@@ -1,6 +1,7 @@
 //! What travels: frames, Kafka messages, record batches, ids, error codes. Knows bytes and versions; knows no state,
 //! disk, clock or socket.
 
+pub mod batch;
 pub mod error;
 pub mod ids;
 pub mod values;
