@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod config;
+pub mod coordinator;
 pub mod effects;
 pub mod groups;
 pub mod metadata;
@@ -12,5 +13,6 @@ pub mod raft;
 pub mod record;
 
 pub use command::{Command, Context, DeclaredLog, Reply, Token};
+pub use coordinator::{Coordinator, Settings};
 pub use effects::Effects;
 pub use record::{Family, Placement, Record};

@@ -32,3 +32,13 @@ pub enum Placement {
     /// Everything whose key starts so goes.
     DeletePrefix(Family, Vec<u8>),
 }
+
+impl Record {
+    /// Where the record lives in the state store.
+    pub fn placement(&self) -> Placement {
+        match self {
+            Self::Metadata(record) => record.placement(),
+            Self::Group(record) => record.placement(),
+        }
+    }
+}

@@ -1,7 +1,17 @@
-//! Logs, their configs, producer ids.
+//! The metadata machine: logs with their partitions and configs, configs of brokers, groups and client metrics,
+//! producer ids, the cluster's identity. Holds: a log's name and id name the same [`LogState`]; leader epochs and
+//! handed-out producer ids only rise; every stored config value is canonical and was legal when it was set.
+//! [`Metadata::apply`] is the only writer, live and on load. Knows no partition's content, no clock and no connection.
 
-use serde::{Deserialize, Serialize};
+pub mod answers;
+mod buckets;
+mod image;
+mod machine;
+mod placement;
+mod record;
 
-/// A change of the metadata's hard state.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum MetadataRecord {}
+pub use image::{Endpoint, Image, LogState};
+pub use machine::{Limits, Metadata};
+pub use record::{
+    ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RetentionConfig,
+};

@@ -1,0 +1,112 @@
+//! One node's coordinator: the machines behind one door. A step takes a command, lets the machine decide, applies what
+//! was decided and hands out records and replies; the loop above makes the records durable and then lets the replies
+//! leave. Holds: [`Coordinator::apply`] is the only way in for hard state, so a coordinator that loads the records of
+//! another one equals it. Knows no Raft, no disk and no connection.
+
+use crate::command::{Command, Context};
+use crate::config::ConfigError;
+use crate::effects::Effects;
+use crate::groups::Groups;
+use crate::metadata::{Image, Limits, Metadata};
+use crate::record::Record;
+use pyralog_protocol::{Draw, MonoMs, NodeId, Now};
+use std::sync::Arc;
+
+/// What a coordinator is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node.
+    pub node: NodeId,
+    /// Broker configs of file, environment and flags, by Kafka's names.
+    pub configs: Vec<(String, String)>,
+    /// Limits that are no configs of Kafka.
+    pub limits: Limits,
+}
+
+/// The machines of one node.
+#[derive(Debug)]
+pub struct Coordinator {
+    metadata: Metadata,
+    groups: Groups,
+    published: u64,
+}
+
+impl Coordinator {
+    /// An empty one. Reports everything that is wrong with the configs.
+    pub fn new(settings: Settings) -> Result<Self, Vec<ConfigError>> {
+        let metadata = Metadata::new(settings.node, &settings.configs, settings.limits)?;
+        let groups = Groups::new(metadata.image().broker().groups.clone());
+        Ok(Self { metadata, groups, published: 0 })
+    }
+
+    /// Takes the content of the state store, in key order within each family. Once, before [`Coordinator::start`].
+    pub fn load(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            self.apply(&record);
+        }
+    }
+
+    /// Begins to serve, after loading: founds the cluster if there is none, and gives the members of groups a whole
+    /// session to show up.
+    pub fn start(&mut self, draw: Draw, now: Now, out: &mut Effects) {
+        self.metadata.found(draw, out);
+        self.groups.after_load(now);
+    }
+
+    /// Applies one record that was not decided here: while loading, and as a follower.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Metadata(record) => self.metadata.apply(record),
+            Record::Group(record) => self.groups.apply(record),
+        }
+    }
+
+    /// One request. Its reply comes in `out`, now or in a later step.
+    pub fn handle(&mut self, ctx: Context, command: Command, now: Now, out: &mut Effects) {
+        match command {
+            Command::JoinGroup(_)
+            | Command::SyncGroup(_)
+            | Command::Heartbeat(_)
+            | Command::LeaveGroup(_)
+            | Command::OffsetCommit(_)
+            | Command::OffsetFetch(_)
+            | Command::OffsetDelete(_)
+            | Command::DescribeGroups(_)
+            | Command::ListGroups(_)
+            | Command::DeleteGroups(_) => self.groups.handle(&ctx, command, self.metadata.image(), now, out),
+            Command::CreateTopics(_)
+            | Command::AutoCreate(_)
+            | Command::DeclareLogs(_)
+            | Command::DeleteTopics(_)
+            | Command::CreatePartitions(_)
+            | Command::AlterConfigs(_)
+            | Command::IncrementalAlterConfigs(_)
+            | Command::InitProducerId(_)
+            | Command::RaiseEpochs(()) => self.metadata.handle(ctx, command, now, out),
+        }
+    }
+
+    /// Does what is due. To be called at [`Coordinator::next_deadline`] or later; calling it early is harmless.
+    pub fn on_deadline(&mut self, now: Now, out: &mut Effects) {
+        self.groups.on_deadline(now, out);
+    }
+
+    /// When [`Coordinator::on_deadline`] wants to be called next.
+    pub fn next_deadline(&self) -> Option<MonoMs> {
+        self.groups.next_deadline()
+    }
+
+    /// The metadata as it is now, with what was decided and is not committed yet.
+    pub fn image(&self) -> Arc<Image> {
+        Arc::new(self.metadata.image().clone())
+    }
+
+    /// The metadata, if it changed since this was asked last. To be published once the records of the steps before
+    /// are committed.
+    pub fn changed_image(&mut self) -> Option<Arc<Image>> {
+        let version = self.metadata.image().version();
+        let changed = version != self.published;
+        self.published = version;
+        changed.then(|| self.image())
+    }
+}

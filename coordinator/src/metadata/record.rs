@@ -1,0 +1,257 @@
+//! The records of the metadata machine, what they hold, and the keys under which their latest values are stored.
+//! Holds: all keys of one log share a prefix, and in key order the log comes before its configs. A record is a whole
+//! value, never a difference, so that applying one twice is harmless. Knows nothing of how records are decided.
+
+use crate::config::{Overrides, TopicSettings};
+use crate::record::{Family, Placement};
+use pyralog_protocol::{LeaderEpoch, LogId, NodeId, TopicId, WallMs};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A change of the metadata's hard state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MetadataRecord {
+    /// The cluster was founded. Never changes afterwards.
+    Cluster {
+        /// Kafka's spelling of a 128-bit id, 22 characters.
+        id: String,
+    },
+    /// How many atomic changes there were. Ends each of them.
+    Version(u64),
+    /// A log as it is now, without its configs.
+    Log(LogRecord),
+    /// The log and its configs go.
+    LogDeleted {
+        /// The log.
+        #[serde(with = "stored::topic_id")]
+        id: TopicId,
+    },
+    /// Everything that is set on a log, a broker, a group or a subscription. Empty: nothing is.
+    Configs(ConfigsRecord),
+    /// Producer ids below this are handed out, or reserved by somebody who is gone.
+    ProducerIds {
+        /// The first free one.
+        next: i64,
+    },
+}
+
+/// A log as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Its identity.
+    #[serde(with = "stored::topic_id")]
+    pub id: TopicId,
+    /// Its name.
+    #[serde(with = "stored::log_id")]
+    pub log: LogId,
+    /// Replicas that each partition was created with.
+    pub replication_factor: i16,
+    /// How records find their partition.
+    pub partitioning_mode: PartitioningMode,
+    /// When it was created.
+    #[serde(with = "stored::wall")]
+    pub created_at: WallMs,
+    /// Its partitions, by index.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// Configs that are set on one resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ConfigsRecord {
+    /// On a log.
+    Log {
+        /// The log.
+        #[serde(with = "stored::topic_id")]
+        id: TopicId,
+        /// Canonical values by name.
+        configs: Overrides,
+    },
+    /// On all brokers.
+    Cluster {
+        /// Canonical values by name.
+        configs: Overrides,
+    },
+    /// On one broker.
+    Broker {
+        /// The broker.
+        #[serde(with = "stored::node")]
+        node: NodeId,
+        /// Canonical values by name.
+        configs: Overrides,
+    },
+    /// On a group.
+    Group {
+        /// Group id.
+        group: String,
+        /// Canonical values by name.
+        configs: Overrides,
+    },
+    /// On a subscription to client metrics.
+    ClientMetrics {
+        /// Its name.
+        name: String,
+        /// Canonical values by name.
+        configs: Overrides,
+    },
+}
+
+/// How records find their partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PartitioningMode {
+    /// The producer chooses among a count that people change.
+    Static,
+    /// The count follows the load.
+    Dynamic,
+}
+
+/// One partition of a log. Holds: isr ⊆ replicas, none twice; a leader is in isr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionMetadata {
+    /// Who leads; nobody when all replicas that could are gone (behaviours M19).
+    #[serde(with = "stored::leader")]
+    pub leader: Option<NodeId>,
+    /// Generation of the leadership; only ever rises.
+    #[serde(with = "stored::epoch")]
+    pub leader_epoch: LeaderEpoch,
+    /// Who holds it, the preferred leader first.
+    #[serde(with = "stored::nodes")]
+    pub replicas: Vec<NodeId>,
+    /// Who is in sync.
+    #[serde(with = "stored::nodes")]
+    pub isr: Vec<NodeId>,
+}
+
+/// When records go, as the configs in force say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Largest size of a partition in bytes; `None` is without limit.
+    pub bytes: Option<u64>,
+    /// Age in milliseconds; `None` is never.
+    pub age_ms: Option<u64>,
+}
+
+impl RetentionConfig {
+    /// What the settings say; nothing goes by age or size where the log is not cleaned by deletion.
+    pub fn of(settings: &TopicSettings) -> Self {
+        let limit = |n: i64| u64::try_from(n).ok().filter(|_| settings.cleanup.delete);
+        Self { bytes: limit(settings.retention_bytes), age_ms: limit(settings.retention_ms) }
+    }
+}
+
+/// What is known of one log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogMetadata {
+    /// Its name.
+    pub log_id: LogId,
+    /// Its identity.
+    pub topic_id: TopicId,
+    /// How many partitions it has; the length of `partitions`.
+    pub partition_count: i32,
+    /// Replicas that each partition was created with.
+    pub replication_factor: i16,
+    /// How records find their partition.
+    pub partitioning_mode: PartitioningMode,
+    /// When records go.
+    pub retention_config: RetentionConfig,
+    /// When it was created.
+    pub created_at: WallMs,
+    /// Its partitions, by index.
+    pub partitions: Arc<[PartitionMetadata]>,
+}
+
+/// First byte of the keys, one per kind. New kinds get new bytes: the store of an older version stays readable.
+mod tag {
+    pub const CLUSTER: u8 = 1;
+    pub const VERSION: u8 = 2;
+    pub const LOG: u8 = 3;
+    pub const CLUSTER_CONFIGS: u8 = 4;
+    pub const BROKER_CONFIGS: u8 = 5;
+    pub const GROUP_CONFIGS: u8 = 6;
+    pub const CLIENT_METRICS: u8 = 7;
+    pub const PRODUCER_IDS: u8 = 8;
+}
+
+/// Key of a log, in front of [`log_key`]'s last byte: `LOG`, id.
+fn log_prefix(id: TopicId) -> Vec<u8> {
+    let mut key = vec![tag::LOG];
+    key.extend_from_slice(&id.0);
+    key
+}
+
+/// The log itself sorts before its configs, for configs are applied to a log that is there.
+fn log_key(id: TopicId, part: u8) -> Vec<u8> {
+    let mut key = log_prefix(id);
+    key.push(part);
+    key
+}
+
+fn named(tag: u8, name: &[u8]) -> Vec<u8> {
+    let mut key = vec![tag];
+    key.extend_from_slice(name);
+    key
+}
+
+impl MetadataRecord {
+    /// Where the record lives in the state store.
+    pub fn placement(&self) -> Placement {
+        let put = |key| Placement::Put(Family::Meta, key);
+        match self {
+            Self::Cluster { .. } => put(vec![tag::CLUSTER]),
+            Self::Version(_) => put(vec![tag::VERSION]),
+            Self::Log(log) => put(log_key(log.id, 0)),
+            Self::LogDeleted { id } => Placement::DeletePrefix(Family::Meta, log_prefix(*id)),
+            Self::Configs(record) => record.placement(),
+            Self::ProducerIds { .. } => put(vec![tag::PRODUCER_IDS]),
+        }
+    }
+}
+
+impl ConfigsRecord {
+    fn placement(&self) -> Placement {
+        let (key, configs) = match self {
+            Self::Log { id, configs } => (log_key(*id, 1), configs),
+            Self::Cluster { configs } => (vec![tag::CLUSTER_CONFIGS], configs),
+            Self::Broker { node, configs } => (named(tag::BROKER_CONFIGS, &node.0.to_be_bytes()), configs),
+            Self::Group { group, configs } => (named(tag::GROUP_CONFIGS, group.as_bytes()), configs),
+            Self::ClientMetrics { name, configs } => (named(tag::CLIENT_METRICS, name.as_bytes()), configs),
+        };
+        match configs.is_empty() {
+            true => Placement::Delete(Family::Meta, key),
+            false => Placement::Put(Family::Meta, key),
+        }
+    }
+}
+
+/// How ids and numbers of the protocol crate are written: by their plain content, names checked on the way in.
+mod stored {
+    macro_rules! plain {
+        ($module:ident, $outer:ty, $inner:ty, $write:expr, $read:expr) => {
+            pub mod $module {
+                use pyralog_protocol::{LeaderEpoch, LogId, NodeId, TopicId, WallMs};
+                use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+                pub fn serialize<S: Serializer>(value: &$outer, out: S) -> Result<S::Ok, S::Error> {
+                    let write: fn(&$outer) -> $inner = $write;
+                    write(value).serialize(out)
+                }
+
+                pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$outer, D::Error> {
+                    let read: fn($inner) -> Result<$outer, String> = $read;
+                    read(<$inner>::deserialize(from)?).map_err(D::Error::custom)
+                }
+
+                #[allow(unused_imports, reason = "each module uses one of them")]
+                use {LeaderEpoch as _, LogId as _, NodeId as _, TopicId as _, WallMs as _};
+            }
+        };
+    }
+    plain!(topic_id, TopicId, [u8; 16], |id| id.0, |bytes| Ok(TopicId(bytes)));
+    plain!(log_id, LogId, String, |log| log.as_str().to_owned(), |name| LogId::new(&name).map_err(|e| e.to_string()));
+    plain!(wall, WallMs, i64, |ms| ms.0, |ms| Ok(WallMs(ms)));
+    plain!(node, NodeId, i32, |node| node.0, |node| Ok(NodeId(node)));
+    plain!(epoch, LeaderEpoch, i32, |epoch| epoch.0, |epoch| Ok(LeaderEpoch(epoch)));
+    plain!(leader, Option<NodeId>, Option<i32>, |node| node.map(|n| n.0), |node| Ok(node.map(NodeId)));
+    plain!(nodes, Vec<NodeId>, Vec<i32>, |n| n.iter().map(|n| n.0).collect(), |n| {
+        Ok(n.into_iter().map(NodeId).collect())
+    });
+}
