@@ -96,13 +96,16 @@ pub struct StoreError {
     pub cause: String,
 }
 
+/// Sees one key after the other; `false` ends the scan.
+pub type Visit<'a> = dyn FnMut(Column, &[u8], &[u8]) -> bool + 'a;
+
 /// A store of ordered keys in a few columns, owned by one replica.
 pub trait LogStore {
     /// The value under a key.
     fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Visits every key of the spans, span by span in key order, all as of one moment, until the visitor says `false`.
-    fn scan(&self, spans: &[Span], visit: &mut dyn FnMut(Column, &[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+    fn scan(&self, spans: &[Span], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
     /// The last key of a span.
     fn last_key(&self, span: &Span) -> Result<Option<Vec<u8>>, StoreError>;

@@ -8,7 +8,7 @@ use std::ops::Bound;
 
 use pyralog_protocol::Draw;
 
-use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError};
+use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
 
 type Content = BTreeMap<(Column, Vec<u8>), Vec<u8>>;
 
@@ -97,7 +97,7 @@ impl LogStore for MemoryStore {
         Ok(self.current.get(&(column, key.to_vec())).cloned())
     }
 
-    fn scan(&self, spans: &[Span], visit: &mut dyn FnMut(Column, &[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan(&self, spans: &[Span], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         for span in spans {
             for ((column, key), value) in range(&self.current, span) {
                 if !visit(*column, key, value) {

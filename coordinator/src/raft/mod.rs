@@ -24,14 +24,33 @@ mod window;
 mod tests;
 
 pub use error::{Fatal, OpenError, ProposeError, propose_code};
-pub use log_store::{Batch, Column, LogStore, Op, Span, StoreError};
+pub use log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
 pub use memory::MemoryStore;
 pub use options::ReplicaOptions;
 pub use replica::{Applied, Progress, Proposed, Replica, StateRecord};
 pub use rocks::{RocksOptions, RocksStore};
 
-/// The replica that a broker runs.
-pub type CoordinatorReplica = Replica<RocksStore, crate::Record>;
-
 /// The messages between replicas.
 pub use ::raft::eraftpb;
+
+use crate::record::{Placement, Record};
+use std::path::Path;
+
+/// The replica that a broker runs.
+pub type CoordinatorReplica = Replica<RocksStore, Record>;
+
+impl StateRecord for Record {
+    fn placement(&self) -> Placement {
+        Record::placement(self)
+    }
+}
+
+/// Opens or creates the coordinator's folder and returns its state as the records that build it. With one voter the
+/// replica leads and is ready when this returns.
+pub fn open_folder(
+    path: &Path,
+    rocks: &RocksOptions,
+    options: ReplicaOptions,
+) -> Result<(CoordinatorReplica, Vec<Record>), OpenError> {
+    Replica::open(RocksStore::open(path, rocks)?, options)
+}

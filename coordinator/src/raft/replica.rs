@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType, Message, MessageType};
-use raft::{RawNode, StateRole};
+use raft::{RawNode, SnapshotStatus, StateRole};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -59,7 +59,8 @@ pub struct Progress<R = Record> {
     pub committed: u64,
     /// Entries that were applied, in order.
     pub applied: Vec<Applied<R>>,
-    /// The state was replaced by a snapshot: load the machines again with [`Replica::load`], then apply nothing older.
+    /// The state was replaced by a snapshot: load the machines again with [`Replica::load`]. That state has `applied`
+    /// in it already.
     pub replaced: bool,
     /// To be sent to other nodes, now.
     pub messages: Vec<Message>,
@@ -154,7 +155,7 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
             self.handle_ready(progress)?;
         }
         self.settle_election_timeout();
-        match self.window.excess(self.applied()) {
+        match self.window.excess(self.truncated(), self.applied()) {
             Some(to) => self.node.mut_store().truncate(to),
             None => Ok(()),
         }
@@ -249,6 +250,17 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
         let taken = !self.stopped && !damaged && self.node.step(message).is_ok();
         self.settle_election_timeout();
         taken
+    }
+
+    /// A message to this node did not arrive (RA-13).
+    pub fn report_unreachable(&mut self, node: u64) {
+        self.node.report_unreachable(node);
+    }
+
+    /// How sending a snapshot to this node ended, also when it was given up (RA-13).
+    pub fn report_snapshot(&mut self, node: u64, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.node.report_snapshot(node, status);
     }
 
     /// Gives the disk back what log truncation freed. May take long: for a quiet moment, when

@@ -11,7 +11,7 @@ use rocksdb::{
 
 use super::error::OpenError;
 use super::keys;
-use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError};
+use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
 
 /// Memory and file limits of the store.
 #[derive(Clone, Debug)]
@@ -167,7 +167,7 @@ impl LogStore for RocksStore {
         self.db.get_cf(self.family(column), key).map_err(failed("read a key"))
     }
 
-    fn scan(&self, spans: &[Span], visit: &mut dyn FnMut(Column, &[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan(&self, spans: &[Span], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let pinned = self.db.snapshot();
         for span in spans {
             let mut read = ReadOptions::default();
@@ -208,8 +208,8 @@ impl LogStore for RocksStore {
 
     fn reclaim(&mut self, span: &Span) -> Result<(), StoreError> {
         let family = self.family(span.column);
-        // Whole files go without being read; what is left is little.
-        self.db.delete_file_in_range_cf(family, &span.from, &span.to).map_err(failed("drop old log files"))?;
+        // Not `delete_file_in_range`: it takes its end as part of the range, and a dropped file may bring back what
+        // it had deleted in older ones.
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
         self.db.compact_range_cf_opt(family, Some(&span.from), Some(&span.to), &options);

@@ -13,11 +13,14 @@ use super::log_store::{Column, LogStore, Span, StoreError};
 /// One key of the image, without its shard.
 type Row = (Column, Vec<u8>, Vec<u8>);
 
+/// The same as it travels, with the number of its column.
+type ImageRow = (u8, Vec<u8>, Vec<u8>);
+
 #[derive(Serialize, Deserialize)]
 struct Image {
     index: u64,
     term: u64,
-    rows: Vec<(u8, Vec<u8>, Vec<u8>)>,
+    rows: Vec<ImageRow>,
 }
 
 /// Why an image is not used.
@@ -57,7 +60,7 @@ pub(super) fn build<S: LogStore>(
     Ok(snapshot)
 }
 
-fn collect<S: LogStore>(store: &S, shard: Shard, index: u64) -> Result<Vec<(u8, Vec<u8>, Vec<u8>)>, SnapshotError> {
+fn collect<S: LogStore>(store: &S, shard: Shard, index: u64) -> Result<Vec<ImageRow>, SnapshotError> {
     let applied_key = shard.meta_key(MetaKey::Applied);
     let after = [applied_key.as_slice(), &[0]].concat();
     let mut spans = vec![Span { column: Column::RaftMeta, from: applied_key, to: after }];
@@ -90,7 +93,7 @@ pub(super) fn decode(snapshot: &Snapshot) -> Result<Vec<Row>, SnapshotError> {
     if (image.index, image.term) != (metadata.index, metadata.term) {
         return Err(SnapshotError::Moved { found: Some(image.index), expected: metadata.index });
     }
-    let row = |(number, key, value)| {
+    let row = |(number, key, value): ImageRow| {
         let column = state_column(number).ok_or_else(|| SnapshotError::Malformed(format!("column {number}")))?;
         Ok((column, key, value))
     };

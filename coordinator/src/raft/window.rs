@@ -21,7 +21,6 @@ pub(super) struct LogWindow {
     bytes_max: u64,
     runs: VecDeque<Run>,
     open: Run,
-    truncated: u64,
     reclaimed: u64,
     bytes: u64,
 }
@@ -30,7 +29,7 @@ impl LogWindow {
     pub(super) fn new(options: &ReplicaOptions, truncated: u64) -> Self {
         let (entries_max, bytes_max) = (options.log_window_entries, options.log_window_bytes);
         let (runs, open) = (VecDeque::new(), Run::default());
-        Self { entries_max, bytes_max, runs, open, truncated, reclaimed: truncated, bytes: 0 }
+        Self { entries_max, bytes_max, runs, open, reclaimed: truncated, bytes: 0 }
     }
 
     pub(super) fn written(&mut self, entries: &[Entry]) {
@@ -46,8 +45,8 @@ impl LogWindow {
         }
     }
 
-    /// Index up to which to truncate now, never beyond `applied`.
-    pub(super) fn excess(&mut self, applied: u64) -> Option<u64> {
+    /// Index up to which to truncate now: beyond `truncated`, never beyond `applied`.
+    pub(super) fn excess(&mut self, truncated: u64, applied: u64) -> Option<u64> {
         let mut to = None;
         while let Some(run) = self.runs.front().copied().filter(|run| run.last <= applied) {
             let over = self.bytes > self.bytes_max || applied.saturating_sub(run.last) >= self.entries_max;
@@ -58,10 +57,8 @@ impl LogWindow {
             self.bytes = self.bytes.saturating_sub(run.bytes);
             to = Some(run.last);
         }
-        // An overwritten end of the log may leave runs that overlap.
-        let to = to.filter(|to| *to > self.truncated)?;
-        self.truncated = to;
-        Some(to)
+        // Runs may lie before a snapshot that was installed since, or overlap where the log's end was overwritten.
+        to.filter(|to| *to > truncated)
     }
 
     pub(super) fn reclaimed(&mut self, truncated: u64) {

@@ -1,0 +1,249 @@
+//! The same promises on the real store: order, locks, versions, torn ends.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::Record;
+
+fn store(path: &Path) -> RocksStore {
+    RocksStore::open(path, &RocksOptions::default()).unwrap()
+}
+
+fn refused(path: &Path) -> OpenError {
+    RocksStore::open(path, &RocksOptions::default()).map(|_| ()).unwrap_err()
+}
+
+fn set(value: u64) -> Cell {
+    Cell::Set { row: 1, column: 1, value }
+}
+
+/// A folder with `count` acknowledged proposals.
+fn used(path: &Path, count: u64) {
+    let (mut replica, _) = open(store(path));
+    for value in 0..count {
+        replica.propose(&[set(value)]).unwrap();
+        replica.pump().unwrap();
+    }
+}
+
+/// The write-ahead log that holds something, newest first.
+fn wal(path: &Path) -> PathBuf {
+    let files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let mut logs: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == "log")).collect();
+    logs.sort();
+    logs.into_iter().rev().find(|log| log.metadata().unwrap().len() > 0).unwrap()
+}
+
+#[test]
+fn state_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a").join("b");
+    let mut expected = Table::default();
+    let mut draw = draw(3);
+    for _ in 0..4 {
+        let (mut replica, state) = open(store(&path));
+        assert_eq!(Table::of(&state), expected);
+        assert!(replica.is_ready_leader());
+        for _ in 0..50 {
+            let records = some_records(&mut draw);
+            expected.apply(&records);
+            replica.propose(&records).unwrap();
+            replica.pump().unwrap();
+        }
+        replica.reclaim().unwrap();
+    }
+}
+
+#[test]
+fn the_machines_records_come_back_in_key_order() {
+    use crate::groups::GroupRecord;
+    use crate::metadata::MetadataRecord;
+    let folder = tempfile::tempdir().unwrap();
+    let open = || open_folder(folder.path(), &RocksOptions::default(), ReplicaOptions::default()).unwrap();
+    let cluster = Record::Metadata(MetadataRecord::Cluster { id: "x".into() });
+    let version = |n| Record::Metadata(MetadataRecord::Version(n));
+    let head = |group: &str| Record::Group(GroupRecord::Head { group: group.into(), head: Default::default() });
+    let gone = Record::Group(GroupRecord::GroupRemoved { group: "a".into() });
+    let (mut replica, state) = open();
+    assert_eq!(state, []);
+    replica.propose(&[cluster.clone(), version(1)]).unwrap();
+    replica.propose(&[head("b"), head("a"), version(2)]).unwrap();
+    replica.propose(&[gone]).unwrap();
+    let progress = replica.pump().unwrap();
+    assert_eq!(progress.applied.len(), 3);
+    drop(replica);
+    assert_eq!(open().1, [cluster, version(2), head("b")]);
+}
+
+#[test]
+fn rocks_and_memory_read_the_same() {
+    for seed in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut rocks, mut memory) = (store(folder.path()), MemoryStore::default());
+        let mut draw = draw(seed);
+        let column = |draw: &mut Draw| Column::ALL[usize::try_from(below(draw, 5)).unwrap()];
+        let key = |draw: &mut Draw| vec![byte(draw, &[0, 1, 2, 255]), byte(draw, &[0, 255])];
+        for _ in 0..200 {
+            let mut batch = Batch::default();
+            for _ in 0..below(&mut draw, 6) {
+                let (column, a, b) = (column(&mut draw), key(&mut draw), key(&mut draw));
+                match below(&mut draw, 5) {
+                    0 => batch.delete(column, a),
+                    1 => batch.delete_range(Span { column, from: a.clone().min(b.clone()), to: a.max(b) }),
+                    _ => batch.put(column, a, draw.next_u64().to_be_bytes().to_vec()),
+                }
+            }
+            rocks.write(batch.clone(), false).unwrap();
+            memory.write(batch, false).unwrap();
+            let (column, a, b) = (column(&mut draw), key(&mut draw), key(&mut draw));
+            let span = Span { column, from: a.clone().min(b.clone()), to: a.clone().max(b) };
+            assert_eq!(rocks.get(column, &a), memory.get(column, &a), "seed {seed}");
+            assert_eq!(rocks.last_key(&span), memory.last_key(&span), "seed {seed}");
+            assert_eq!(rows(&rocks, &span), rows(&memory, &span), "seed {seed}");
+        }
+    }
+}
+
+fn rows(store: &impl LogStore, span: &Span) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    let mut visit = |_: Column, key: &[u8], value: &[u8]| {
+        rows.push((key.to_vec(), value.to_vec()));
+        true
+    };
+    store.scan(std::slice::from_ref(span), &mut visit).unwrap();
+    rows
+}
+
+/// RA-22: the key at the end of the range is the first one that stays.
+#[test]
+fn ra_22_reclaim_changes_no_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rocks, mut memory) = (store(folder.path()), MemoryStore::default());
+    let span = |to: u8| Span { column: Column::RaftLog, from: vec![0], to: vec![to] };
+    let mut batch = Batch::default();
+    batch.put(Column::RaftMeta, super::super::keys::format_key(), 1_u32.to_be_bytes().to_vec());
+    rocks.write(batch, true).unwrap();
+    for to in [10, 11, 40, 41, 80, 120, 121] {
+        let mut batch = Batch::default();
+        (to..to + 3).for_each(|key| batch.put(Column::RaftLog, vec![key], vec![7; 100]));
+        batch.delete_range(span(to));
+        for store in [&mut rocks as &mut dyn LogStore, &mut memory] {
+            store.write(batch.clone(), true).unwrap();
+            store.reclaim(&span(to)).unwrap();
+        }
+        assert_eq!(rows(&rocks, &span(255)), rows(&memory, &span(255)), "reclaimed up to {to}");
+    }
+    drop(rocks);
+    assert_eq!(rows(&store(folder.path()), &span(255)), rows(&memory, &span(255)));
+}
+
+#[test]
+fn a_second_open_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = store(folder.path());
+    let error = refused(folder.path());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("in use by another process"));
+    drop(first);
+    drop(store(folder.path()));
+}
+
+/// Run by the test below in a process of its own.
+#[test]
+#[ignore = "the other process of `a_second_process_is_refused`"]
+fn open_what_another_process_has() {
+    let path = std::env::var("PYRALOG_TEST_FOLDER").unwrap();
+    println!("{}", refused(Path::new(&path)));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = store(folder.path());
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "raft::tests::rocks::open_what_another_process_has"])
+        .env("PYRALOG_TEST_FOLDER", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("in use by another process"), "{said}");
+}
+
+#[test]
+fn another_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    used(folder.path(), 3);
+    let mut batch = Batch::default();
+    batch.put(Column::RaftMeta, super::super::keys::format_key(), 9_u32.to_be_bytes().to_vec());
+    store(folder.path()).write(batch, true).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(&error, OpenError::OtherFormat { found, .. } if found == "9"), "{error}");
+    assert!(error.to_string().contains("reads and writes 1"));
+}
+
+#[test]
+fn somebody_elses_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    drop(rocksdb::DB::open_cf(&options, folder.path(), ["other"]).unwrap());
+    let error = refused(folder.path());
+    assert!(matches!(&error, OpenError::OtherFormat { found, .. } if found.contains("other")), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let db = rocksdb::DB::open_cf(&options, folder.path(), ["meta"]).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), b"k", b"v").unwrap();
+    drop(db);
+    assert!(matches!(refused(folder.path()), OpenError::OtherFormat { .. }));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    let error = refused(&file.join("data"));
+    assert!(matches!(&error, OpenError::Store(_)), "{error}");
+    assert!(error.to_string().contains("create its folder"));
+}
+
+/// Every length of the last record's remains opens; what was acknowledged before it is there.
+#[test]
+fn ra_21_a_torn_end_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    used(folder.path(), 10);
+    let log = wal(folder.path());
+    let whole = std::fs::read(&log).unwrap();
+    for torn in (1..whole.len().min(400)).step_by(7) {
+        let copy = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        std::fs::write(copy.path().join(log.file_name().unwrap()), &whole[..whole.len() - torn]).unwrap();
+        let (replica, state) = open(store(copy.path()));
+        assert!(replica.is_ready_leader(), "{torn} bytes torn off");
+        let found = Table::of(&state);
+        let prefix = (0..10).any(|value| found == Table::of(&[set(value)])) || found == Table::default();
+        assert!(prefix, "{torn} bytes torn off: {found:?}");
+    }
+}
+
+#[test]
+fn ra_21_a_flipped_bit_in_the_middle_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    used(folder.path(), 200);
+    let log = wal(folder.path());
+    let whole = std::fs::read(&log).unwrap();
+    for eighth in 1..7 {
+        let mut flipped = whole.clone();
+        flipped[whole.len() * eighth / 8] ^= 0x10;
+        std::fs::write(&log, &flipped).unwrap();
+        let error = refused(folder.path());
+        assert!(matches!(&error, OpenError::Corrupt(_)), "at {eighth}/8: {error}");
+    }
+    std::fs::write(&log, &whole).unwrap();
+    let (_, state) = open(store(folder.path()));
+    assert_eq!(Table::of(&state), Table::of(&[set(199)]));
+}
