@@ -1,0 +1,40 @@
+//! Settings of one log, under Kafka's names. Can be replaced at run time; the next operation uses the new ones.
+
+/// Settings of one log. `None` means "no limit" (Kafka's -1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a batch that would make the active segment larger starts a new one; a batch that is larger by
+    /// itself is refused. At most `i32::MAX`, which [`LogConfig::segment_bytes`]'s type and Kafka's range both say.
+    pub segment_bytes: u32,
+    /// `segment.ms`: a batch whose timestamp lies this far behind the segment's first starts a new segment.
+    pub segment_ms: u64,
+    /// `retention.bytes`: the oldest segments go while the log without them is still at least this large.
+    pub retention_bytes: Option<u64>,
+    /// `retention.ms`: a segment goes when its newest record is older.
+    pub retention_ms: Option<u64>,
+    /// `index.interval.bytes`: distance of index entries in bytes of log.
+    pub index_interval_bytes: u32,
+    /// `producer.id.expiration.ms`: a producer is forgotten this long after its last batch.
+    pub producer_expiration_ms: u64,
+    /// Most idempotent producers that are remembered. When one more comes, the tenth that was silent longest is
+    /// forgotten, as if it had expired: any sequence of theirs is accepted then (ID-05).
+    pub producers_max: usize,
+    /// Most bytes that one compressed batch may inflate to when a look-up opens it. A larger one is answered with its
+    /// base offset.
+    pub inflate_max_bytes: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            retention_bytes: None,
+            retention_ms: Some(7 * 24 * 3_600_000),
+            index_interval_bytes: 4096,
+            producer_expiration_ms: 86_400_000,
+            producers_max: 10_000,
+            inflate_max_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The disk as this crate sees it: a handful of blocking calls behind two traits. The shell implements them on the
+//! real file system, `sim` on a simulated one that loses what was not synced.
+//!
+//! Paths are strings with `/` between their parts, relative to the data folder. Nothing here retries: a failed sync is
+//! final (IO-01), and that decision belongs to the log.
+
+use std::io;
+
+/// How a file is opened. All modes can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A new file, or an existing one cut to nothing; to read and write.
+    Create,
+}
+
+/// A file system, or a part of one. Directory changes are durable only after [`Disk::sync_dir`] (IO-03).
+pub trait Disk: Send + Sync + 'static {
+    /// An open file. Closed when dropped.
+    type File: DiskFile;
+
+    /// Creates a directory and its parents; one that exists already is fine.
+    fn create_dir_all(&self, dir: &str) -> io::Result<()>;
+    /// Opens a file.
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Self::File>;
+    /// Length of a file in bytes, without opening it.
+    fn file_len(&self, path: &str) -> io::Result<u64>;
+    /// Names of the entries of a directory, in any order, without their path.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    /// Renames a file or directory, replacing a file that is there.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. Descriptors that are open stay readable.
+    fn remove_file(&self, path: &str) -> io::Result<()>;
+    /// Removes a directory and what is in it.
+    fn remove_dir_all(&self, dir: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals in this directory durable.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+    /// Whether there is a file or directory of that name.
+    fn exists(&self, path: &str) -> io::Result<bool>;
+}
+
+/// An open file. All positions are bytes from its beginning.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Writes all of both parts, one behind the other. A failure may leave any part of them written.
+    fn write_all_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()>;
+    /// Reads up to `buffer.len()` bytes; 0 is the end of the file.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Makes everything written so far durable, with the length (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    /// Cuts the file, or extends it with zeros.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the length is zero.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// Fills the buffer from `position` on; returns how much there was.
+pub(crate) fn read_full<F: DiskFile>(file: &F, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, position.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether an error says that the disk has no room, which passes, rather than that it is broken, which is final.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
