@@ -40,6 +40,12 @@ impl Epochs {
         self.0.get(after).map(|next| EpochOffset { epoch: found, offset: next.offset })
     }
 
+    /// The epoch in force at `offset`.
+    pub fn at(&self, offset: LogOffset) -> Option<LeaderEpoch> {
+        let after = self.0.partition_point(|e| e.offset <= offset);
+        after.checked_sub(1).and_then(|at| self.0.get(at)).map(|e| e.epoch)
+    }
+
     /// The log now begins at `start`: the epoch in force there begins there too, older ones are gone.
     pub fn cut_start(&mut self, start: LogOffset) {
         let keep = self.0.partition_point(|e| e.offset <= start).saturating_sub(1);

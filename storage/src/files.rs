@@ -75,7 +75,8 @@ pub(crate) fn seal(kind: Kind, payload: &[u8]) -> Vec<u8> {
 /// Takes the payload out of its envelope.
 pub(crate) fn unseal<'a>(kind: Kind, path: &str, bytes: &'a [u8]) -> Result<&'a [u8], FileError> {
     let damaged = |what| FileError::Damaged { path: path.to_owned(), what };
-    let (sealed, mut crc) = bytes.len().checked_sub(4).and_then(|at| bytes.split_at_checked(at)).ok_or(damaged("too short"))?;
+    let (sealed, mut crc) =
+        bytes.len().checked_sub(4).and_then(|at| bytes.split_at_checked(at)).ok_or(damaged("too short"))?;
     let mut header = sealed.get(..HEADER).ok_or(damaged("too short"))?;
     let payload = sealed.get(HEADER..).ok_or(damaged("too short"))?;
     if !header.starts_with(&kind.magic) {

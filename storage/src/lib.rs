@@ -1,1 +1,35 @@
-//! storage
+//! The segment store of one partition: batches as they arrived, in segments, with everything else derived from them.
+//!
+//! Pure: all I/O goes through the [`Disk`] that is handed in, time comes in as `Now`, and syncs go out as [`SyncPlan`]s,
+//! so that the log can go on while the disk works.
+//!
+//! A partition directory holds `partition.meta` (topic id, log start), `<base offset>.log` (batches, verbatim),
+//! `<base offset>.index` and `<offset>.snapshot`. Only the first two kinds are needed: index and snapshots are written
+//! without a sync, and losing any of them loses nothing but time. Leader epochs travel in the batches and are collected
+//! in the snapshots, so there is no epoch file that could disagree with the log; the index serves offset and time.
+//!
+//! Not here: compaction, transactions, truncation for followers, who leads, what is committed.
+
+mod config;
+mod disk;
+mod epochs;
+mod files;
+mod index;
+mod log;
+mod producers;
+mod read;
+mod recovery;
+mod retention;
+mod segment;
+mod state;
+mod walk;
+
+pub use config::LogConfig;
+pub use disk::{Disk, DiskFile, OpenMode};
+pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
+pub use log::{AppendError, Appended, DELETED_SUFFIX, Log, Offline, SyncPlan, create, delete};
+pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
+pub use read::{ReadError, ReadSlice, TimestampOffset};
+pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport};
+pub use retention::{DeleteError, Removed};
+pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};

@@ -111,7 +111,8 @@ impl Producers {
             producer.batches.clear();
         }
         // An expired producer starts again with any sequence: what came before must not pass for its duplicate.
-        if producer.batches.back().is_some_and(|b| b.last_sequence.checked_add(1).unwrap_or(0) != header.base_sequence) {
+        if producer.batches.back().is_some_and(|b| b.last_sequence.checked_add(1).unwrap_or(0) != header.base_sequence)
+        {
             producer.batches.clear();
         }
         producer.epoch = header.producer_epoch;

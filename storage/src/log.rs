@@ -1,0 +1,539 @@
+//! The log of one partition: append, roll, sync. Reading, retention and recovery are in their own modules.
+//!
+//! Holds: `log_start ≤ stable_end ≤ log_end` unless everything was deleted up to the end; offsets in the segments are
+//! contiguous as they were assigned; the active segment is the last one. After its first failed sync, or a failed write
+//! that was not just a full disk, a log is offline for good (IO-01): nothing is acknowledged, read or written until it
+//! is opened anew, which recovers from what the disk really has.
+//! One owner calls everything with `&mut`; only [`SyncPlan::run`] and [`crate::ReadSlice::read`] are meant for other
+//! threads. Knows neither leaders nor high watermarks: bounds come in as offsets.
+
+use std::io;
+use std::sync::Arc;
+
+use pyralog_protocol::batch::{BatchHeader, CheckedBatch};
+use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, WallMs};
+
+use crate::config::LogConfig;
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
+use crate::epochs::Epochs;
+use crate::files::write_derived;
+use crate::producers::{PastBatch, ProducerInfo, Producers, SequenceError};
+use crate::segment::{Env, Segment, SegmentError, file_name};
+use crate::state::{PartitionMeta, Snapshot};
+
+/// Snapshots kept: the newest may lie beyond what survives a power loss, the one before hardly ever does.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// Suffix of a partition directory that is being deleted. Only [`delete`] gives it, so whoever finds one may finish.
+pub const DELETED_SUFFIX: &str = ".deleted";
+
+/// The log of one partition.
+pub struct Log<D: Disk> {
+    pub(crate) env: Env<D>,
+    pub(crate) meta: PartitionMeta,
+    pub(crate) segments: Vec<Segment<D::File>>,
+    pub(crate) log_end: LogOffset,
+    pub(crate) stable_end: LogOffset,
+    pub(crate) epochs: Epochs,
+    pub(crate) producers: Producers,
+    /// Offsets of the snapshot files that may be used, rising.
+    pub(crate) snapshots: Vec<LogOffset>,
+    /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
+    dirty: Vec<(LogOffset, Arc<D::File>)>,
+    /// Changes of the directory: made, and covered by a finished sync.
+    dir_changes: u64,
+    dir_synced: u64,
+    running: Option<Running>,
+    next_plan: u64,
+    offline: Option<String>,
+}
+
+/// A sync that was handed out and has not come back.
+struct Running {
+    id: u64,
+    covers: LogOffset,
+    dir_changes: u64,
+}
+
+/// Where a batch is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: LogOffset,
+    /// Offset of its last record: what an acknowledgement waits for, for a duplicate too (ID-09).
+    pub last_offset: LogOffset,
+    /// `log_append_time_ms` of the answer: the append time under LogAppendTime, the original's timestamp for a duplicate
+    /// (I5), else -1.
+    pub log_append_time: i64,
+    /// Nothing was written: the batch was there already.
+    pub duplicate: bool,
+}
+
+/// Why a batch was not appended. Nothing of it is in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// It would not even fit a segment of its own.
+    #[error("batch of {bytes} bytes is over segment.bytes={limit}")]
+    TooLargeForSegment {
+        /// Size of the batch.
+        bytes: u64,
+        /// The setting.
+        limit: u32,
+    },
+    /// The producer's sequence or epoch does not fit.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// A newer epoch has written here.
+    #[error("leader epoch {found} was fenced by {current}")]
+    Fenced {
+        /// Epoch of the append.
+        found: LeaderEpoch,
+        /// Latest epoch of the log.
+        current: LeaderEpoch,
+    },
+    /// 2^63 - 1 records.
+    #[error("the log has no offsets left")]
+    OffsetsExhausted,
+    /// No room. The log stays usable; the same append may succeed later (OP-10).
+    #[error("the disk is full: {0}")]
+    DiskFull(io::Error),
+    /// A file could not be opened or read, nothing was harmed.
+    #[error("{0}")]
+    Io(io::Error),
+    /// An index had to be rebuilt and the batches themselves are damaged.
+    #[error("segment {segment} is damaged at byte {position}: {what}")]
+    Damaged {
+        /// Base offset of the segment.
+        segment: LogOffset,
+        /// Byte position.
+        position: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// See [`Offline`].
+    #[error(transparent)]
+    Offline(#[from] Offline),
+}
+
+/// The log failed and must be opened anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log is offline since a failed write or sync: {0}")]
+pub struct Offline(pub String);
+
+impl AppendError {
+    /// What the client is told (ID-03: never UNKNOWN_SERVER_ERROR).
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooLargeForSegment { .. } => ErrorCode::RecordListTooLarge,
+            Self::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
+            Self::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+            Self::Fenced { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::OffsetsExhausted | Self::DiskFull(_) | Self::Io(_) | Self::Damaged { .. } | Self::Offline(_) => {
+                ErrorCode::KafkaStorageError
+            }
+        }
+    }
+}
+
+/// A sync to be run elsewhere, while the log goes on. Hand its outcome to [`Log::synced`].
+pub struct SyncPlan<D: Disk> {
+    /// Names the plan.
+    pub id: u64,
+    /// After success everything below is on disk.
+    pub covers: LogOffset,
+    files: Vec<Arc<D::File>>,
+    dir: Option<String>,
+}
+
+impl<D: Disk> SyncPlan<D> {
+    /// Syncs the files, then the directory if its entries changed (IO-03). Blocks.
+    pub fn run(&self, disk: &D) -> io::Result<()> {
+        for file in &self.files {
+            file.sync_data()?;
+        }
+        self.dir.as_ref().map_or(Ok(()), |dir| disk.sync_dir(dir))
+    }
+
+    /// Files to be synced, for a shell that spreads them over its workers.
+    pub fn files(&self) -> &[Arc<D::File>] {
+        &self.files
+    }
+
+    /// Directory to be synced after the files.
+    pub fn dir(&self) -> Option<&str> {
+        self.dir.as_deref()
+    }
+}
+
+/// Makes the directory of a new partition, durably. A leftover of a creation that did not finish is taken over.
+pub fn create<D: Disk>(disk: &D, dir: &str, topic_id: TopicId) -> io::Result<()> {
+    disk.create_dir_all(dir)?;
+    PartitionMeta { topic_id, log_start: LogOffset::ZERO }.write(disk, dir)?;
+    disk.sync_dir(dir.rsplit_once('/').map_or("", |(parent, _)| parent))
+}
+
+/// Deletes a partition. Its name is gone durably before its data goes, so a crash leaves it whole or only
+/// `<dir>.deleted`, which may be removed at any time.
+pub fn delete<D: Disk>(disk: &D, dir: &str) -> io::Result<()> {
+    let doomed = format!("{dir}{DELETED_SUFFIX}");
+    if disk.exists(&doomed)? {
+        disk.remove_dir_all(&doomed)?;
+    }
+    disk.rename(dir, &doomed)?;
+    disk.sync_dir(dir.rsplit_once('/').map_or("", |(parent, _)| parent))?;
+    disk.remove_dir_all(&doomed)
+}
+
+impl<D: Disk> Log<D> {
+    /// A log without segments; `open` fills it.
+    pub(crate) fn empty(env: Env<D>, meta: PartitionMeta) -> Self {
+        Self {
+            env,
+            meta,
+            segments: Vec::new(),
+            log_end: meta.log_start,
+            stable_end: meta.log_start,
+            epochs: Epochs::default(),
+            producers: Producers::default(),
+            snapshots: Vec::new(),
+            dirty: Vec::new(),
+            dir_changes: 0,
+            dir_synced: 0,
+            running: None,
+            next_plan: 0,
+            offline: None,
+        }
+    }
+
+    /// The log that this partition belongs to.
+    pub fn topic_id(&self) -> TopicId {
+        self.meta.topic_id
+    }
+
+    /// First offset that is served.
+    pub fn log_start(&self) -> LogOffset {
+        self.meta.log_start
+    }
+
+    /// Offset of the next record.
+    pub fn log_end(&self) -> LogOffset {
+        self.log_end
+    }
+
+    /// Everything below is known to be on disk. What `fsync` durability acknowledges.
+    pub fn stable_end(&self) -> LogOffset {
+        self.stable_end
+    }
+
+    /// What may be written down as this log's recovery point.
+    pub fn recovery_point(&self) -> LogOffset {
+        self.stable_end
+    }
+
+    /// Latest leader epoch that wrote or was begun here.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.latest()
+    }
+
+    /// Bytes of batches on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.size).sum()
+    }
+
+    /// Number of segments.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Descriptors that the log holds.
+    pub fn open_files(&self) -> usize {
+        self.segments.iter().map(Segment::open_files).sum()
+    }
+
+    /// Why the log is offline, if it is.
+    pub fn offline(&self) -> Option<&str> {
+        self.offline.as_deref()
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &LogConfig {
+        &self.env.config
+    }
+
+    /// Replaces the settings.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.env.config = config;
+    }
+
+    /// Idempotent producers known here, by id (I13).
+    pub fn producers(&self) -> impl Iterator<Item = ProducerInfo> + '_ {
+        self.producers.infos()
+    }
+
+    /// Forgets producers that were silent for `producer.id.expiration.ms`; returns how many.
+    pub fn expire_producers(&mut self, now: Now) -> usize {
+        self.producers.expire(self.alive_since(now))
+    }
+
+    /// Notes that a leadership begins, before its first append. Older epochs cannot append any more.
+    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
+        self.epochs.assign(epoch, self.log_end);
+    }
+
+    /// The end of an epoch: (largest known epoch not above it, first offset of the next one) (L11). None: not known.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochOffset> {
+        self.epochs.end_of(epoch, self.log_end)
+    }
+
+    /// Epoch that wrote the record at `offset`, or would write it at the log end.
+    pub fn epoch_at(&self, offset: LogOffset) -> Option<LeaderEpoch> {
+        self.epochs.at(offset)
+    }
+
+    /// Appends a batch that was checked already: sequence check, offset, epoch, write. It is in the page cache then; see
+    /// [`Log::sync_plan`] for the disk. A duplicate writes nothing and gets its first answer.
+    pub fn append(&mut self, batch: &CheckedBatch, epoch: LeaderEpoch, now: Now) -> Result<Appended, AppendError> {
+        self.check_online()?;
+        if let Some(current) = self.epochs.latest().filter(|latest| *latest > epoch) {
+            return Err(AppendError::Fenced { found: epoch, current });
+        }
+        if let Some(past) = self.producers.check(&batch.header, self.alive_since(now))? {
+            return Ok(duplicate_of(past));
+        }
+        let (header, next) = self.placed(batch, epoch)?;
+        self.prepare_active(&header, now)?;
+        self.write(&header, &batch.body, now)?;
+        self.epochs.assign(epoch, self.log_end);
+        self.producers.apply(&header, now.wall, self.env.config.producers_max);
+        let base_offset = self.log_end;
+        self.log_end = next;
+        let last_offset = LogOffset(header.last_offset());
+        Ok(Appended { base_offset, last_offset, log_append_time: batch.log_append_time_ms(), duplicate: false })
+    }
+
+    /// What has to be synced so that everything appended until now is on disk. None while a plan is running (what is
+    /// appended meanwhile shares the next one: group commit) or if there is nothing to do.
+    pub fn sync_plan(&mut self) -> Option<SyncPlan<D>> {
+        let dir_dirty = self.dir_changes > self.dir_synced;
+        if self.offline.is_some() || self.running.is_some() || (self.dirty.is_empty() && !dir_dirty) {
+            return None;
+        }
+        let id = self.next_plan;
+        self.next_plan += 1;
+        self.running = Some(Running { id, covers: self.log_end, dir_changes: self.dir_changes });
+        let files = self.dirty.iter().map(|(_, file)| file.clone()).collect();
+        Some(SyncPlan { id, covers: self.log_end, files, dir: dir_dirty.then(|| self.env.dir.clone()) })
+    }
+
+    /// Takes the outcome of a plan; returns the stable end. A failure is final: the log is offline and no other sync of
+    /// these files is ever tried (IO-01). The outcome of any but the running plan is ignored.
+    pub fn synced(&mut self, id: u64, result: io::Result<()>) -> Result<LogOffset, Offline> {
+        self.check_online()?;
+        let Some(done) = self.running.take_if(|running| running.id == id) else { return Ok(self.stable_end) };
+        if let Err(error) = result {
+            return Err(self.go_offline(format!("sync of {}: {error}", self.env.dir)));
+        }
+        self.stable_end = self.stable_end.max(done.covers);
+        self.dir_synced = done.dir_changes;
+        let (segments, log_end, covers) = (&self.segments, self.log_end, done.covers);
+        self.dirty.retain(|(base, _)| end_of_segment(segments, *base, log_end) > covers);
+        Ok(self.stable_end)
+    }
+
+    /// Syncs here and now. Blocks.
+    pub fn sync(&mut self) -> Result<LogOffset, Offline> {
+        self.check_online()?;
+        match self.sync_plan() {
+            None => Ok(self.stable_end),
+            Some(plan) => {
+                let result = plan.run(&self.env.disk);
+                self.synced(plan.id, result)
+            }
+        }
+    }
+
+    /// Writes the derived files that make the next start short: index of the active segment and snapshot. Syncs
+    /// nothing: their loss costs time, never data. Returns the recovery point that may be written down.
+    pub fn checkpoint(&mut self) -> Result<LogOffset, Offline> {
+        self.check_online()?;
+        if let Some(active) = self.segments.last() {
+            let _ = active.store_index(&self.env);
+            self.store_snapshot();
+        }
+        Ok(self.stable_end)
+    }
+
+    /// Syncs and writes the derived files: the next open with `clean` reads no batch. Returns the recovery point.
+    /// A plan that is still running has to come back first.
+    pub fn close_clean(mut self) -> Result<LogOffset, Offline> {
+        self.sync()?;
+        if self.stable_end < self.log_end {
+            return Err(Offline("closed while a sync was running".to_owned()));
+        }
+        if self.snapshots.last() != Some(&self.log_end) {
+            self.checkpoint()?;
+        }
+        Ok(self.stable_end)
+    }
+
+    /// Closes descriptors and drops indexes from memory; both come back when needed. Files with unsynced writes keep
+    /// their descriptor (IO-02).
+    pub fn release_files(&mut self) {
+        let dirty: Vec<LogOffset> = self.dirty.iter().map(|(base, _)| *base).collect();
+        for segment in self.segments.iter_mut().filter(|s| !dirty.contains(&s.base)) {
+            let _ = segment.store_index(&self.env);
+            segment.release();
+        }
+    }
+
+    pub(crate) fn check_online(&self) -> Result<(), Offline> {
+        self.offline.as_ref().map_or(Ok(()), |why| Err(Offline(why.clone())))
+    }
+
+    pub(crate) fn go_offline(&mut self, why: String) -> Offline {
+        self.running = None;
+        Offline(self.offline.insert(why).clone())
+    }
+
+    pub(crate) fn alive_since(&self, now: Now) -> WallMs {
+        let span = i64::try_from(self.env.config.producer_expiration_ms).unwrap_or(i64::MAX);
+        WallMs(now.wall.0.saturating_sub(span))
+    }
+
+    /// The header with offset and epoch set, and the log end after it.
+    fn placed(&self, batch: &CheckedBatch, epoch: LeaderEpoch) -> Result<(BatchHeader, LogOffset), AppendError> {
+        let bytes = batch.total_size() as u64;
+        let limit = self.env.config.segment_bytes;
+        if bytes > u64::from(limit) {
+            return Err(AppendError::TooLargeForSegment { bytes, limit });
+        }
+        let mut header = batch.header.clone();
+        header.base_offset = self.log_end.0;
+        header.leader_epoch = epoch.0;
+        let records = i64::from(header.last_offset_delta) + 1;
+        let next = self.log_end.0.checked_add(records).filter(|end| *end < i64::MAX);
+        Ok((header, LogOffset(next.ok_or(AppendError::OffsetsExhausted)?)))
+    }
+
+    /// Sees to an active segment that can take the batch, with its index in memory.
+    fn prepare_active(&mut self, header: &BatchHeader, now: Now) -> Result<(), AppendError> {
+        let full = match self.segments.last_mut() {
+            None => true,
+            Some(active) => {
+                let segment = active.base;
+                let first = active.first_timestamp(&self.env).map_err(|e| append_error(segment, e))?;
+                is_full_for(active, first, header, &self.env.config, now)
+            }
+        };
+        if full {
+            self.roll(now.wall).map_err(|e| if is_full(&e) { AppendError::DiskFull(e) } else { AppendError::Io(e) })?;
+        }
+        let Some(active) = self.segments.last_mut() else { return Ok(()) };
+        let segment = active.base;
+        active.load_index(&self.env).map_err(|e| append_error(segment, e))?;
+        Ok(())
+    }
+
+    /// Starts a new active segment at the log end.
+    pub(crate) fn roll(&mut self, now: WallMs) -> io::Result<()> {
+        let name = file_name(self.log_end, "log");
+        let file = self.env.disk.open(&self.env.path(&name), OpenMode::Create)?;
+        self.dir_changes += 1;
+        if let Some(sealed) = self.segments.last_mut() {
+            let _ = sealed.store_index(&self.env);
+            sealed.index = None;
+            self.store_snapshot();
+        }
+        self.segments.push(Segment::created(self.log_end, file, now));
+        Ok(())
+    }
+
+    fn write(&mut self, header: &BatchHeader, body: &[u8], now: Now) -> Result<(), AppendError> {
+        let Some(active) = self.segments.last_mut() else { return Err(Offline("no active segment".to_owned()).into()) };
+        let file = active.file(&self.env).map_err(AppendError::Io)?;
+        // Before the write: it may fail half-way, and what it left must not lose its descriptor either.
+        if self.dirty.last().is_none_or(|(base, _)| *base != active.base) {
+            self.dirty.push((active.base, file.clone()));
+        }
+        if let Err(error) = file.write_all_at([&header.encode(), body], active.size) {
+            return Err(self.undo_write(&file, error));
+        }
+        active.size += header.total_size() as u64;
+        active.touched = now.wall;
+        active.first_timestamp.get_or_insert(header.max_timestamp);
+        let relative = u32::try_from(header.base_offset - active.base.0).unwrap_or(u32::MAX);
+        if let Some(index) = &mut active.index {
+            let size = header.total_size() as u64;
+            index.note(relative, size, header.max_timestamp, self.env.config.index_interval_bytes);
+        }
+        Ok(())
+    }
+
+    /// A full disk passes: cut what was written of the batch and go on. Anything else is final.
+    fn undo_write(&mut self, file: &D::File, error: io::Error) -> AppendError {
+        let size = self.segments.last().map_or(0, |active| active.size);
+        if is_full(&error) && file.set_len(size).is_ok() {
+            return AppendError::DiskFull(error);
+        }
+        self.go_offline(format!("write to {}: {error}", self.env.dir)).into()
+    }
+
+    /// Writes the snapshot of this moment and drops the oldest ones. Derived: a failure costs a longer start.
+    fn store_snapshot(&mut self) {
+        let Some(active) = self.segments.last() else { return };
+        let snapshot = Snapshot {
+            log_end: self.log_end,
+            active_base: active.base,
+            active_size: active.size,
+            epochs: self.epochs.clone(),
+            producers: self.producers.clone(),
+        };
+        let name = file_name(self.log_end, "snapshot");
+        if write_derived(&*self.env.disk, &self.env.dir, &name, &snapshot.encode()).is_err() {
+            return;
+        }
+        self.snapshots.retain(|s| *s != self.log_end);
+        self.snapshots.push(self.log_end);
+        while self.snapshots.len() > SNAPSHOTS_KEPT {
+            let oldest = self.snapshots.remove(0);
+            let _ = self.env.disk.remove_file(&self.env.path(&file_name(oldest, "snapshot")));
+        }
+    }
+}
+
+fn duplicate_of(past: PastBatch) -> Appended {
+    Appended {
+        base_offset: past.base_offset,
+        last_offset: past.last_offset,
+        log_append_time: past.max_timestamp,
+        duplicate: true,
+    }
+}
+
+fn append_error(segment: LogOffset, error: SegmentError) -> AppendError {
+    match error {
+        SegmentError::Io(error) => AppendError::Io(error),
+        SegmentError::Damaged { position, what } => AppendError::Damaged { segment, position, what },
+    }
+}
+
+/// Offset after the last record of the segment that begins at `base`.
+pub(crate) fn end_of_segment<F>(segments: &[Segment<F>], base: LogOffset, log_end: LogOffset) -> LogOffset {
+    let next = segments.partition_point(|s| s.base <= base);
+    segments.get(next).map_or(log_end, |s| s.base)
+}
+
+/// Whether the batch starts a new segment: by size, by age (record timestamps where there are any, as Kafka does), or
+/// because its offset is too far from the base for the index.
+fn is_full_for<F>(active: &Segment<F>, first: Option<i64>, header: &BatchHeader, config: &LogConfig, now: Now) -> bool {
+    if active.size == 0 {
+        return false;
+    }
+    let age = match first {
+        Some(first) if first >= 0 && header.max_timestamp >= 0 => header.max_timestamp.saturating_sub(first),
+        Some(_) | None => now.wall.0.saturating_sub(active.touched.0),
+    };
+    active.size.saturating_add(header.total_size() as u64) > u64::from(config.segment_bytes)
+        || u64::try_from(age).is_ok_and(|age| age > config.segment_ms)
+        || header.last_offset().saturating_sub(active.base.0) > i64::from(i32::MAX)
+}

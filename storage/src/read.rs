@@ -1,0 +1,303 @@
+//! Reading: file ranges of whole batches, and look-ups by time.
+//!
+//! Holds: nothing at or above the bound that is given, nothing below the log start, and never half a batch. One call
+//! answers from one segment; the next one goes on in the next.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, Records, TimestampType, decompress};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset};
+
+use crate::disk::{Disk, DiskFile, read_full};
+use crate::log::{Log, Offline, end_of_segment};
+use crate::segment::{Segment, SegmentError};
+use crate::walk::{Found, Walk};
+
+/// Whole batches in a file. The range stays readable after retention removed the segment.
+#[derive(Debug)]
+pub struct ReadSlice<F> {
+    /// The segment's file.
+    pub file: Arc<F>,
+    /// First byte.
+    pub position: u64,
+    /// Number of bytes, at least one batch.
+    pub len: usize,
+}
+
+impl<F> Clone for ReadSlice<F> {
+    fn clone(&self) -> Self {
+        Self { file: self.file.clone(), position: self.position, len: self.len }
+    }
+}
+
+impl<F: DiskFile> ReadSlice<F> {
+    /// Reads the range. Blocks; needs no log. A range that has become shorter is an error.
+    pub fn read(&self) -> io::Result<Bytes> {
+        let mut buffer = vec![0; self.len];
+        if read_full(&*self.file, &mut buffer, self.position)? < self.len {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        Ok(buffer.into())
+    }
+}
+
+/// Why a read or look-up was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Below the log start or above the log end (F3).
+    #[error("offset {offset} is not in {start}..={end}")]
+    OutOfRange {
+        /// The offset asked for.
+        offset: LogOffset,
+        /// Log start.
+        start: LogOffset,
+        /// Log end.
+        end: LogOffset,
+    },
+    /// What is on disk is not what was written (IO-07). Served to nobody.
+    #[error("segment {segment} is damaged at byte {position}: {what}")]
+    Damaged {
+        /// Base offset of the segment.
+        segment: LogOffset,
+        /// Byte position.
+        position: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The disk failed.
+    #[error("{0}")]
+    Io(io::Error),
+    /// See [`Offline`].
+    #[error(transparent)]
+    Offline(#[from] Offline),
+}
+
+impl ReadError {
+    /// What the client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Damaged { .. } | Self::Io(_) | Self::Offline(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+
+    pub(crate) fn of(segment: LogOffset, error: SegmentError) -> Self {
+        match error {
+            SegmentError::Io(error) => Self::Io(error),
+            SegmentError::Damaged { position, what } => Self::Damaged { segment, position, what },
+        }
+    }
+}
+
+/// A record found by its timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// Its offset.
+    pub offset: LogOffset,
+    /// Its timestamp, ms since 1970.
+    pub timestamp: i64,
+    /// Epoch of its batch.
+    pub epoch: LeaderEpoch,
+}
+
+impl<D: Disk> Log<D> {
+    /// Whole batches from the one that contains `offset` on (F1, IO-17): at most `max_bytes`, or the first batch alone
+    /// if `min_one_batch` and it is larger (F5); only batches that end below `bound`. None: there is nothing (F2).
+    pub fn read(
+        &mut self,
+        offset: LogOffset,
+        max_bytes: u64,
+        min_one_batch: bool,
+        bound: LogOffset,
+    ) -> Result<Option<ReadSlice<D::File>>, ReadError> {
+        self.check_online()?;
+        let (start, end) = (self.log_start(), self.log_end);
+        if offset < start || offset > end {
+            return Err(ReadError::OutOfRange { offset, start, end });
+        }
+        let bound = bound.min(end);
+        let mut at = self.segments.partition_point(|s| s.base <= offset).saturating_sub(1);
+        while offset < bound
+            && let Some(segment) = self.segments.get_mut(at)
+        {
+            let base = segment.base;
+            let from = locate(&self.env, segment, offset).map_err(|e| ReadError::of(base, e))?;
+            let Some(first) = from else {
+                at += 1; // a hole up to the segment's end
+                continue;
+            };
+            let segment_end = end_of_segment(&self.segments, base, end);
+            let Some(segment) = self.segments.get_mut(at) else { break };
+            let limits = Limits { max_bytes, min_one_batch, bound, segment_end };
+            return extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e));
+        }
+        Ok(None)
+    }
+
+    /// The first record in [log start, bound) whose own timestamp is at least `timestamp`, found inside its batch (L5,
+    /// IO-15). A compressed batch that cannot be opened within the limit answers with its own first offset.
+    pub fn offset_for_timestamp(
+        &mut self,
+        timestamp: i64,
+        bound: LogOffset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        self.check_online()?;
+        let range = self.log_start()..bound.min(self.log_end);
+        for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
+            let base = segment.base;
+            let error = |e| ReadError::of(base, e);
+            if segment.max_timestamp(&self.env).map_err(error)? < timestamp {
+                continue;
+            }
+            let hint = segment.last_where(&self.env, |e| e.max_timestamp_before < timestamp).map_err(error)?;
+            let file = segment.file(&self.env).map_err(ReadError::Io)?;
+            let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
+            while let Some(found) = step(&mut walk).map_err(error)? {
+                if found.header.base_offset >= range.end.0 {
+                    return Ok(None);
+                }
+                if found.header.max_timestamp < timestamp || found.header.last_offset() < range.start.0 {
+                    continue;
+                }
+                let records = stamps(&*file, &found, self.env.config.inflate_max_bytes).map_err(ReadError::Io)?;
+                let fits = |t: &TimestampOffset| t.timestamp >= timestamp && range.contains(&t.offset);
+                if let Some(first) = records.into_iter().find(fits) {
+                    return Ok(Some(first));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp in [log start, bound), the first of equals (L2); None if there is no
+    /// record, also when all were deleted (L10). Records without timestamp count as -1 (L6).
+    pub fn max_timestamp(&mut self, bound: LogOffset) -> Result<Option<TimestampOffset>, ReadError> {
+        self.check_online()?;
+        let range = self.log_start()..bound.min(self.log_end);
+        let mut best: Option<TimestampOffset> = None;
+        for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
+            let base = segment.base;
+            let error = |e| ReadError::of(base, e);
+            let over = |best: &Option<TimestampOffset>, t: i64| best.is_none_or(|b| t > b.timestamp);
+            if !over(&best, segment.max_timestamp(&self.env).map_err(error)?) {
+                continue;
+            }
+            let file = segment.file(&self.env).map_err(ReadError::Io)?;
+            let mut walk = Walk::new(&*file, 0, segment.size);
+            while let Some(found) = step(&mut walk).map_err(error)? {
+                if found.header.base_offset >= range.end.0 {
+                    break;
+                }
+                if found.header.last_offset() < range.start.0 || !over(&best, found.header.max_timestamp) {
+                    continue;
+                }
+                let records = stamps(&*file, &found, self.env.config.inflate_max_bytes).map_err(ReadError::Io)?;
+                for record in records.into_iter().filter(|t| range.contains(&t.offset)) {
+                    if over(&best, record.timestamp) {
+                        best = Some(record);
+                    }
+                }
+            }
+        }
+        Ok(best)
+    }
+}
+
+struct Limits {
+    max_bytes: u64,
+    min_one_batch: bool,
+    bound: LogOffset,
+    /// Offset after the segment's last record.
+    segment_end: LogOffset,
+}
+
+/// The first batch of the segment that ends at or above `offset`.
+pub(crate) fn locate<D: Disk>(
+    env: &crate::segment::Env<D>,
+    segment: &mut Segment<D::File>,
+    offset: LogOffset,
+) -> Result<Option<Found>, SegmentError> {
+    let wanted = offset.0.saturating_sub(segment.base.0);
+    let hint = segment.last_where(env, |e| i64::from(e.relative_offset) <= wanted)?;
+    let file = segment.file(env)?;
+    let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
+    let mut next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
+    while let Some(found) = step(&mut walk)? {
+        // IO-07: a batch that a misdirected write put here is not the one that was asked for.
+        if found.header.base_offset < next {
+            return Err(SegmentError::Damaged { position: found.position, what: "offset out of order" });
+        }
+        next = found.header.last_offset().saturating_add(1);
+        if next > offset.0 {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// How far a read that begins with `first` goes.
+fn extent<D: Disk>(
+    env: &crate::segment::Env<D>,
+    segment: &mut Segment<D::File>,
+    first: &Found,
+    limits: &Limits,
+) -> Result<Option<ReadSlice<D::File>>, SegmentError> {
+    if first.header.last_offset() >= limits.bound.0 {
+        return Ok(None);
+    }
+    let stop = first.position.saturating_add(limits.max_bytes);
+    let mut end = if limits.min_one_batch || first.end() <= stop { first.end() } else { first.position };
+    if limits.bound >= limits.segment_end && stop >= segment.size {
+        end = segment.size;
+    } else if end <= stop {
+        let wanted = limits.bound.0.saturating_sub(segment.base.0);
+        let within = |e: &crate::index::Entry| u64::from(e.position) <= stop && i64::from(e.relative_offset) <= wanted;
+        // Everything before an index entry that lies within both limits does so too: only the rest is walked.
+        end = end.max(u64::from(segment.last_where(env, within)?.position));
+        let file = segment.file(env)?;
+        let mut walk = Walk::new(&*file, end, segment.size);
+        while let Some(found) = step(&mut walk)? {
+            if found.end() > stop || found.header.last_offset() >= limits.bound.0 {
+                break;
+            }
+            end = found.end();
+        }
+    }
+    let len = usize::try_from(end - first.position).unwrap_or(usize::MAX);
+    let file = segment.file(env)?;
+    Ok((len > 0).then_some(ReadSlice { file, position: first.position, len }))
+}
+
+pub(crate) fn step<F: DiskFile>(walk: &mut Walk<'_, F>) -> Result<Option<Found>, SegmentError> {
+    let position = walk.position();
+    walk.next().map_err(|stop| SegmentError::at(position, stop))
+}
+
+/// Offset and timestamp of each record of a batch. If it cannot be opened: one, for the batch as a whole.
+fn stamps<F: DiskFile>(file: &F, found: &Found, inflate_max: usize) -> io::Result<Vec<TimestampOffset>> {
+    let header = &found.header;
+    let epoch = LeaderEpoch(header.leader_epoch);
+    let whole = TimestampOffset { offset: LogOffset(header.base_offset), timestamp: header.max_timestamp, epoch };
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Ok(vec![whole]);
+    }
+    let mut body = vec![0; header.body_size()];
+    let filled = read_full(file, &mut body, found.position.saturating_add(BATCH_HEADER_BYTES as u64))?;
+    body.truncate(filled);
+    Ok(record_stamps(header, &body, inflate_max).unwrap_or_else(|| vec![whole]))
+}
+
+fn record_stamps(header: &BatchHeader, body: &[u8], inflate_max: usize) -> Option<Vec<TimestampOffset>> {
+    let payload = decompress(header.codec().ok()?, body, inflate_max).ok()?;
+    let epoch = LeaderEpoch(header.leader_epoch);
+    let mut stamps = Vec::new();
+    for record in Records::new(&payload) {
+        let record = record.ok()?;
+        let offset = LogOffset(header.base_offset.checked_add(i64::from(record.offset_delta))?);
+        let timestamp = header.base_timestamp.checked_add(record.timestamp_delta)?;
+        stamps.push(TimestampOffset { offset, timestamp, epoch });
+    }
+    Some(stamps)
+}

@@ -1,0 +1,243 @@
+//! One segment: a file of batches, named by the offset it begins at, and its index. Files are opened when they are
+//! needed; the log decides when to let go of them.
+//!
+//! Index entries are hints: an entry read from a file counts only if the batch header at its position has its offset.
+//! Whatever is missing or damaged is rebuilt from the batches, while serving (IO-12).
+
+use std::io;
+use std::sync::Arc;
+
+use pyralog_protocol::{LogOffset, WallMs};
+
+use crate::config::LogConfig;
+use crate::disk::{Disk, OpenMode};
+use crate::files::write_derived;
+use crate::index::{Entry, Index, IndexHeader};
+use crate::walk::{Stop, Walk};
+
+/// What segments need from their log.
+pub(crate) struct Env<D> {
+    pub disk: Arc<D>,
+    pub dir: String,
+    pub config: LogConfig,
+}
+
+impl<D: Disk> Env<D> {
+    pub fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+}
+
+/// Name of the file of that kind that belongs to an offset.
+pub(crate) fn file_name(offset: LogOffset, extension: &str) -> String {
+    format!("{:020}.{extension}", offset.0)
+}
+
+/// The offset in a file name of that kind.
+pub(crate) fn parse_name(name: &str, extension: &str) -> Option<LogOffset> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
+    let legal = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| legal).map(LogOffset)
+}
+
+/// Why a segment could not be searched.
+#[derive(Debug)]
+pub(crate) enum SegmentError {
+    Io(io::Error),
+    /// The batches themselves are damaged at this position.
+    Damaged {
+        position: u64,
+        what: &'static str,
+    },
+}
+
+impl From<io::Error> for SegmentError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl SegmentError {
+    pub fn at(position: u64, stop: Stop) -> Self {
+        match stop {
+            Stop::Io(error) => Self::Io(error),
+            Stop::Unwritten => Self::Damaged { position, what: "unwritten" },
+            Stop::Damaged(what) => Self::Damaged { position, what },
+        }
+    }
+}
+
+pub(crate) struct Segment<F> {
+    pub base: LogOffset,
+    /// Bytes of whole batches; what lies behind them in the file is not part of the log.
+    pub size: u64,
+    /// When this process last wrote to it, or first saw it: its age if no record carries a timestamp.
+    pub touched: WallMs,
+    /// Largest timestamp of its first batch, once known.
+    pub first_timestamp: Option<i64>,
+    /// Holds: complete for `size` bytes if present.
+    pub index: Option<Index>,
+    file: Option<Arc<F>>,
+    index_file: Option<(F, IndexHeader)>,
+}
+
+impl<F: crate::disk::DiskFile> Segment<F> {
+    /// A segment that is there already.
+    pub fn existing(base: LogOffset, size: u64, now: WallMs) -> Self {
+        Self { base, size, touched: now, first_timestamp: None, index: None, file: None, index_file: None }
+    }
+
+    /// An empty segment whose file was just created.
+    pub fn created(base: LogOffset, file: F, now: WallMs) -> Self {
+        let file = Some(Arc::new(file));
+        Self { index: Some(Index::new()), file, ..Self::existing(base, 0, now) }
+    }
+
+    /// The open file; opened to be written, because the active segment is and telling them apart buys nothing.
+    pub fn file<D: Disk<File = F>>(&mut self, env: &Env<D>) -> io::Result<Arc<F>> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(env.disk.open(&env.path(&file_name(self.base, "log")), OpenMode::Write)?);
+        self.file = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Open descriptors.
+    pub fn open_files(&self) -> usize {
+        usize::from(self.file.is_some()) + usize::from(self.index_file.is_some())
+    }
+
+    /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.
+    pub fn release(&mut self) {
+        (self.file, self.index_file, self.index) = (None, None, None);
+    }
+
+    /// The last index entry for which `before` holds, which it does for a prefix of them; checked against the batch
+    /// that it names. [`Entry::START`] if there is none.
+    pub fn last_where<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        before: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry, SegmentError> {
+        if let Some(index) = &self.index {
+            return Ok(index.last_where(before));
+        }
+        if let Some(entry) = self.sealed_hint(env, &before)
+            && self.is_true(env, entry)?
+        {
+            return Ok(entry);
+        }
+        self.index_file = None;
+        Ok(self.load_index(env)?.last_where(before))
+    }
+
+    /// Largest timestamp in the segment, -1 if no record has one; `i64::MIN` if it is empty.
+    pub fn max_timestamp<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<i64, SegmentError> {
+        if let Some(index) = &self.index {
+            return Ok(index.max_timestamp);
+        }
+        match self.index_header(env) {
+            Some(header) => Ok(header.max_timestamp),
+            None => Ok(self.load_index(env)?.max_timestamp),
+        }
+    }
+
+    /// Largest timestamp of the first batch, None while empty.
+    pub fn first_timestamp<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<i64>, SegmentError> {
+        if self.first_timestamp.is_none() && self.size > 0 {
+            let file = self.file(env)?;
+            let first = Walk::new(&*file, 0, self.size).next().map_err(|stop| SegmentError::at(0, stop))?;
+            self.first_timestamp = first.map(|found| found.header.max_timestamp);
+        }
+        Ok(self.first_timestamp)
+    }
+
+    /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
+    pub fn load_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
+        if self.index.is_none() {
+            let index = self.build_index(env)?;
+            self.index = Some(index);
+        }
+        Ok(self.index.get_or_insert_with(Index::new))
+    }
+
+    /// Writes the index file. Derived and not synced; if it fails the index is rebuilt when it is missed.
+    pub fn store_index<D: Disk>(&self, env: &Env<D>) -> io::Result<()> {
+        let Some(index) = &self.index else { return Ok(()) };
+        write_derived(&*env.disk, &env.dir, &file_name(self.base, "index"), &index.encode(self.base.0))
+    }
+
+    fn build_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
+        let mut index = self.stored_index(env)?.unwrap_or_else(Index::new);
+        let covered_before = index.covered;
+        let file = self.file(env)?;
+        let mut walk = Walk::new(&*file, index.covered, self.size);
+        loop {
+            let position = walk.position();
+            let Some(found) = walk.next().map_err(|stop| SegmentError::at(position, stop))? else { break };
+            let relative = found.header.base_offset.saturating_sub(self.base.0);
+            let Ok(relative) = u32::try_from(relative) else {
+                return Err(SegmentError::Damaged { position, what: "offset outside of the segment" });
+            };
+            index.note(relative, found.size(), found.header.max_timestamp, env.config.index_interval_bytes);
+        }
+        if covered_before < index.covered {
+            let name = file_name(self.base, "index");
+            // Derived: when it cannot be stored, it is built again next time.
+            let _ = write_derived(&*env.disk, &env.dir, &name, &index.encode(self.base.0));
+        }
+        Ok(index)
+    }
+
+    /// The index in the file, if all of it is what was written and its last entry is true.
+    fn stored_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Index>, SegmentError> {
+        let path = env.path(&file_name(self.base, "index"));
+        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(None) };
+        let Some(index) = Index::load(&file, self.base.0).filter(|index| index.covered <= self.size) else {
+            return Ok(None);
+        };
+        let true_entry = match index.entries.last() {
+            Some(last) => self.is_true(env, *last)?,
+            None => true,
+        };
+        Ok(true_entry.then_some(index))
+    }
+
+    /// The last stored entry at or below `offset`, whatever part of the segment the index covers; checked.
+    pub fn stored_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, offset: LogOffset) -> Option<Entry> {
+        let index = self.stored_index(env).ok().flatten()?;
+        let wanted = offset.0.saturating_sub(self.base.0);
+        let entry = index.last_where(|e| i64::from(e.relative_offset) <= wanted);
+        self.is_true(env, entry).ok()?.then_some(entry)
+    }
+
+    fn sealed_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, before: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        let header = self.index_header(env)?;
+        let (file, _) = self.index_file.as_ref()?;
+        header.last_where(file, before)
+    }
+
+    /// Header of an index file that covers the whole segment.
+    fn index_header<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Option<IndexHeader> {
+        if self.index_file.is_none() {
+            let file = env.disk.open(&env.path(&file_name(self.base, "index")), OpenMode::Read).ok()?;
+            let header = IndexHeader::load(&file, self.base.0)?;
+            self.index_file = Some((file, header));
+        }
+        self.index_file.as_ref().map(|(_, header)| *header).filter(|header| header.covered == self.size)
+    }
+
+    /// Whether the batch that the entry names begins there.
+    fn is_true<D: Disk<File = F>>(&mut self, env: &Env<D>, entry: Entry) -> Result<bool, SegmentError> {
+        if entry.position == 0 {
+            return Ok(true);
+        }
+        let file = self.file(env)?;
+        match Walk::new(&*file, u64::from(entry.position), self.size).next() {
+            Ok(Some(found)) => Ok(found.header.base_offset == self.base.0 + i64::from(entry.relative_offset)),
+            Ok(None) | Err(Stop::Unwritten | Stop::Damaged(_)) => Ok(false),
+            Err(Stop::Io(error)) => Err(SegmentError::Io(error)),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Goes over the batches of one segment, header by header. Checks sizes and, where asked, CRCs; the order of offsets
+//! and epochs is [`Chain`]'s. Reads in small chunks: memory stays bounded whatever a header claims.
+
+use std::io;
+
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
+
+use crate::disk::{DiskFile, read_full};
+
+/// As far apart as index entries are by default, so that a walk from an entry is about one read.
+const CHUNK_BYTES: usize = 4096;
+const CRC_CHUNK_BYTES: usize = 64 << 10;
+/// What the CRC covers begins here, at the attributes.
+const CRC_START: u64 = 21;
+
+/// A batch in its segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub position: u64,
+    pub header: BatchHeader,
+}
+
+impl Found {
+    pub fn size(&self) -> u64 {
+        self.header.total_size() as u64
+    }
+
+    pub fn end(&self) -> u64 {
+        self.position.saturating_add(self.size())
+    }
+}
+
+/// Why a walk ended before the end of the segment.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Nothing was ever written here: the whole header is zero (IO-05).
+    Unwritten,
+    /// Something is here, but no batch that was written.
+    Damaged(&'static str),
+    /// The disk failed, which says nothing of the bytes.
+    Io(io::Error),
+}
+
+/// A walk over `position..end` of a file.
+pub(crate) struct Walk<'a, F> {
+    file: &'a F,
+    position: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+impl<'a, F: DiskFile> Walk<'a, F> {
+    pub fn new(file: &'a F, position: u64, end: u64) -> Self {
+        Self { file, position, end, buffer: Vec::new(), buffer_at: position }
+    }
+
+    /// Where the next batch begins.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next batch; None exactly at the end.
+    pub fn next(&mut self) -> Result<Option<Found>, Stop> {
+        let remaining = self.end.saturating_sub(self.position);
+        if remaining == 0 {
+            return Ok(None);
+        }
+        let bytes = self.peek().map_err(Stop::Io)?;
+        if bytes.iter().all(|b| *b == 0) {
+            return Err(Stop::Unwritten);
+        }
+        if bytes.len() < BATCH_HEADER_BYTES {
+            return Err(Stop::Damaged("the header is cut"));
+        }
+        let header = BatchHeader::parse(bytes).map_err(|_| Stop::Damaged("magic or length"))?;
+        if header.base_offset < 0 || header.last_offset_delta < 0 || header.last_offset() == i64::MAX {
+            return Err(Stop::Damaged("offsets"));
+        }
+        let found = Found { position: self.position, header };
+        if found.size() > remaining {
+            return Err(Stop::Damaged("the batch is cut"));
+        }
+        self.position = found.end();
+        Ok(Some(found))
+    }
+
+    /// Compares the CRC of a batch with its bytes, a chunk at a time.
+    pub fn verify(&self, found: &Found) -> Result<(), Stop> {
+        let mut crc = 0;
+        let mut at = found.position.saturating_add(CRC_START);
+        let mut chunk = vec![0; CRC_CHUNK_BYTES];
+        while at < found.end() {
+            let wanted = usize::try_from(found.end() - at).unwrap_or(usize::MAX).min(CRC_CHUNK_BYTES);
+            let Some(part) = chunk.get_mut(..wanted) else { break };
+            if read_full(self.file, part, at).map_err(Stop::Io)? < wanted {
+                return Err(Stop::Damaged("the batch is cut"));
+            }
+            crc = crc32c::crc32c_append(crc, part);
+            at += wanted as u64;
+        }
+        if crc == found.header.crc { Ok(()) } else { Err(Stop::Damaged("checksum")) }
+    }
+
+    /// The next header's bytes, fewer at the end of the range.
+    fn peek(&mut self) -> io::Result<&[u8]> {
+        let wanted = usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(BATCH_HEADER_BYTES);
+        let skip = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
+        if self.buffer.len() < skip.saturating_add(wanted) {
+            let chunk = usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+            self.buffer.resize(chunk, 0);
+            self.buffer_at = self.position;
+            let filled = read_full(self.file, &mut self.buffer, self.position)?;
+            self.buffer.truncate(filled);
+        }
+        let skip = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
+        let rest = self.buffer.get(skip..).unwrap_or_default();
+        Ok(rest.get(..wanted).unwrap_or(rest))
+    }
+}
+
+/// The order that batches of one log are in: offsets rise, epochs do not fall (IO-04).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    /// The next offset.
+    pub next: i64,
+    epoch: i32,
+}
+
+impl Chain {
+    pub fn from(next: i64) -> Self {
+        Self { next, epoch: i32::MIN }
+    }
+
+    /// Takes the next batch. A tail that was never compacted has no holes; elsewhere they are legal (IO-19).
+    pub fn accept(&mut self, header: &BatchHeader, holes: bool) -> Result<(), Stop> {
+        if header.base_offset < self.next || (!holes && header.base_offset > self.next) {
+            return Err(Stop::Damaged("offset out of order"));
+        }
+        if header.leader_epoch < self.epoch {
+            return Err(Stop::Damaged("leader epoch out of order"));
+        }
+        self.epoch = header.leader_epoch;
+        self.next = header.last_offset() + 1;
+        Ok(())
+    }
+}
