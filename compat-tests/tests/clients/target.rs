@@ -1,0 +1,50 @@
+//! The broker of one scenario: a process of its own on a port that stays the same over a restart, or one that runs elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+
+use pyralog_compat_tests::{Broker, BrokerOptions, Conn};
+pub use pyralog_compat_tests::{now_ms, unique};
+
+pub struct Target {
+    address: String,
+    own: Option<Broker>,
+}
+
+impl Target {
+    pub fn start() -> Self {
+        if let Some(address) = std::env::var("PYRALOG_TEST_BOOTSTRAP").ok().filter(|v| !v.is_empty()) {
+            return Self { address, own: None };
+        }
+        let address = free_address();
+        let options = BrokerOptions::new().set("num.partitions", "4").set("group.initial.rebalance.delay.ms", "0");
+        Self { own: Some(Broker::start(options.kafka_listen(&address))), address }
+    }
+
+    pub fn bootstrap(&self) -> &str {
+        &self.address
+    }
+
+    pub fn create(&self, topic: &str, partitions: i32, configs: &BTreeMap<&str, String>) {
+        let configs: Vec<(&str, &str)> = configs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Conn::connect(&self.address).create_topic(topic, partitions, &configs);
+    }
+
+    pub fn can_restart(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// kill -9, then a start on the same folder and port.
+    pub fn restart(&mut self) {
+        if let Some(broker) = &mut self.own {
+            broker.kill9();
+            broker.restart();
+        }
+    }
+}
+
+/// Clients come back to the address they know, so the port is chosen here and kept.
+fn free_address() -> String {
+    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+    probe.local_addr().unwrap().to_string()
+}

@@ -1,0 +1,177 @@
+//! Groups as administrators see them: DescribeGroups, ListGroups, DeleteGroups; and the housekeeping that removes
+//! expired offsets and groups that nothing is left of.
+
+use kafka_protocol::messages as m;
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
+
+use super::error::DeleteError;
+use super::hard::Group;
+use super::record::{Blob, Committed, GroupRecord, Stage};
+use super::reply::text;
+use super::step::Step;
+use super::{GroupSettings, Groups};
+use crate::command::{Context, Reply};
+use crate::effects::Effects;
+
+/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: without ACLs everybody may do everything to a group.
+const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
+/// Records of one housekeeping step; what is left follows in the next, `HOUSEKEEPING_PAUSE_MS` later.
+const HOUSEKEEPING_RECORDS_MAX: usize = 10_000;
+const HOUSEKEEPING_PAUSE_MS: i64 = 100;
+
+const GROUP_TYPE: &str = "classic";
+
+impl Groups {
+    pub(super) fn describe(&self, ctx: &Context, request: &m::DescribeGroupsRequest, step: &mut Step) {
+        let operations = match request.include_authorized_operations && ctx.api_version >= 3 {
+            true => ALL_OPERATIONS,
+            false => i32::MIN,
+        };
+        let describe = |name: &m::GroupId| self.describe_one(ctx.api_version, name, operations);
+        let groups = request.groups.iter().map(describe).collect();
+        step.reply(ctx.token, Reply::DescribeGroups(m::DescribeGroupsResponse::default().with_groups(groups)));
+    }
+
+    fn describe_one(&self, version: i16, name: &m::GroupId, operations: i32) -> DescribedGroup {
+        let promised = Group::default();
+        let found = self.hard.groups.get(name.as_str());
+        let group = match found.or(self.live.contains_key(name.as_str()).then_some(&promised)) {
+            Some(group) => group,
+            None => return describe_unknown(version, name, operations),
+        };
+        let stable = group.head.stage == Stage::Stable;
+        let protocol = group.head.protocol.as_deref().filter(|_| stable);
+        DescribedGroup::default()
+            .with_group_id(name.clone())
+            .with_group_state(text(group.head.stage.name()))
+            .with_protocol_type(text(group.head.protocol_type.as_deref().unwrap_or_default()))
+            .with_protocol_data(text(protocol.unwrap_or_default()))
+            .with_members(describe_members(version, group, protocol))
+            .with_authorized_operations(operations)
+    }
+
+    pub(super) fn list(&self, ctx: &Context, request: &m::ListGroupsRequest, step: &mut Step) {
+        let among = |filter: &[kafka_protocol::protocol::StrBytes], value: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+        };
+        let promised = Group::default();
+        let soft = self.live.keys().filter(|name| !self.hard.groups.contains_key(*name));
+        let all = self.hard.groups.iter().chain(soft.map(|name| (name, &promised)));
+        let wanted = all.filter(|(_, group)| {
+            among(&request.states_filter, group.head.stage.name()) && among(&request.types_filter, GROUP_TYPE)
+        });
+        let listed = wanted.map(|(name, group)| {
+            m::list_groups_response::ListedGroup::default()
+                .with_group_id(text(name).into())
+                .with_protocol_type(text(group.head.protocol_type.as_deref().unwrap_or_default()))
+                .with_group_state(if ctx.api_version >= 4 { text(group.head.stage.name()) } else { text("") })
+                .with_group_type(if ctx.api_version >= 5 { text(GROUP_TYPE) } else { text("") })
+        });
+        let response = m::ListGroupsResponse::default().with_groups(listed.collect());
+        step.reply(ctx.token, Reply::ListGroups(response));
+    }
+
+    pub(super) fn delete(&mut self, ctx: &Context, request: &m::DeleteGroupsRequest, step: &mut Step) {
+        let mut results = Vec::with_capacity(request.groups_names.len());
+        for name in &request.groups_names {
+            let code = self.delete_one(name.as_str(), step).map_or_else(DeleteError::code, |()| ErrorCode::None);
+            let result = m::delete_groups_response::DeletableGroupResult::default();
+            results.push(result.with_group_id(name.clone()).with_error_code(code.code()));
+        }
+        step.reply(ctx.token, Reply::DeleteGroups(m::DeleteGroupsResponse::default().with_results(results)));
+    }
+
+    /// Promised member ids go with the group: their owners are told that they are unknown, and ask for others.
+    fn delete_one(&mut self, name: &str, step: &mut Step) -> Result<(), DeleteError> {
+        let known = self.hard.groups.get(name).map(|group| group.head.stage);
+        match known {
+            Some(Stage::Empty) => self.put(GroupRecord::GroupRemoved { group: name.to_string() }, step),
+            Some(Stage::PreparingRebalance | Stage::CompletingRebalance | Stage::Stable) => {
+                return Err(DeleteError::HasMembers);
+            }
+            None if self.live.contains_key(name) => {}
+            None => return Err(DeleteError::NoGroup),
+        }
+        self.forget_live(name);
+        Ok(())
+    }
+
+    /// Removes offsets that are past their retention, and empty groups that hold none. Each group is its own atomic
+    /// set.
+    pub(super) fn keep_house(&mut self, now: Now, out: &mut Effects) {
+        let mut budget = HOUSEKEEPING_RECORDS_MAX;
+        let mut plans = Vec::new();
+        for (name, group) in &self.hard.groups {
+            let plan = expiry(name, group, self.live.contains_key(name), &self.settings, now);
+            budget = budget.saturating_sub(plan.len());
+            if !plan.is_empty() {
+                plans.push(plan);
+            }
+            if budget == 0 {
+                break;
+            }
+        }
+        for plan in plans {
+            let mut step = Step::new(now);
+            plan.into_iter().for_each(|record| self.put(record, &mut step));
+            step.finish(out);
+        }
+        let pause_ms = if budget == 0 { HOUSEKEEPING_PAUSE_MS } else { self.settings.retention_check_interval_ms };
+        self.housekeeping_due = (!self.hard.groups.is_empty()).then(|| now.mono.after_ms(pause_ms.max(1)));
+    }
+}
+
+fn describe_unknown(version: i16, name: &m::GroupId, operations: i32) -> DescribedGroup {
+    let group = DescribedGroup::default().with_group_id(name.clone()).with_group_state(text("Dead"));
+    if version < 6 {
+        return group.with_authorized_operations(operations);
+    }
+    let message = text(&format!("Group {} not found.", name.as_str()));
+    group.with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(message))
+}
+
+/// Metadata and assignment are shown once everybody has them.
+fn describe_members(version: i16, group: &Group, protocol: Option<&str>) -> Vec<DescribedGroupMember> {
+    let entry = |(id, member): (&String, &super::hard::Member)| {
+        let metadata = protocol.and_then(|p| member.join.metadata(p)).map(Blob::bytes);
+        let assignment = protocol.map(|_| member.assignment.bytes());
+        DescribedGroupMember::default()
+            .with_member_id(text(id))
+            .with_group_instance_id(member.join.instance.as_deref().filter(|_| version >= 4).map(text))
+            .with_client_id(text(&member.join.client_id))
+            .with_client_host(text(&member.join.client_host))
+            .with_member_metadata(metadata.unwrap_or_default())
+            .with_member_assignment(assignment.unwrap_or_default())
+    };
+    group.members.iter().map(entry).collect()
+}
+
+/// What housekeeping removes from one group (O11). Offsets of a group with members go only where everybody knows what
+/// is read, and never those of a topic that is.
+fn expiry(name: &str, group: &Group, promised: bool, settings: &GroupSettings, now: Now) -> Vec<GroupRecord> {
+    let used_since = match (group.head.stage, group.is_consumer()) {
+        (Stage::Empty, _) => group.head.since_ms,
+        (Stage::Stable, true) => 0,
+        (Stage::Stable | Stage::PreparingRebalance | Stage::CompletingRebalance, _) => return Vec::new(),
+    };
+    let expired = |c: &Committed| match c.expire_ms {
+        Some(end) => now.wall.0 >= end,
+        None => now.wall.0.saturating_sub(c.commit_ms.max(used_since)) >= settings.offsets_retention_ms,
+    };
+    let subscription = group.subscription();
+    let free = group.offsets.iter().filter(|(topic, _)| !subscription.contains(topic));
+    let old = free.flat_map(|(topic, ps)| ps.iter().filter(|(_, c)| expired(c)).map(move |(p, _)| (topic, *p)));
+    let gone: Vec<(&String, i32)> = old.collect();
+    let held: usize = group.offsets.values().map(std::collections::BTreeMap::len).sum();
+    if group.head.stage == Stage::Empty && gone.len() == held && !promised {
+        return vec![GroupRecord::GroupRemoved { group: name.to_string() }];
+    }
+    let removed = |(topic, partition): (&String, i32)| GroupRecord::OffsetRemoved {
+        group: name.to_string(),
+        topic: topic.clone(),
+        partition,
+    };
+    gone.into_iter().map(removed).collect()
+}

@@ -1,0 +1,99 @@
+//! Soft state: who is alive, who waits for an answer, and until when. Nothing here survives the process, and no record
+//! ever changes it: the hard state is a type of its own. Deadlines are data; one wake-up per group stands in the
+//! machine's queue and may be early, never late, so that a heartbeat moves a number and no queue.
+
+use std::collections::BTreeMap;
+
+use pyralog_protocol::MonoMs;
+
+use super::hard::{Group, Member};
+use super::record::Stage;
+use crate::command::Token;
+
+/// One group's soft state. There while the group has members, promised member ids, or a round to end.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// Exactly the members of the hard group.
+    pub sessions: BTreeMap<String, Session>,
+    /// Ids handed out with MEMBER_ID_REQUIRED that have not come back yet, and until when they may.
+    pub pending: BTreeMap<String, MonoMs>,
+    /// There exactly in PreparingRebalance.
+    pub join: Option<JoinPhase>,
+    /// Until when members of this generation must have asked for their assignment.
+    pub sync_due: Option<MonoMs>,
+    /// The group's entry in the machine's queue: not after any deadline in here.
+    pub wake: Option<MonoMs>,
+}
+
+/// What PreparingRebalance waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JoinPhase {
+    /// The group was empty: for time to pass, longer while members keep coming (G9).
+    Initial { due: MonoMs, remaining_ms: i64, grew: bool },
+    /// For all members, at most until `due`.
+    All { due: MonoMs },
+}
+
+/// One member's soft state.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// When the member is expelled; none while its own request waits here, for then it cannot send heartbeats.
+    pub due: Option<MonoMs>,
+    /// Not part of any generation yet. It knows no member id to leave with, so its wait is bounded.
+    pub fresh: bool,
+    /// Waiting JoinGroup.
+    pub join: Option<Parked>,
+    /// Waiting SyncGroup.
+    pub sync: Option<Parked>,
+    /// Has not sent the SyncGroup of this generation.
+    pub owes_sync: bool,
+}
+
+/// A request whose answer waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parked {
+    pub token: Token,
+    pub version: i16,
+}
+
+impl Live {
+    /// What to assume after a load: everybody is alive and still owes what the group waits for.
+    pub fn after_load(group: &Group, now: MonoMs) -> Option<Self> {
+        let completing = group.head.stage == Stage::CompletingRebalance;
+        let session = |member: &Member| Session {
+            due: Some(now.after_ms(member.join.session_timeout_ms.into())),
+            owes_sync: completing,
+            ..Session::default()
+        };
+        let sessions: BTreeMap<String, Session> =
+            group.members.iter().map(|(id, member)| (id.clone(), session(member))).collect();
+        let due = now.after_ms(group.rebalance_timeout_ms().into());
+        let join = (group.head.stage == Stage::PreparingRebalance).then_some(JoinPhase::All { due });
+        let sync_due = completing.then(|| now.after_ms(group.sync_timeout_ms().into()));
+        (join.is_some() || !sessions.is_empty()).then(|| Self { sessions, join, sync_due, ..Self::default() })
+    }
+
+    /// Whether a rebalance has nobody left to wait for.
+    pub fn all_joined(&self) -> bool {
+        self.pending.is_empty() && self.sessions.values().all(|s| s.join.is_some())
+    }
+
+    /// The earliest deadline.
+    pub fn due(&self) -> Option<MonoMs> {
+        let join = self.join.map(|phase| match phase {
+            JoinPhase::Initial { due, .. } | JoinPhase::All { due } => due,
+        });
+        let sessions = self.sessions.values().filter_map(|s| s.due).min();
+        let pending = self.pending.values().min().copied();
+        [join, sessions, pending, self.sync_due].into_iter().flatten().min()
+    }
+
+    pub fn expired_members(&self, now: MonoMs) -> Vec<String> {
+        let expired = |s: &Session| s.due.is_some_and(|due| due <= now);
+        self.sessions.iter().filter(|(_, s)| expired(s)).map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.pending.is_empty() && self.join.is_none()
+    }
+}

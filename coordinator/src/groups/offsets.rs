@@ -1,0 +1,279 @@
+//! Committed offsets: OffsetCommit, OffsetFetch, OffsetDelete, and what happens when a topic goes.
+//! Holds: what a fetch answers was committed, and the answer leaves after everything before it is durable (GR-09).
+//! Offsets are the clients' numbers: nothing here compares them with a log (O4).
+
+use kafka_protocol::messages as m;
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use kafka_protocol::messages::offset_fetch_response as fetched;
+use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
+
+use super::error::{CommitError, DeleteError, MemberError};
+use super::hard::Group;
+use super::record::{Committed, GroupRecord, Stage};
+use super::reply::text;
+use super::step::Step;
+use super::{Groups, NAME_BYTES_MAX, TopicView};
+use crate::command::{Context, Reply};
+
+/// Who commits, when, and until when it is to be kept.
+struct Commit<'a> {
+    group: &'a str,
+    commit_ms: i64,
+    expire_ms: Option<i64>,
+}
+
+impl<'a> Commit<'a> {
+    /// v2-v4 may ask for a retention of their own.
+    fn new(version: i16, request: &'a m::OffsetCommitRequest, now: Now) -> Self {
+        let own_retention = version <= 4 && request.retention_time_ms >= 0;
+        Self {
+            group: request.group_id.as_str(),
+            commit_ms: now.wall.0,
+            expire_ms: own_retention.then(|| now.wall.0.saturating_add(request.retention_time_ms)),
+        }
+    }
+}
+
+impl Groups {
+    pub(super) fn commit(
+        &mut self,
+        ctx: &Context,
+        request: &m::OffsetCommitRequest,
+        topics: &dyn TopicView,
+        step: &mut Step,
+    ) {
+        let refusal = self.check_commit(request).err().map(|e| e.code(ctx.api_version));
+        if refusal.is_none() {
+            self.renew_session(request.group_id.as_str(), request.member_id.as_str(), step.now);
+        }
+        let commit = Commit::new(ctx.api_version, request, step.now);
+        let mut answered = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let name = topic.name.as_str();
+            let known = topics.partitions(name).unwrap_or(0);
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for p in &topic.partitions {
+                let code = match (0..known).contains(&p.partition_index) {
+                    false => ErrorCode::UnknownTopicOrPartition,
+                    true => refusal.unwrap_or_else(|| self.commit_one(&commit, name, p, step)),
+                };
+                let entry = OffsetCommitResponsePartition::default();
+                partitions.push(entry.with_partition_index(p.partition_index).with_error_code(code.code()));
+            }
+            let entry = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
+            answered.push(entry.with_partitions(partitions));
+        }
+        step.reply(ctx.token, Reply::OffsetCommit(m::OffsetCommitResponse::default().with_topics(answered)));
+    }
+
+    fn commit_one(
+        &mut self,
+        commit: &Commit<'_>,
+        topic: &str,
+        p: &OffsetCommitRequestPartition,
+        step: &mut Step,
+    ) -> ErrorCode {
+        let metadata = p.committed_metadata.as_deref().unwrap_or_default();
+        let max = self.settings.offset_metadata_max;
+        // A string has at most as many UTF-16 units as bytes: short ones need not be counted.
+        if metadata.len() > max && metadata.encode_utf16().count() > max {
+            return ErrorCode::OffsetMetadataTooLarge;
+        }
+        let committed = Committed {
+            offset: p.committed_offset,
+            leader_epoch: p.committed_leader_epoch,
+            metadata: metadata.to_string(),
+            commit_ms: commit.commit_ms,
+            expire_ms: commit.expire_ms,
+        };
+        let (group, topic) = (commit.group.to_string(), topic.to_string());
+        self.put(GroupRecord::Offset { group, topic, partition: p.partition_index, committed }, step);
+        ErrorCode::None
+    }
+
+    fn check_commit(&self, request: &m::OffsetCommitRequest) -> Result<(), CommitError> {
+        let (name, id) = (request.group_id.as_str(), request.member_id.as_str());
+        let instance = request.group_instance_id.as_deref();
+        let generation = request.generation_id_or_member_epoch;
+        if name.is_empty() {
+            return Err(MemberError::EmptyGroupId.into());
+        }
+        if name.len() > NAME_BYTES_MAX {
+            return Err(CommitError::GroupIdTooLong { bytes: name.len(), max: NAME_BYTES_MAX });
+        }
+        let Some(group) = self.hard.groups.get(name) else { return self.check_commit_creates(name, generation) };
+        if generation < 0 && group.head.stage == Stage::Empty {
+            return Ok(());
+        }
+        if generation < 0 && id.is_empty() && instance.is_none() {
+            return Err(MemberError::Unknown.into());
+        }
+        Self::check_generation(self.member_of(name, id, instance)?, generation)?;
+        match group.head.stage {
+            Stage::CompletingRebalance => Err(MemberError::Rebalancing.into()),
+            Stage::Empty | Stage::PreparingRebalance | Stage::Stable => Ok(()),
+        }
+    }
+
+    /// Without a generation anybody may begin to store offsets under a new name. A group that exists only as promised
+    /// member ids is one without members.
+    fn check_commit_creates(&self, name: &str, generation: i32) -> Result<(), CommitError> {
+        let promised = self.live.contains_key(name);
+        match self.settings.groups_max {
+            _ if generation >= 0 && promised => Err(MemberError::Unknown.into()),
+            _ if generation >= 0 => Err(CommitError::NoGroup),
+            max if self.count() >= max => Err(CommitError::TooManyGroups { max }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn fetch(&self, ctx: &Context, request: &m::OffsetFetchRequest, step: &mut Step) {
+        let response = m::OffsetFetchResponse::default();
+        let response = match ctx.api_version {
+            ..=7 => response.with_topics(self.fetch_one(request)),
+            _ => response.with_groups(request.groups.iter().map(|g| self.fetch_group(g)).collect()),
+        };
+        step.reply(ctx.token, Reply::OffsetFetch(response));
+    }
+
+    fn fetch_one(&self, request: &m::OffsetFetchRequest) -> Vec<fetched::OffsetFetchResponseTopic> {
+        let group = self.hard.groups.get(request.group_id.as_str());
+        let asked = request
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|t| (t.name.as_str(), t.partition_indexes.as_slice())).collect::<Vec<_>>());
+        let topic = |(name, partitions): (&str, Vec<(i32, Option<&Committed>)>)| {
+            let partitions = partitions.into_iter().map(|(index, committed)| {
+                let committed = Shown::of(committed);
+                fetched::OffsetFetchResponsePartition::default()
+                    .with_partition_index(index)
+                    .with_committed_offset(committed.offset)
+                    .with_committed_leader_epoch(committed.leader_epoch)
+                    .with_metadata(Some(text(committed.metadata)))
+            });
+            fetched::OffsetFetchResponseTopic::default()
+                .with_name(text(name).into())
+                .with_partitions(partitions.collect())
+        };
+        select(group, asked.as_deref()).into_iter().map(topic).collect()
+    }
+
+    fn fetch_group(
+        &self,
+        request: &m::offset_fetch_request::OffsetFetchRequestGroup,
+    ) -> fetched::OffsetFetchResponseGroup {
+        let group = self.hard.groups.get(request.group_id.as_str());
+        let asked = request
+            .topics
+            .as_ref()
+            .map(|topics| topics.iter().map(|t| (t.name.as_str(), t.partition_indexes.as_slice())).collect::<Vec<_>>());
+        let topic = |(name, partitions): (&str, Vec<(i32, Option<&Committed>)>)| {
+            let partitions = partitions.into_iter().map(|(index, committed)| {
+                let committed = Shown::of(committed);
+                fetched::OffsetFetchResponsePartitions::default()
+                    .with_partition_index(index)
+                    .with_committed_offset(committed.offset)
+                    .with_committed_leader_epoch(committed.leader_epoch)
+                    .with_metadata(Some(text(committed.metadata)))
+            });
+            fetched::OffsetFetchResponseTopics::default()
+                .with_name(text(name).into())
+                .with_partitions(partitions.collect())
+        };
+        fetched::OffsetFetchResponseGroup::default()
+            .with_group_id(request.group_id.clone())
+            .with_topics(select(group, asked.as_deref()).into_iter().map(topic).collect())
+    }
+
+    pub(super) fn delete_offsets(
+        &mut self,
+        ctx: &Context,
+        request: &m::OffsetDeleteRequest,
+        topics: &dyn TopicView,
+        step: &mut Step,
+    ) {
+        let name = request.group_id.as_str();
+        let response = m::OffsetDeleteResponse::default();
+        if let Err(error) = self.check_offset_delete(name) {
+            let response = response.with_error_code(error.code().code());
+            return step.reply(ctx.token, Reply::OffsetDelete(response));
+        }
+        let subscription = self.hard.groups.get(name).map(Group::subscription).unwrap_or_default();
+        let mut answered = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let known = topics.partitions(topic.name.as_str()).unwrap_or(0);
+            let subscribed = subscription.contains(topic.name.as_str());
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for index in topic.partitions.iter().map(|p| p.partition_index) {
+                let code = match ((0..known).contains(&index), subscribed) {
+                    (false, _) => ErrorCode::UnknownTopicOrPartition,
+                    (true, true) => ErrorCode::GroupSubscribedToTopic,
+                    (true, false) => self.delete_offset(name, topic.name.as_str(), index, step),
+                };
+                let entry = OffsetDeleteResponsePartition::default();
+                partitions.push(entry.with_partition_index(index).with_error_code(code.code()));
+            }
+            let entry = OffsetDeleteResponseTopic::default().with_name(topic.name.clone());
+            answered.push(entry.with_partitions(partitions));
+        }
+        step.reply(ctx.token, Reply::OffsetDelete(response.with_topics(answered)));
+    }
+
+    /// Of groups with members only consumers say what they read; others must be empty.
+    fn check_offset_delete(&self, name: &str) -> Result<(), DeleteError> {
+        match self.hard.groups.get(name) {
+            Some(group) if group.head.stage == Stage::Empty || group.is_consumer() => Ok(()),
+            Some(_) => Err(DeleteError::HasMembers),
+            None if self.live.contains_key(name) => Ok(()),
+            None => Err(DeleteError::NoGroup),
+        }
+    }
+
+    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32, step: &mut Step) -> ErrorCode {
+        if self.hard.groups.get(group).is_some_and(|g| g.committed(topic, partition).is_some()) {
+            let (group, topic) = (group.to_string(), topic.to_string());
+            self.put(GroupRecord::OffsetRemoved { group, topic, partition }, step);
+        }
+        ErrorCode::None
+    }
+
+    pub(super) fn forget_topic(&mut self, topic: &str, step: &mut Step) {
+        let holders = self.hard.groups.iter().filter(|(_, group)| group.offsets.contains_key(topic));
+        let holders: Vec<String> = holders.map(|(name, _)| name.clone()).collect();
+        for group in holders {
+            self.put(GroupRecord::TopicRemoved { group, topic: topic.to_string() }, step);
+        }
+    }
+}
+
+/// What OffsetFetch says about one partition (O1).
+struct Shown<'a> {
+    offset: i64,
+    leader_epoch: i32,
+    metadata: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    fn of(committed: Option<&'a Committed>) -> Self {
+        committed.map_or(Self { offset: -1, leader_epoch: -1, metadata: "" }, |c| Self {
+            offset: c.offset,
+            leader_epoch: c.leader_epoch,
+            metadata: &c.metadata,
+        })
+    }
+}
+
+type Asked<'a> = (&'a str, &'a [i32]);
+type Found<'a> = (&'a str, Vec<(i32, Option<&'a Committed>)>);
+
+/// The partitions asked for, committed or not; all committed ones when none were named.
+fn select<'a>(group: Option<&'a Group>, asked: Option<&[Asked<'a>]>) -> Vec<Found<'a>> {
+    let Some(asked) = asked else {
+        let all = group.map(|group| &group.offsets).into_iter().flatten();
+        return all.map(|(name, ps)| (name.as_str(), ps.iter().map(|(i, c)| (*i, Some(c))).collect())).collect();
+    };
+    let find = |name: &str, index: i32| group.and_then(|group| group.committed(name, index));
+    asked.iter().map(|(name, indexes)| (*name, indexes.iter().map(|i| (*i, find(name, *i))).collect())).collect()
+}
