@@ -1,12 +1,23 @@
 //! What travels: frames, Kafka messages, record batches, ids, error codes. Knows bytes and versions; knows no state,
 //! disk, clock or socket.
 
+pub mod api;
 pub mod batch;
 pub mod error;
+pub mod frame;
+pub mod guard;
+pub mod header;
 pub mod ids;
+pub mod request;
+pub mod response;
 pub mod values;
 
+pub use api::ApiKey;
 pub use error::ErrorCode;
+pub use guard::DecodeLimits;
+pub use header::{DecodeError, Reaction, RequestHead};
 pub use ids::{EpochOffset, LeaderEpoch, LogId, LogIdError, LogOffset, NodeId, PartitionIndex, TopicId};
 pub use kafka_protocol;
+pub use request::{Request, decode_request};
+pub use response::{EncodeError, Response, encode_response};
 pub use values::{Draw, MonoMs, Now, WallMs};

@@ -385,7 +385,7 @@ fn se_05_mutated_batches_never_panic_and_what_passes_is_sound() {
                 let at = draw.next_u64() as usize % bytes.len();
                 bytes[at] = draw.next_u64() as u8;
             }
-            if draw.next_u64() % 4 == 0 {
+            if draw.next_u64().is_multiple_of(4) {
                 bytes.truncate(draw.next_u64() as usize % bytes.len());
             }
             // A fitting CRC, so that the checks behind it are met as well.

@@ -1,0 +1,117 @@
+//! Requests, decoded: header, guard, then `kafka_protocol`.
+//!
+//! Holds: no input makes this panic or allocate beyond the guard's bound; records stay slices of the frame. Bytes
+//! behind a complete body are ignored (C13). Strings that are not UTF-8 end the connection, unlike in Kafka, which
+//! replaces the bad characters: no client sends them, and no name with them is legal.
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages as kp;
+use kafka_protocol::protocol::{Decodable, Encodable};
+
+use crate::api::ApiKey;
+use crate::guard::{DecodeLimits, check_body};
+use crate::header::{DecodeError, RequestHead, read_head};
+use crate::response::EncodeError;
+
+/// Calls a macro with every API: name, request message, response message.
+macro_rules! for_each_api {
+    ($use:ident) => {
+        $use! {
+            Produce, ProduceRequest, ProduceResponse;
+            Fetch, FetchRequest, FetchResponse;
+            ListOffsets, ListOffsetsRequest, ListOffsetsResponse;
+            Metadata, MetadataRequest, MetadataResponse;
+            OffsetCommit, OffsetCommitRequest, OffsetCommitResponse;
+            OffsetFetch, OffsetFetchRequest, OffsetFetchResponse;
+            FindCoordinator, FindCoordinatorRequest, FindCoordinatorResponse;
+            JoinGroup, JoinGroupRequest, JoinGroupResponse;
+            Heartbeat, HeartbeatRequest, HeartbeatResponse;
+            LeaveGroup, LeaveGroupRequest, LeaveGroupResponse;
+            SyncGroup, SyncGroupRequest, SyncGroupResponse;
+            DescribeGroups, DescribeGroupsRequest, DescribeGroupsResponse;
+            ListGroups, ListGroupsRequest, ListGroupsResponse;
+            ApiVersions, ApiVersionsRequest, ApiVersionsResponse;
+            CreateTopics, CreateTopicsRequest, CreateTopicsResponse;
+            DeleteTopics, DeleteTopicsRequest, DeleteTopicsResponse;
+            DeleteRecords, DeleteRecordsRequest, DeleteRecordsResponse;
+            InitProducerId, InitProducerIdRequest, InitProducerIdResponse;
+            OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+            DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResponse;
+            AlterConfigs, AlterConfigsRequest, AlterConfigsResponse;
+            CreatePartitions, CreatePartitionsRequest, CreatePartitionsResponse;
+            DeleteGroups, DeleteGroupsRequest, DeleteGroupsResponse;
+            IncrementalAlterConfigs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+            OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse;
+            DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
+            DescribeTopicPartitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+        }
+    };
+}
+pub(crate) use for_each_api;
+
+macro_rules! requests {
+    ($($name:ident, $request:ident, $response:ident;)*) => {
+        /// A decoded request of any API that is offered.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "the names are Kafka's")]
+        pub enum Request {
+            $($name(kp::$request),)*
+        }
+
+        impl Request {
+            /// The API.
+            pub fn api(&self) -> ApiKey {
+                match self {
+                    $(Self::$name(_) => ApiKey::$name,)*
+                }
+            }
+
+            fn decode(api: ApiKey, version: i16, body: &mut Bytes) -> Result<Self, String> {
+                match api {
+                    $(ApiKey::$name => kp::$request::decode(body, version).map(Self::$name),)*
+                }
+                .map_err(|error| error.to_string())
+            }
+
+            fn encode_body(&self, version: i16, out: &mut BytesMut) -> Result<(), String> {
+                match self {
+                    $(Self::$name(body) => body.encode(out, version),)*
+                }
+                .map_err(|error| error.to_string())
+            }
+        }
+
+        $(impl From<kp::$request> for Request {
+            fn from(body: kp::$request) -> Self {
+                Self::$name(body)
+            }
+        })*
+    };
+}
+for_each_api!(requests);
+
+/// Decodes a frame (without its length). Takes it whole, because records are handed on as slices of it.
+pub fn decode_request(mut frame: BytesMut, limits: &DecodeLimits) -> Result<(RequestHead, Request), DecodeError> {
+    let (head, body_at) = read_head(&frame, limits)?;
+    let mut body = frame.split_off(body_at);
+    let (api, version) = (head.api, head.version);
+    check_body(&mut body, api, version, limits).map_err(|error| DecodeError::Guard { api, version, error })?;
+    let request = Request::decode(api, version, &mut body.freeze());
+    request.map(|request| (head, request)).map_err(|detail| DecodeError::Body { api, version, detail })
+}
+
+/// Encodes a request with its length in front: for clients of ours and for tests.
+pub fn encode_request(head: &RequestHead, request: &Request) -> Result<BytesMut, EncodeError> {
+    let fail = |detail: String| EncodeError::Message { api: head.api, version: head.version, detail };
+    let mut out = BytesMut::new();
+    out.extend_from_slice(&[0; crate::frame::LENGTH_BYTES]);
+    let header = kp::RequestHeader::default()
+        .with_request_api_key(head.api.code())
+        .with_request_api_version(head.version)
+        .with_correlation_id(head.correlation_id)
+        .with_client_id(head.client_id.clone());
+    header.encode(&mut out, head.api.spec().request_header_version(head.version)).map_err(|e| fail(e.to_string()))?;
+    request.encode_body(head.version, &mut out).map_err(fail)?;
+    crate::response::write_length(&mut out, head.api, head.version)?;
+    Ok(out)
+}

@@ -1,0 +1,48 @@
+//! Captured frames as test data.
+#![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::fmt;
+use std::path::Path;
+
+/// One captured frame, without its length.
+#[derive(Clone)]
+pub struct Golden {
+    pub client: String,
+    pub api_key: i16,
+    pub api_version: i16,
+    pub is_request: bool,
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Display for Golden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = if self.is_request { "request" } else { "response" };
+        write!(f, "{} key {} v{} of {}", direction, self.api_key, self.api_version, self.client)
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |c: u8| u8::try_from(char::from(c).to_digit(16).unwrap()).unwrap();
+    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// Every frame of every file, in order.
+pub fn golden_frames() -> Vec<Golden> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let lines = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+    lines.flat_map(|text| text.lines().map(parse).collect::<Vec<_>>()).collect()
+}
+
+fn parse(line: &str) -> Golden {
+    let json: serde_json::Value = serde_json::from_str(line).unwrap();
+    let number = |name: &str| i16::try_from(json[name].as_i64().unwrap()).unwrap();
+    Golden {
+        client: json["client"].as_str().unwrap().to_owned(),
+        api_key: number("api_key"),
+        api_version: number("api_version"),
+        is_request: json["direction"] == "request",
+        bytes: unhex(json["hex"].as_str().unwrap()),
+    }
+}
