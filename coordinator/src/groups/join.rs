@@ -310,11 +310,14 @@ impl Groups {
         led
     }
 
+    /// Once static, always static: an instance id that is left out later is not taken back.
     fn put_member(&mut self, joining: &Joining<'_>, id: &str, step: &mut Step) {
-        let known = self.hard.groups.get(joining.group).and_then(|g| g.members.get(id));
-        if known.is_none_or(|m| m.join != joining.description) {
+        let known = self.hard.groups.get(joining.group).and_then(|g| g.members.get(id)).map(|m| &m.join);
+        let mut join = joining.description.clone();
+        join.instance = join.instance.or_else(|| known.and_then(|k| k.instance.clone()));
+        if known != Some(&join) {
             let (group, member) = (joining.group.to_string(), id.to_string());
-            self.put(GroupRecord::Member { group, member, join: joining.description.clone() }, step);
+            self.put(GroupRecord::Member { group, member, join }, step);
         }
     }
 }

@@ -20,6 +20,8 @@ mod reply;
 mod round;
 mod step;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

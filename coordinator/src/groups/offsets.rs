@@ -132,13 +132,14 @@ impl Groups {
     pub(super) fn fetch(&self, ctx: &Context, request: &m::OffsetFetchRequest, step: &mut Step) {
         let response = m::OffsetFetchResponse::default();
         let response = match ctx.api_version {
-            ..=7 => response.with_topics(self.fetch_one(request)),
+            ..=7 => response.with_topics(self.fetch_one(ctx.api_version, request)),
             _ => response.with_groups(request.groups.iter().map(|g| self.fetch_group(g)).collect()),
         };
         step.reply(ctx.token, Reply::OffsetFetch(response));
     }
 
-    fn fetch_one(&self, request: &m::OffsetFetchRequest) -> Vec<fetched::OffsetFetchResponseTopic> {
+    /// Leader epochs are there from v5 on.
+    fn fetch_one(&self, version: i16, request: &m::OffsetFetchRequest) -> Vec<fetched::OffsetFetchResponseTopic> {
         let group = self.hard.groups.get(request.group_id.as_str());
         let asked = request
             .topics
@@ -150,7 +151,7 @@ impl Groups {
                 fetched::OffsetFetchResponsePartition::default()
                     .with_partition_index(index)
                     .with_committed_offset(committed.offset)
-                    .with_committed_leader_epoch(committed.leader_epoch)
+                    .with_committed_leader_epoch(if version >= 5 { committed.leader_epoch } else { -1 })
                     .with_metadata(Some(text(committed.metadata)))
             });
             fetched::OffsetFetchResponseTopic::default()
