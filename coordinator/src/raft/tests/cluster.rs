@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use eraftpb::{Message, MessageType};
 
+use super::super::keys::{self, LogPosition, Shard};
+use super::super::snapshot;
 use super::*;
 
 struct Cluster {
@@ -34,7 +36,7 @@ impl Cluster {
     fn new(seed: u64) -> Self {
         let (mut replicas, mut tables) = (BTreeMap::new(), BTreeMap::new());
         for node in 1..=3 {
-            let (replica, state) = Replica::open(MemoryStore::default(), options(node, seed)).unwrap();
+            let (replica, state) = Replica::open(MemoryStore::recording(), options(node, seed)).unwrap();
             replicas.insert(node, replica);
             tables.insert(node, Table::of(&state));
         }
@@ -73,7 +75,7 @@ impl Cluster {
             let known = self.decided.entry(applied.index).or_insert((applied.term, applied.records.clone()));
             assert_eq!(*known, (applied.term, applied.records.clone()), "two histories: seed {}", self.seed);
             let proposed = Proposed { index: applied.index, term: applied.term };
-            let mine = self.pending.iter().any(|pending| *pending == (node, proposed));
+            let mine = self.pending.contains(&(node, proposed));
             assert_eq!(mine, applied.own, "seed {}", self.seed);
             if mine {
                 self.acknowledged.push(applied.index);
@@ -202,10 +204,101 @@ fn ra_07_one_leader_per_term_and_one_history_under_loss_and_crashes() {
     assert!(snapshots > 20, "lagging nodes must need snapshots: {snapshots}");
 }
 
+/// RA-02: also the batches that install a snapshot may be the last ones that survive.
+#[test]
+fn ra_02_every_prefix_of_each_voters_history_opens() {
+    let mut snapshots = 0;
+    for seed in 100..110 {
+        let mut cluster = Cluster::new(seed);
+        (0..1_500).for_each(|_| cluster.event(false));
+        cluster.settle();
+        snapshots += cluster.snapshots;
+        for (node, replica) in cluster.replicas {
+            let store = replica.into_store();
+            for cut in 0..=store.history().len() {
+                let kept = MemoryStore::replayed(store.history().iter().take(cut).map(|(batch, _)| batch));
+                let opened = Replica::<_, Cell>::open(kept, options(node, seed));
+                let (replica, state) = opened.unwrap_or_else(|e| panic!("seed {seed}, node {node}, cut {cut}: {e}"));
+                let mut expected = Table::default();
+                let until = ..=replica.applied();
+                cluster.decided.range(until).for_each(|(_, (_, records))| expected.apply(records));
+                assert_eq!(Table::of(&state), expected, "seed {seed}, node {node}, cut {cut}");
+            }
+        }
+    }
+    assert!(snapshots > 0, "no snapshot was installed");
+}
+
+/// RL-01: between election and the first commit of the own term, the leader is not ready.
+#[test]
+fn rl_01_a_leader_is_ready_only_after_its_own_term_committed() {
+    let open = |node| Replica::<_, Cell>::open(MemoryStore::default(), options(node, 1)).unwrap().0;
+    let (mut leader, mut follower) = (open(1), open(2));
+    assert_eq!(leader.propose(&[]).unwrap_err(), ProposeError::NotLeader { leader: None });
+    let (mut ready_with, mut led_unready, mut queue) = (None, false, Vec::new());
+    for _ in 0..200 {
+        if queue.is_empty() {
+            leader.tick();
+            queue = leader.pump().unwrap().messages;
+        }
+        let Some(message) = queue.pop().filter(|message: &Message| message.to == 2) else { continue };
+        follower.step(message);
+        for answer in follower.pump().unwrap().messages {
+            let kind = answer.get_msg_type();
+            leader.step(answer);
+            queue.extend(leader.pump().unwrap().messages);
+            if leader.is_ready_leader() {
+                ready_with = ready_with.or(Some(kind));
+            } else if leader.leader() == Some(1) {
+                led_unready = true;
+                assert_eq!(leader.propose(&[]).unwrap_err(), ProposeError::NotLeader { leader: Some(1) });
+            }
+        }
+    }
+    assert!(led_unready);
+    assert_eq!(ready_with, Some(MessageType::MsgAppendResponse));
+    assert!(leader.propose(&[]).is_ok());
+}
+
 #[test]
 fn ra_17_a_seed_is_a_trace() {
     assert_eq!(run(5).trace, run(5).trace);
     assert_ne!(run(5).trace, run(6).trace);
+}
+
+/// RA-08: an image is of the index that it claims, and builds the state of exactly that index.
+#[test]
+fn ra_08_a_snapshot_equals_replay_to_its_index() {
+    fn check<S: LogStore>(store: S, seed: u64) {
+        let (mut replica, _) = super::open(store);
+        let (mut draw, mut expected) = (draw(seed), Table::default());
+        for _ in 0..80 {
+            let records = some_records(&mut draw);
+            expected.apply(&records);
+            replica.propose(&records).unwrap();
+            replica.pump().unwrap();
+        }
+        let at = LogPosition { index: replica.applied(), term: replica.term() };
+        let store = replica.into_store();
+        let conf_state = eraftpb::ConfState::default();
+        let image = snapshot::build(&store, Shard(0), at, &conf_state).unwrap();
+        let rows = snapshot::decode(&image).unwrap();
+        let records: Vec<Cell> = rows.iter().map(|(_, _, value)| keys::decode_records(value).unwrap()).collect();
+        assert_eq!(Table::of(&records), expected, "seed {seed}");
+        let other = LogPosition { index: at.index - 1, ..at };
+        assert!(snapshot::build(&store, Shard(0), other, &conf_state).is_err(), "not the state of that index");
+        let mut flipped = image.data.to_vec();
+        flipped[image.data.len() / 2] ^= 1;
+        assert!(snapshot::decode(&eraftpb::Snapshot { data: flipped.into(), ..image.clone() }).is_err());
+        let mut renamed = image;
+        renamed.mut_metadata().index += 1;
+        assert!(snapshot::decode(&renamed).is_err(), "an image is of one index");
+    }
+    for seed in 0..20 {
+        check(MemoryStore::default(), seed);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    check(RocksStore::open(folder.path(), &RocksOptions::default()).unwrap(), 20);
 }
 
 #[test]

@@ -28,12 +28,6 @@ fn refused(store: MemoryStore) -> OpenError {
 
 #[test]
 fn ra_04_each_broken_order_is_refused_with_all_numbers_and_not_repaired() {
-    let numbers = |e: &OpenError| match *e {
-        OpenError::Inconsistent { snapshot, truncated, applied, commit, last } => {
-            [snapshot, truncated, applied, commit, last]
-        }
-        _ => panic!("{e}"),
-    };
     let far = 10_000;
     let hard_state = |commit| raft::eraftpb::HardState { term: 9, commit, ..Default::default() };
     let breaks: [(&str, MetaKey, Vec<u8>); 6] = [
@@ -49,7 +43,10 @@ fn ra_04_each_broken_order_is_refused_with_all_numbers_and_not_repaired() {
         put_meta(&mut store, key, value);
         let written = store.written();
         let error = refused(store.clone());
-        for number in numbers(&error) {
+        let OpenError::Inconsistent { snapshot, truncated, applied, commit, last } = error else {
+            panic!("{name}: {error}");
+        };
+        for number in [snapshot, truncated, applied, commit, last] {
             assert!(error.to_string().contains(&format!("={number}")), "{name}: {error}");
         }
         assert!(error.to_string().contains("nothing is repaired"));

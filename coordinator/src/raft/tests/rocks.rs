@@ -138,6 +138,20 @@ fn ra_22_reclaim_changes_no_content() {
 }
 
 #[test]
+fn ra_05_the_column_families_are_fixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut replica, _) = open(store(folder.path()));
+    for row in 0..=255 {
+        replica.propose(&[Cell::Set { row, column: 0, value: 0 }]).unwrap();
+        replica.pump().unwrap();
+    }
+    drop(replica);
+    let mut families = rocksdb::DB::list_cf(&rocksdb::Options::default(), folder.path()).unwrap();
+    families.sort();
+    assert_eq!(families, ["default", "groups", "meta", "raft_log", "raft_meta", "vlsn"]);
+}
+
+#[test]
 fn a_second_open_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let first = store(folder.path());
