@@ -123,9 +123,12 @@ fn ra_22_reclaim_changes_no_content() {
     let mut batch = Batch::default();
     batch.put(Column::RaftMeta, super::super::keys::format_key(), 1_u32.to_be_bytes().to_vec());
     rocks.write(batch, true).unwrap();
-    for to in [10, 11, 40, 41, 80, 120, 121] {
+    let mut batch = Batch::default();
+    (0..=200).for_each(|key| batch.put(Column::RaftLog, vec![key], vec![7; 100]));
+    rocks.write(batch.clone(), true).unwrap();
+    memory.write(batch, true).unwrap();
+    for to in [10, 11, 100, 200] {
         let mut batch = Batch::default();
-        (to..to + 3).for_each(|key| batch.put(Column::RaftLog, vec![key], vec![7; 100]));
         batch.delete_range(span(to));
         for store in [&mut rocks as &mut dyn LogStore, &mut memory] {
             store.write(batch.clone(), true).unwrap();
@@ -220,6 +223,53 @@ fn a_folder_that_cannot_be_made_is_refused() {
     let error = refused(&file.join("data"));
     assert!(matches!(&error, OpenError::Store(_)), "{error}");
     assert!(error.to_string().contains("create its folder"));
+}
+
+/// Run by the test below in a process of its own: proposes and says what is acknowledged, until it is killed.
+#[test]
+#[ignore = "the victim of `ra_01_acknowledged_records_survive_kill_9`"]
+fn propose_until_killed() {
+    use std::io::Write;
+    let path = std::env::var("PYRALOG_TEST_FOLDER").unwrap();
+    let (mut replica, state) = open(store(Path::new(&path)));
+    let first = Table::of(&state).0.get(&(1, 1)).map_or(0, |value| value + 1);
+    for value in first.. {
+        replica.propose(&[set(value)]).unwrap();
+        if value % 7 == 0 {
+            replica.pump().unwrap();
+            writeln!(std::io::stdout(), "acknowledged {value}").unwrap();
+        }
+    }
+}
+
+#[test]
+fn ra_01_acknowledged_records_survive_kill_9() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut acknowledged, mut draw) = (0, draw(9));
+    for round in 0..8 {
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "raft::tests::rocks::propose_until_killed"])
+            .env("PYRALOG_TEST_FOLDER", folder.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let mut left = 1 + below(&mut draw, 300);
+        for line in lines.map_while(Result::ok) {
+            let Some((_, value)) = line.split_once("acknowledged ") else { continue };
+            acknowledged = value.parse::<u64>().unwrap();
+            left = left.saturating_sub(1);
+            if left == 0 {
+                victim.kill().unwrap();
+            }
+        }
+        victim.wait().unwrap();
+        assert_eq!(left, 0, "round {round}: the victim ended by itself");
+        let (_, state) = open(store(folder.path()));
+        let found = Table::of(&state).0[&(1, 1)];
+        assert!(found >= acknowledged, "round {round}: {found} after {acknowledged} was acknowledged");
+    }
 }
 
 /// Every length of the last record's remains opens; what was acknowledged before it is there.
