@@ -1,1 +1,47 @@
-fn main() {}
+//! The binary `pyralog`: the shell around the node. Sockets, threads, files, time and randomness are here and nowhere
+//! else; how anything is decided is not.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "the shell is where these belong")]
+
+mod cli;
+mod clock;
+mod control;
+mod disk;
+mod folder;
+mod http;
+mod listener;
+mod logging;
+mod mailbox;
+mod metrics;
+mod removal;
+mod server;
+mod session;
+mod settings;
+mod shell;
+mod start;
+mod syncer;
+mod upkeep;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match cli::Cli::parse().command {
+        cli::Command::Server(args) => server::run(args),
+        cli::Command::Configs => {
+            server::print_configs();
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pyralog: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! node
+//! One broker as a function: frames and completions in, answers and disk work out. The one place where the wire and
+//! the domain meet. Holds no socket, thread or clock.
+
+pub mod api;
+pub mod connection;
+pub mod control_loop;
+pub mod lifecycle;
+pub mod limits;
+mod node;
+pub mod outputs;
+pub mod partition;
+pub mod sessions;
+pub mod settings;
+pub mod topology;
+
+pub use connection::{Answer, ConnId, Connection, Ticket};
+pub use control_loop::ControlLoop;
+pub use limits::Limits;
+pub use node::{CloseReason, Node};
+pub use outputs::{Call, Outputs, ReplyTo};

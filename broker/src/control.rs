@@ -1,0 +1,130 @@
+//! The thread that owns the control loop: takes what has come in, makes it durable in one sync, lets the data plane
+//! have the new image, and answers. An error of the store ends the process (RA-20): nothing unproven is served on.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use pyralog_coordinator::metadata::Image;
+use pyralog_coordinator::raft::RocksStore;
+use pyralog_node::control_loop::{Asker, ControlError, ControlLoop, Released};
+use pyralog_node::{Call, Outputs};
+use pyralog_storage::OpenHint;
+use tracing::{error, warn};
+
+use crate::disk::RealDisk;
+use crate::shell::Shell;
+
+/// Requests taken in one turn at most; the rest waits for the next sync.
+const TURN_LIMIT: usize = 4096;
+/// Longest sleep when nothing is due.
+const QUIET: Duration = Duration::from_secs(60);
+
+enum Message {
+    Call(Box<Call>),
+    Stop,
+}
+
+/// Reaches the control thread.
+pub struct ControlHandle {
+    messages: Sender<Message>,
+}
+
+/// The other end, for the thread.
+pub struct ControlQueue {
+    messages: Receiver<Message>,
+}
+
+/// A queue without its thread yet. It is bounded by the connections: each has at most one request in it.
+pub fn queue() -> (ControlHandle, ControlQueue) {
+    let (sender, receiver) = unbounded();
+    (ControlHandle { messages: sender }, ControlQueue { messages: receiver })
+}
+
+impl ControlHandle {
+    /// Hands in a request.
+    pub fn submit(&self, call: Call) {
+        let _ = self.messages.send(Message::Call(Box::new(call)));
+    }
+
+    /// Ends the thread after what came before.
+    pub fn stop(&self) {
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+/// Starts the thread.
+pub fn start(
+    shell: Arc<Shell>,
+    queue: ControlQueue,
+    mut control: ControlLoop<RocksStore>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("control".into()).spawn(move || {
+        while let Some(stop) = wait(&shell, &queue, &mut control) {
+            match control.turn(shell.clock.now()) {
+                Ok(released) => release(&shell, released),
+                Err(error) => die(&error),
+            }
+            if stop {
+                break;
+            }
+            if queue.messages.is_empty()
+                && let Err(error) = control.reclaim()
+            {
+                die(&error);
+            }
+        }
+    })
+}
+
+fn die(error: &ControlError) -> ! {
+    error!(%error, "the broker stops, because it cannot make changes durable any more");
+    eprintln!("pyralog: {error}");
+    std::process::exit(1);
+}
+
+/// Waits for requests or a deadline, and hands in what there is. `None`: everybody who could ask is gone.
+fn wait(shell: &Shell, queue: &ControlQueue, control: &mut ControlLoop<RocksStore>) -> Option<bool> {
+    let due = control.next_deadline().map(|at| shell.clock.instant(at).saturating_duration_since(tokio::time::Instant::now()));
+    let first = match queue.messages.recv_timeout(due.unwrap_or(QUIET).min(QUIET)) {
+        Ok(message) => message,
+        Err(RecvTimeoutError::Timeout) => return Some(false),
+        Err(RecvTimeoutError::Disconnected) => return None,
+    };
+    for message in std::iter::once(first).chain(queue.messages.try_iter().take(TURN_LIMIT)) {
+        match message {
+            Message::Call(call) => control.submit(*call, shell.clock.now()),
+            Message::Stop => return Some(true),
+        }
+    }
+    Some(false)
+}
+
+/// Lets a turn's outcome out: the image first, so that who is answered finds what it was told (M20).
+fn release(shell: &Shell, released: Released) {
+    let mut out = shell.outputs();
+    if let Some(image) = released.image {
+        install(shell, image, &mut out);
+    }
+    for (asker, reply) in released.replies {
+        match asker {
+            Asker::Client(to) => shell.node.finish_call(*to, reply, &mut out),
+            Asker::Shell => {}
+        }
+    }
+    shell.dispatch(out);
+}
+
+/// Opens what an image adds and makes it visible.
+pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
+    let mut opened = Vec::new();
+    for spec in shell.node.missing(&image) {
+        let open = shell.node.open_partition(&shell.disk, &spec, OpenHint::default(), shell.clock.now());
+        if let Err(reason) = &open.outcome {
+            warn!(partition = %open.partition.dir, %reason, "a partition could not be created and is offline");
+        }
+        opened.push(open.partition);
+    }
+    shell.node.install(image, opened, out);
+}

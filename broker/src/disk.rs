@@ -1,0 +1,122 @@
+//! The real file system behind `pyralog_storage::Disk`. Every call is one or two system calls; nothing is retried.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use pyralog_storage::{Disk, DiskFile, OpenMode};
+
+/// The data folder.
+#[derive(Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+}
+
+impl RealDisk {
+    /// A disk whose paths are relative to `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn create_dir_all(&self, dir: &str) -> io::Result<()> {
+        fs::create_dir_all(self.path(dir))
+    }
+
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<RealFile> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::Write => {
+                options.write(true);
+            }
+            OpenMode::Create => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        options.open(self.path(path)).map(RealFile)
+    }
+
+    fn file_len(&self, path: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(path))?.len())
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(dir))? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove_file(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.path(path))
+    }
+
+    fn remove_dir_all(&self, dir: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.path(dir))
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        File::open(self.path(dir))?.sync_all()
+    }
+
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        self.path(path).try_exists()
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn write_all_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
+        let [head, tail] = parts;
+        let slices = [io::IoSlice::new(head), io::IoSlice::new(tail)];
+        let written = rustix::io::pwritev(&self.0, &slices, position)?;
+        let total = head.len() + tail.len();
+        if written == total {
+            return Ok(());
+        }
+        // A short write is rare (a signal, a disk that fills up): the rest in plain steps.
+        let at = position + written as u64;
+        match written.checked_sub(head.len()) {
+            Some(in_tail) => self.0.write_all_at(tail.get(in_tail..).unwrap_or_default(), at),
+            None => {
+                self.0.write_all_at(head.get(written..).unwrap_or_default(), at)?;
+                self.0.write_all_at(tail, position + head.len() as u64)
+            }
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, buffer, position)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}

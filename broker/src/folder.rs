@@ -1,0 +1,156 @@
+//! The data folder as a whole: its lock, its format, the clean-shutdown marker and the recovery checkpoint.
+//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points`, `coordinator/` (RocksDB), `logs/`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use pyralog_protocol::LogOffset;
+
+/// Version of the data folder's layout.
+const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "format";
+const LOCK_FILE: &str = "lock";
+const CLEAN_FILE: &str = "clean-shutdown";
+const POINTS_FILE: &str = "recovery-points";
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It cannot be created or written.
+    #[error("cannot use the data folder {path}: {cause}; check that it exists, is writable and has room (--data)")]
+    Unusable {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Another process has it.
+    #[error("the data folder {path} is in use by another process; stop it first, or choose another folder with --data")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another version wrote it.
+    #[error("the data folder {path} has format {found:?}, this pyralog reads format \"{FORMAT}\"; use the version that wrote it, or another folder with --data")]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// What its format file says.
+        found: String,
+    },
+    /// It holds something else.
+    #[error("the folder {path} is not empty and holds no pyralog data; choose another one with --data")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// A locked data folder.
+#[derive(Debug)]
+pub struct DataFolder {
+    root: PathBuf,
+    /// Held as long as the process lives.
+    _lock: File,
+    /// Whether the last process closed everything in order.
+    pub was_clean: bool,
+    /// Whether there was data before.
+    pub is_new: bool,
+}
+
+impl DataFolder {
+    /// Creates or opens the folder, locks it and checks its format.
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| FolderError::Unusable { path, cause }
+        };
+        fs::create_dir_all(root).map_err(unusable(root))?;
+        let lock_path = root.join(LOCK_FILE);
+        let known = root.join(FORMAT_FILE).exists();
+        if !known && fs::read_dir(root).map_err(unusable(root))?.flatten().any(|e| !is_ours_or_hidden(&e.file_name())) {
+            return Err(FolderError::Foreign { path: root.to_owned() });
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(unusable(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(FolderError::InUse { path: root.to_owned() }),
+            Err(fs::TryLockError::Error(cause)) => return Err(unusable(&lock_path)(cause)),
+        }
+        let is_new = check_format(root)?;
+        fs::create_dir_all(root.join(pyralog_node::lifecycle::LOGS)).map_err(unusable(root))?;
+        let was_clean = root.join(CLEAN_FILE).exists();
+        Ok(Self { root: root.to_owned(), _lock: lock, was_clean, is_new })
+    }
+
+    /// The folder of the coordinator's store.
+    pub fn coordinator(&self) -> PathBuf {
+        self.root.join("coordinator")
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes the clean-shutdown marker away, durably, before anything may be appended (IO-10).
+    pub fn mark_dirty(&self) -> io::Result<()> {
+        if self.was_clean {
+            fs::remove_file(self.root.join(CLEAN_FILE))?;
+            File::open(&self.root)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the clean-shutdown marker: the last act of a shutdown whose load had finished (IO-10).
+    pub fn mark_clean(&self) -> io::Result<()> {
+        write_durably(&self.root, CLEAN_FILE, b"clean\n")
+    }
+
+    /// How far each partition was on disk when the checkpoint was written. A checkpoint that cannot be read counts as
+    /// none: recovery then scans more.
+    pub fn recovery_points(&self) -> BTreeMap<String, LogOffset> {
+        fs::read(self.root.join(POINTS_FILE))
+            .ok()
+            .and_then(|bytes| pyralog_storage::decode_recovery_points(POINTS_FILE, &bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// Replaces the checkpoint.
+    pub fn write_recovery_points(&self, points: &BTreeMap<String, LogOffset>) -> io::Result<()> {
+        write_durably(&self.root, POINTS_FILE, &pyralog_storage::encode_recovery_points(points))
+    }
+}
+
+fn is_ours_or_hidden(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    // A fresh ext4 volume has lost+found; the others are what an interrupted first start leaves.
+    name.starts_with('.') || matches!(&*name, "lost+found" | "lock" | "format.new" | "logs" | "coordinator")
+}
+
+/// Checks the format file, or writes it into a new folder. Tells whether the folder is new.
+fn check_format(root: &Path) -> Result<bool, FolderError> {
+    let path = root.join(FORMAT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim() == FORMAT.to_string() => Ok(false),
+        Ok(found) => Err(FolderError::Format { path: root.to_owned(), found: found.trim().to_owned() }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            write_durably(root, FORMAT_FILE, format!("{FORMAT}\n").as_bytes())
+                .map_err(|cause| FolderError::Unusable { path, cause })?;
+            Ok(true)
+        }
+        Err(cause) => Err(FolderError::Unusable { path, cause }),
+    }
+}
+
+/// Replaces a small file so that after a crash it is the old one or the new one (IO-03).
+fn write_durably(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let fresh = dir.join(format!("{name}.new"));
+    let mut file = File::create(&fresh)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&fresh, dir.join(name))?;
+    File::open(dir)?.sync_all()
+}

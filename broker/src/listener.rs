@@ -1,0 +1,101 @@
+//! Accepts connections, within limits. Out of descriptors it pauses instead of spinning (OP-12).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyralog_node::{ConnId, Connection};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use crate::session::Session;
+use crate::shell::Shell;
+
+/// Pause after accepting failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Open connections by address.
+#[derive(Debug, Default)]
+struct Census {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Takes its connection out of the census when dropped.
+struct Counted {
+    census: Arc<Mutex<Census>>,
+    address: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut census = self.census.lock();
+        census.total -= 1;
+        if let Some(count) = census.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                census.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn admit(census: &Arc<Mutex<Census>>, address: IpAddr, shell: &Shell) -> Option<Counted> {
+    let limits = shell.node.limits();
+    let mut counts = census.lock();
+    let from_there = counts.by_address.get(&address).copied().unwrap_or(0);
+    if counts.total >= limits.connections || from_there >= limits.connections_per_address {
+        return None;
+    }
+    counts.total += 1;
+    counts.by_address.insert(address, from_there + 1);
+    Some(Counted { census: Arc::clone(census), address })
+}
+
+/// Accepts until the task is aborted.
+pub async fn accept(shell: Arc<Shell>, listener: TcpListener) {
+    let census = Arc::new(Mutex::new(Census::default()));
+    let numbers = AtomicU64::new(1);
+    let mut refused_in_a_row = 0_u32;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection; pausing (raise the limit of open files, ulimit -n)");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Some(counted) = admit(&census, peer.ip(), &shell) else {
+            shell.metrics.connections_refused.add(1);
+            refused_in_a_row += 1;
+            if refused_in_a_row.is_power_of_two() {
+                warn!(%peer, "connection refused: max.connections or max.connections.per.ip is reached");
+            }
+            continue;
+        };
+        refused_in_a_row = 0;
+        let id = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
+        if let Err(error) = serve(&shell, stream, id, counted) {
+            debug!(%peer, %error, "a connection failed before its first request");
+        }
+    }
+}
+
+fn serve(shell: &Arc<Shell>, stream: TcpStream, id: ConnId, counted: Counted) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    let local = stream.local_addr()?;
+    let reached = (local.ip().to_canonical().to_string(), local.port());
+    let conn = Connection::new(id, counted.address.to_canonical(), reached, shell.node.limits().in_flight);
+    shell.metrics.connections.add(1);
+    let session = Session::new(Arc::clone(shell), stream, conn);
+    tokio::spawn(async move {
+        session.run().await;
+        drop(counted);
+    });
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Counters, under names in the style of Kafka's own metrics (`kafka_server_…`), as Prometheus reads them.
+//! Counting is a relaxed addition on the hot path; everything that can be read off the node is read when asked.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// One number that only rises.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Reads.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the shell counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests taken.
+    pub requests: Count,
+    /// Connections accepted.
+    pub connections: Count,
+    /// Connections refused at a limit.
+    pub connections_refused: Count,
+    /// Requests that closed their connection.
+    pub requests_refused: Count,
+    /// Bytes received.
+    pub bytes_in: Count,
+    /// Bytes sent.
+    pub bytes_out: Count,
+    /// Syncs of partitions that failed.
+    pub sync_failures: Count,
+    /// Syncs of partitions.
+    pub syncs: Count,
+}
+
+/// What is read off the node at the moment of asking.
+#[derive(Debug)]
+pub struct Levels {
+    /// Open connections.
+    pub connections: usize,
+    /// Logs.
+    pub logs: usize,
+    /// Partitions that this node leads.
+    pub partitions: usize,
+    /// Partitions that are offline.
+    pub offline: usize,
+    /// Bytes of all partitions.
+    pub log_bytes: u64,
+    /// Fetch sessions.
+    pub fetch_sessions: usize,
+    /// Since the start.
+    pub uptime: Duration,
+}
+
+impl Metrics {
+    /// The exposition text.
+    pub fn text(&self, levels: &Levels) -> String {
+        let mut registry = Registry::default();
+        let mut counter = |name: &str, help: &str, unit: Option<Unit>, count: &Count| {
+            let metric = ConstCounter::new(count.get());
+            match unit {
+                Some(unit) => registry.register_with_unit(name, help, unit, metric),
+                None => registry.register(name, help, metric),
+            }
+        };
+        counter("kafka_network_requests", "Requests taken", None, &self.requests);
+        counter("kafka_network_requests_refused", "Requests that closed their connection", None, &self.requests_refused);
+        counter("kafka_network_connections_accepted", "Connections accepted", None, &self.connections);
+        counter("kafka_network_connections_refused", "Connections refused at a limit", None, &self.connections_refused);
+        counter("kafka_server_in", "Bytes received from clients", Some(Unit::Bytes), &self.bytes_in);
+        counter("kafka_server_out", "Bytes sent to clients", Some(Unit::Bytes), &self.bytes_out);
+        counter("kafka_log_flushes", "Syncs of partitions", None, &self.syncs);
+        counter("kafka_log_flush_failures", "Syncs of partitions that failed", None, &self.sync_failures);
+        let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            match unit {
+                Some(unit) => registry.register_with_unit(name, help, unit, metric),
+                None => registry.register(name, help, metric),
+            }
+        };
+        gauge("kafka_network_connections", "Open connections", None, levels.connections as u64);
+        gauge("kafka_server_global_topic_count", "Logs", None, levels.logs as u64);
+        gauge("kafka_server_partition_count", "Partitions on this node", None, levels.partitions as u64);
+        gauge("kafka_server_offline_partition_count", "Partitions that are offline", None, levels.offline as u64);
+        gauge("kafka_server_fetch_sessions", "Incremental fetch sessions", None, levels.fetch_sessions as u64);
+        gauge("kafka_log_size", "Size of all partitions", Some(Unit::Bytes), levels.log_bytes);
+        gauge("pyralog_uptime", "Time since the start", Some(Unit::Seconds), levels.uptime.as_secs());
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}

@@ -1,0 +1,227 @@
+//! `pyralog server`: start, serve until told to stop, stop in order.
+
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use pyralog_coordinator::config::{BrokerSettings, Scope};
+use pyralog_node::{Limits, Node};
+use pyralog_protocol::Draw;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::cli::ServerArgs;
+use crate::clock::Clock;
+use crate::disk::RealDisk;
+use crate::folder::DataFolder;
+use crate::http::{Http, Readiness};
+use crate::removal::Remover;
+use crate::settings::Settings;
+use crate::shell::{Parts, Shell};
+use crate::upkeep::Upkeep;
+use crate::{control, http, listener, logging, start, syncer};
+
+/// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
+const SYNC_WORKERS: usize = 8;
+/// Open files below which a broker cannot work.
+const FILES_MIN: u64 = 100;
+/// Time that connections have to take their last answers when the server stops.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Runs a server until it is told to stop. The error is a text for the terminal.
+pub fn run(args: ServerArgs) -> Result<(), String> {
+    let clock = Clock::start();
+    let settings = Settings::gather(args, std::env::vars()).map_err(|e| e.to_string())?;
+    logging::start(settings.log_format, &settings.log)?;
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    raise_file_limit()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("net")
+        .build()
+        .map_err(|e| format!("cannot start the network threads: {e}"))?;
+    runtime.block_on(serve(settings, clock))
+}
+
+/// `pyralog configs`.
+pub fn print_configs() {
+    let mut out = std::io::stdout().lock();
+    for config in Scope::Broker.configs() {
+        let _ = writeln!(out, "{}={}", config.name, config.default.unwrap_or(""));
+    }
+}
+
+/// Takes all descriptors that the system allows us.
+fn raise_file_limit() -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.unwrap_or(1 << 20);
+    if allowed < FILES_MIN {
+        return Err(format!("only {allowed} open files are allowed, at least {FILES_MIN} are needed; raise it with ulimit -n"));
+    }
+    if limit.current.is_some_and(|current| current < allowed)
+        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum })
+    {
+        warn!(error = %e, "the limit of open files could not be raised");
+    }
+    Ok(())
+}
+
+async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose a higher one",
+            _ => "write HOST:PORT with an address of this machine",
+        };
+        format!("cannot listen on {address} ({flag}): {e}; {hint}")
+    })
+}
+
+async fn serve(settings: Settings, clock: Clock) -> Result<(), String> {
+    let kafka = bind(&settings.kafka_listen, "--kafka-listen").await?;
+    let web = bind(&settings.http_listen, "--http-listen").await?;
+    let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
+    let web_at = web.local_addr().map_err(|e| e.to_string())?;
+    let mut stop = Stop::listen()?;
+    let running = Running::start(settings, clock)?;
+    let readiness = Arc::new(Readiness::default());
+    let cell = Arc::new(OnceLock::new());
+    let _ = cell.set(Arc::clone(&running.shell));
+    let http = tokio::spawn(http::serve(web, Http { shell: cell, ready: Arc::clone(&readiness) }));
+    let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), kafka));
+    readiness.set(true);
+    println!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis());
+    let _ = std::io::stdout().flush();
+    info!(kafka = %kafka_at, http = %web_at, "serving");
+    stop.first().await;
+    info!("stopping; a second signal stops at once");
+    readiness.set(false);
+    accepting.abort();
+    let stopped = tokio::task::spawn_blocking(move || running.stop());
+    let outcome = tokio::select! {
+        outcome = stopped => outcome.unwrap_or_else(|e| Err(e.to_string())),
+        () = stop.second() => {
+            eprintln!("pyralog: stopped at once; the next start checks the ends of all logs");
+            std::process::exit(1);
+        }
+    };
+    http.abort();
+    outcome
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, String> {
+        let open = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
+        Ok(Self { term: open(SignalKind::terminate())?, int: open(SignalKind::interrupt())? })
+    }
+
+    async fn first(&mut self) {
+        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+    }
+
+    async fn second(&mut self) {
+        self.first().await;
+    }
+}
+
+/// A broker whose threads run.
+struct Running {
+    shell: Arc<Shell>,
+    folder: Arc<DataFolder>,
+    control: std::thread::JoinHandle<()>,
+    upkeep: Upkeep,
+}
+
+impl Running {
+    fn start(settings: Settings, clock: Clock) -> Result<Self, String> {
+        let folder = Arc::new(DataFolder::open(&settings.data).map_err(|e| e.to_string())?);
+        let seed = seed()?;
+        let (mut control, image) = start::open_control(&settings, &folder, clock, Draw::new(u128::from(seed)))?;
+        let broker = Arc::clone(image.broker());
+        let disk = Arc::new(RealDisk::new(folder.root()));
+        let remover = Remover::start(Arc::clone(&disk)).map_err(|e| format!("cannot start a thread: {e}"))?;
+        let (control_handle, control_queue) = control::queue();
+        let (syncers, sync_queue) = syncer::queue();
+        let node = Node::new(
+            limits_of(&broker),
+            Arc::clone(&image),
+            settings.advertise.clone(),
+            Draw::new(u128::from(seed.rotate_left(32))),
+        );
+        let shell = Arc::new(Shell::new(Parts { node, disk, clock, control: control_handle, syncers, remover, seed }));
+        folder.mark_dirty().map_err(|e| format!("cannot write to the data folder: {e}"))?;
+        let image = if folder.was_clean || folder.is_new { image } else { start::raise_epochs(&mut control, clock, shell.draw())? };
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        start::open_partitions(&shell, &folder, image, threads);
+        start::declare_logs(&shell, &mut control, settings.logs)?;
+        let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
+        syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
+        let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
+        let every = Duration::from_millis(u64::try_from(broker.upkeep.retention_check_interval_ms).unwrap_or(300_000));
+        let upkeep = Upkeep::start(Arc::clone(&shell), Arc::clone(&folder), every).map_err(failed)?;
+        Ok(Self { shell, folder, control, upkeep })
+    }
+
+    /// Stops in order: connections take their last answers, the coordinator its last requests, every partition goes to
+    /// disk, and only then the folder is marked as cleanly closed (IO-10).
+    fn stop(self) -> Result<(), String> {
+        self.shell.mailboxes.stop_all();
+        let until = Instant::now() + GOODBYE;
+        while self.shell.mailboxes.len() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.upkeep.stop();
+        self.shell.control.stop();
+        let _ = self.control.join();
+        let mut out = self.shell.outputs();
+        let (points, problems) = self.shell.node.close_all(&mut out);
+        for problem in &problems {
+            error!(%problem, "a partition could not be closed cleanly");
+        }
+        if !problems.is_empty() {
+            return Err(format!("{} partitions could not be closed; the next start recovers them", problems.len()));
+        }
+        self.folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
+        self.folder.mark_clean().map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))?;
+        info!("stopped cleanly");
+        Ok(())
+    }
+}
+
+fn seed() -> Result<u64, String> {
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").map_err(|e| e.to_string())?, &mut bytes)
+        .map_err(|e| format!("cannot read /dev/urandom: {e}"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The limits of the node from the configs; what Kafka leaves open is closed here.
+fn limits_of(broker: &BrokerSettings) -> Limits {
+    let defaults = Limits::default();
+    let network = &broker.network;
+    Limits {
+        frame_bytes: usize::try_from(network.request_max_bytes).unwrap_or(defaults.frame_bytes),
+        connections: unless_open(network.connections_max, defaults.connections),
+        connections_per_address: unless_open(network.connections_per_ip_max, defaults.connections_per_address),
+        request_bytes: usize::try_from(network.queued_max_bytes).unwrap_or(defaults.request_bytes),
+        idle_ms: u64::try_from(network.idle_max_ms).unwrap_or(defaults.idle_ms),
+        fetch_bytes: usize::try_from(network.fetch_max_bytes).unwrap_or(defaults.fetch_bytes),
+        fetch_sessions: usize::try_from(network.fetch_sessions_max).unwrap_or(defaults.fetch_sessions),
+        ..defaults
+    }
+}
+
+/// A limit that Kafka leaves at `i32::MAX` gets ours.
+fn unless_open(value: i32, ours: usize) -> usize {
+    if value == i32::MAX { ours } else { usize::try_from(value).unwrap_or(0) }
+}

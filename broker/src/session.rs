@@ -1,0 +1,355 @@
+//! One client connection as a task: bytes in, frames to the node, answers out in order.
+//! Holds: no buffer while idle; memory grows only with bytes that have arrived (SE-03), and within a budget that all
+//! connections share; a peer that stalls in a frame or does not take its answers is dropped, one that is idle too.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use pyralog_node::{Answer, Connection};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use crate::mailbox::{Events, Mailbox};
+use crate::shell::Shell;
+
+/// Buffer of a connection from which something came in, in bytes.
+const FIRST_BUFFER: usize = 16 << 10;
+/// Frames above this are read into a buffer that grows as they arrive, under the shared budget.
+const BUDGET_FROM: usize = 64 << 10;
+/// Unsent answers above which a connection is not read from, in bytes.
+const UNSENT_LIMIT: usize = 8 << 20;
+/// Most pieces handed to the kernel in one write.
+const PIECES: usize = 64;
+
+/// Why a connection ended; told at debug level, or as a warning where the peer did wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// The peer closed.
+    #[error("closed by the client")]
+    Eof,
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The frame length is not acceptable.
+    #[error("a frame of {0} bytes was announced; 1 to {1} are allowed (socket.request.max.bytes)")]
+    FrameLength(i32, usize),
+    /// HTTP on the Kafka port.
+    #[error("this looks like HTTP; the HTTP port is another one (--http-listen)")]
+    Http,
+    /// Nothing came for too long.
+    #[error("idle for {0} s (connections.max.idle.ms)")]
+    Idle(u64),
+    /// A frame did not go on, or answers were not taken.
+    #[error("stalled for {0} s in the middle of a frame or of an answer")]
+    Stalled(u64),
+    /// The budget for requests in memory did not allow to go on.
+    #[error("no memory for the request within {0} s (queued.max.request.bytes)")]
+    Budget(u64),
+    /// All is answered and the connection was to be closed.
+    #[error("closed after the last answer")]
+    Done,
+}
+
+/// A connection and everything that its task works with.
+pub struct Session {
+    shell: Arc<Shell>,
+    stream: TcpStream,
+    conn: Connection,
+    mailbox: Arc<Mailbox>,
+    input: BytesMut,
+    permit: Option<OwnedSemaphorePermit>,
+    unsent: VecDeque<Bytes>,
+    unsent_bytes: usize,
+    /// When something last went through the socket, in either direction.
+    active: Instant,
+    stopping: bool,
+}
+
+impl Session {
+    /// A session over an accepted socket.
+    pub fn new(shell: Arc<Shell>, stream: TcpStream, conn: Connection) -> Self {
+        let mailbox = shell.mailboxes.open(conn.id);
+        Self {
+            shell,
+            stream,
+            conn,
+            mailbox,
+            input: BytesMut::new(),
+            permit: None,
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
+            active: Instant::now(),
+            stopping: false,
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub async fn run(mut self) {
+        let end = self.serve().await;
+        let peer = self.conn.peer;
+        if let Err(end) = end {
+            debug!(%peer, reason = %end, "connection ended");
+        }
+        self.shell.mailboxes.close(self.conn.id);
+        self.shell.node.on_disconnect(&mut self.conn);
+    }
+
+    async fn serve(&mut self) -> Result<(), End> {
+        loop {
+            self.serve_frames().await?;
+            self.collect_answers();
+            self.write_some()?;
+            if self.unsent.is_empty() && (self.conn.is_closed() || (self.stopping && self.conn.is_idle())) {
+                return Err(End::Done);
+            }
+            let reading = self.wants_input();
+            if !reading && self.unsent.is_empty() && self.ready_to_serve() {
+                continue;
+            }
+            self.wait(reading).await?;
+        }
+    }
+
+    /// Waits for whatever comes first: bytes, room for bytes, an event, a deadline.
+    async fn wait(&mut self, reading: bool) -> Result<(), End> {
+        let interest = match (reading, self.unsent.is_empty()) {
+            (true, true) => Some(Interest::READABLE),
+            (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
+            (false, false) => Some(Interest::WRITABLE),
+            (false, true) => None,
+        };
+        let deadline = self.deadline();
+        tokio::select! {
+            biased;
+            () = self.mailbox.rung() => {
+                let events = self.mailbox.take();
+                self.take_events(events);
+            }
+            ready = self.stream.ready(interest.unwrap_or(Interest::ERROR)) => {
+                let ready = ready?;
+                if ready.is_readable() && reading {
+                    self.read_some().await?;
+                } else if interest.is_none() && (ready.is_error() || ready.is_read_closed()) {
+                    return Err(End::Eof);
+                }
+            }
+            () = sleep_until(deadline) => self.on_deadline()?,
+        }
+        Ok(())
+    }
+
+    fn take_events(&mut self, events: Events) {
+        self.stopping |= events.stop;
+        for (slot, answer) in events.answers {
+            self.complete(slot, answer);
+        }
+        if events.wake && self.conn.deadline().is_some() {
+            self.look_again();
+        }
+    }
+
+    fn complete(&mut self, slot: u64, answer: Answer) {
+        if let Answer::Unencodable(reason) = &answer {
+            tracing::error!(peer = %self.conn.peer, %reason, "an answer could not be encoded; closing the connection");
+        }
+        self.conn.complete(slot, answer);
+        // What the peer sent meanwhile was not read; its patience with us is not its stall.
+        self.active = Instant::now();
+    }
+
+    fn look_again(&mut self) {
+        let mut out = self.shell.outputs();
+        self.shell.node.on_wake(&mut self.conn, self.shell.clock.now(), &mut out);
+        self.absorb(out);
+    }
+
+    /// Keeps what is for this connection and passes the rest on.
+    fn absorb(&mut self, mut out: crate::shell::ShellOutputs) {
+        for (ticket, answer) in std::mem::take(&mut out.answers) {
+            if ticket.conn == self.conn.id {
+                self.complete(ticket.slot, answer);
+            } else {
+                self.shell.mailboxes.answer(ticket, answer);
+            }
+        }
+        self.shell.dispatch(out);
+    }
+
+    fn deadline(&self) -> Instant {
+        let limits = self.shell.node.limits();
+        let quiet = if self.is_mid_transfer() { limits.stall_ms } else { limits.idle_ms };
+        let quiet = self.active + Duration::from_millis(quiet);
+        match self.conn.deadline().map(|at| self.shell.clock.instant(at)) {
+            Some(at) if self.is_mid_transfer() => at.min(quiet),
+            Some(at) => at,
+            None if self.conn.is_idle() || self.is_mid_transfer() => quiet,
+            // Somebody works for this connection: it is not idle.
+            None => Instant::now() + Duration::from_millis(limits.idle_ms),
+        }
+    }
+
+    fn is_mid_transfer(&self) -> bool {
+        !self.unsent.is_empty() || (!self.input.is_empty() && self.wants_input())
+    }
+
+    fn on_deadline(&mut self) -> Result<(), End> {
+        let limits = self.shell.node.limits();
+        let quiet = self.active.elapsed();
+        if self.conn.deadline().is_some_and(|at| at <= self.shell.clock.now().mono) {
+            self.look_again();
+            return Ok(());
+        }
+        if self.is_mid_transfer() && quiet >= Duration::from_millis(limits.stall_ms) {
+            return Err(End::Stalled(limits.stall_ms / 1000));
+        }
+        if self.conn.is_idle() && quiet >= Duration::from_millis(limits.idle_ms) {
+            return Err(End::Idle(limits.idle_ms / 1000));
+        }
+        Ok(())
+    }
+
+    /// Whether more bytes should be read now.
+    fn wants_input(&self) -> bool {
+        !self.stopping && self.conn.accepts() && self.unsent_bytes < UNSENT_LIMIT && !self.ready_to_serve()
+    }
+
+    /// Length of the next frame, once it is known and acceptable.
+    fn frame_length(&self) -> Result<Option<usize>, End> {
+        let Some(prefix) = self.input.first_chunk::<4>() else { return Ok(None) };
+        let announced = i32::from_be_bytes(*prefix);
+        let limit = self.shell.node.limits().frame_bytes;
+        match usize::try_from(announced) {
+            Ok(length) if length > 0 && length <= limit => Ok(Some(length)),
+            _ if is_http(prefix) => Err(End::Http),
+            _ => Err(End::FrameLength(announced, limit)),
+        }
+    }
+
+    fn ready_to_serve(&self) -> bool {
+        self.conn.accepts()
+            && self.frame_length().ok().flatten().is_some_and(|length| self.input.len() >= 4 + length)
+    }
+
+    /// Serves the frames that are complete, as far as the connection takes them.
+    async fn serve_frames(&mut self) -> Result<(), End> {
+        while self.conn.accepts() && self.unsent_bytes < UNSENT_LIMIT {
+            let Some(length) = self.frame_length()? else { break };
+            if self.input.len() < 4 + length {
+                break;
+            }
+            self.input.advance(4);
+            let frame = self.input.split_to(length);
+            self.shell.metrics.requests.add(1);
+            let mut out = self.shell.outputs();
+            let served = self.shell.node.on_frame(
+                &mut self.conn,
+                frame,
+                self.shell.draw(),
+                self.shell.clock.now(),
+                &mut out,
+            );
+            self.absorb(out);
+            self.permit = None;
+            if let Err(reason) = served {
+                self.shell.metrics.requests_refused.add(1);
+                debug!(peer = %self.conn.peer, %reason, "request refused; the connection will be closed");
+            }
+            self.collect_answers();
+        }
+        if self.input.is_empty() {
+            // An idle connection holds no buffer.
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    async fn read_some(&mut self) -> Result<(), End> {
+        self.make_room().await?;
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => Err(End::Eof),
+            Ok(read) => {
+                self.shell.metrics.bytes_in.add(read as u64);
+                self.active = Instant::now();
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Makes room for the next read: a first small buffer, then as much as has already arrived again, up to the frame.
+    async fn make_room(&mut self) -> Result<(), End> {
+        if self.input.capacity() > self.input.len() {
+            return Ok(());
+        }
+        let missing = match self.frame_length()? {
+            Some(length) => (4 + length).saturating_sub(self.input.len()),
+            None => FIRST_BUFFER,
+        };
+        let more = missing.clamp(1, self.input.len().max(FIRST_BUFFER) * 3);
+        if self.input.len() + more > BUDGET_FROM {
+            self.take_budget(more).await?;
+        }
+        self.input.reserve(more);
+        Ok(())
+    }
+
+    async fn take_budget(&mut self, bytes: usize) -> Result<(), End> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let patience = self.shell.node.limits().stall_ms;
+        let wait = Arc::clone(&self.shell.request_kib).acquire_many_owned(kib);
+        match tokio::time::timeout(Duration::from_millis(patience), wait).await {
+            Ok(Ok(permit)) => match self.permit.as_mut() {
+                Some(held) => held.merge(permit),
+                None => self.permit = Some(permit),
+            },
+            Ok(Err(_)) | Err(_) => return Err(End::Budget(patience / 1000)),
+        }
+        Ok(())
+    }
+
+    fn collect_answers(&mut self) {
+        while let Some(bytes) = self.conn.next_answer() {
+            self.unsent_bytes += bytes.len();
+            self.unsent.push_back(bytes);
+        }
+    }
+
+    fn write_some(&mut self) -> Result<(), End> {
+        while !self.unsent.is_empty() {
+            let slices: Vec<IoSlice<'_>> = self.unsent.iter().take(PIECES).map(|b| IoSlice::new(b)).collect();
+            match self.stream.try_write_vectored(&slices) {
+                Ok(written) => {
+                    self.shell.metrics.bytes_out.add(written as u64);
+                    self.active = Instant::now();
+                    self.sent(written);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, mut written: usize) {
+        self.unsent_bytes -= written;
+        while let Some(front) = self.unsent.front_mut() {
+            if front.len() > written {
+                front.advance(written);
+                break;
+            }
+            written -= front.len();
+            self.unsent.pop_front();
+        }
+    }
+}
+
+fn is_http(prefix: &[u8; 4]) -> bool {
+    matches!(prefix, b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN")
+}

@@ -1,0 +1,300 @@
+//! Where the settings of a server come from: flag, then environment, then file, then default.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use pyralog_coordinator::DeclaredLog;
+use pyralog_coordinator::config::{self, Scope};
+use pyralog_protocol::LogId;
+use serde::Deserialize;
+
+use crate::cli::{LogFormat, ServerArgs};
+
+/// What is wrong with the settings; each line is for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {cause}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// `--set` without `=`.
+    #[error("--set {0}: write NAME=VALUE, for instance --set num.partitions=4")]
+    Set(String),
+    /// A word is not one of those that are known.
+    #[error("{origin}: {found:?} is not one of: {known}")]
+    Word {
+        /// Where it stands.
+        origin: String,
+        /// The word.
+        found: String,
+        /// The known ones.
+        known: String,
+    },
+    /// An address cannot be understood.
+    #[error("{origin}: {found:?} is not an address; write HOST:PORT, for instance 127.0.0.1:9092")]
+    Address {
+        /// Where it stands.
+        origin: String,
+        /// What was found.
+        found: String,
+    },
+    /// A log of the file has an illegal name or setting.
+    #[error("[logs.{name}]: {message}")]
+    Log {
+        /// The log.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// Configs are wrong.
+    #[error("{0}")]
+    Configs(String),
+}
+
+/// Settings of a server, complete.
+#[derive(Debug)]
+pub struct Settings {
+    /// Address for Kafka clients.
+    pub kafka_listen: String,
+    /// Address for HTTP.
+    pub http_listen: String,
+    /// What clients are told; `None`: the address they came in on.
+    pub advertise: Option<(String, u16)>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Form of the log lines.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log: String,
+    /// Broker configs by Kafka's names, the winning value of each.
+    pub configs: Vec<(String, String)>,
+    /// Logs that are created at start.
+    pub logs: Vec<DeclaredLog>,
+    /// What is odd without being wrong; logged once logging is up.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    server: ServerTable,
+    #[serde(default)]
+    broker: toml::Table,
+    #[serde(default)]
+    logs: BTreeMap<String, LogTable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerTable {
+    kafka_listen: Option<String>,
+    http_listen: Option<String>,
+    advertise: Option<String>,
+    data: Option<PathBuf>,
+    log_format: Option<String>,
+    log: Option<String>,
+}
+
+/// `[logs.<name>]`: the fields of the concept papers, and any topic config by Kafka's name under `config`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogTable {
+    partition_count: Option<i32>,
+    replication_factor: Option<i16>,
+    retention_bytes: Option<i64>,
+    retention_hours: Option<i64>,
+    min_in_sync_replicas: Option<i32>,
+    #[serde(default)]
+    config: toml::Table,
+}
+
+/// Environment variables with our prefix that are settings of the server itself, not broker configs.
+const OWN_VARIABLES: [&str; 7] = ["KAFKA_LISTEN", "HTTP_LISTEN", "ADVERTISE", "DATA", "CONFIG", "LOG_FORMAT", "LOG"];
+const PREFIX: &str = "PYRALOG_";
+
+impl Settings {
+    /// Brings all sources together. `environment` holds every variable of the process.
+    pub fn gather(args: ServerArgs, environment: impl Iterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+        let env: BTreeMap<String, String> =
+            environment.filter_map(|(k, v)| Some((k.strip_prefix(PREFIX)?.to_owned(), v))).collect();
+        let file = read_file(args.config.clone().or_else(|| env.get("CONFIG").map(PathBuf::from)))?;
+        let pick = |flag: Option<String>, variable: &str, file: Option<String>| {
+            flag.or_else(|| env.get(variable).cloned()).or(file)
+        };
+        let mut warnings = Vec::new();
+        let mut configs = flatten(&file.broker)?;
+        configs.extend(from_environment(&env, &mut warnings));
+        for set in &args.set {
+            let (name, value) = set.split_once('=').ok_or_else(|| SettingsError::Set(set.clone()))?;
+            configs.insert(name.trim().to_owned(), value.to_owned());
+        }
+        let listeners = take_listeners(&mut configs)?;
+        let format = pick(args.log_format.map(word_of), "LOG_FORMAT", file.server.log_format);
+        let advertise = pick(args.advertise, "ADVERTISE", file.server.advertise).or(listeners.advertised);
+        Ok(Self {
+            kafka_listen: pick(args.kafka_listen, "KAFKA_LISTEN", file.server.kafka_listen)
+                .or(listeners.listen)
+                .unwrap_or_else(|| "127.0.0.1:9092".into()),
+            http_listen: pick(args.http_listen, "HTTP_LISTEN", file.server.http_listen)
+                .unwrap_or_else(|| "127.0.0.1:8080".into()),
+            advertise: advertise.map(|a| advertised("--advertise", &a)).transpose()?,
+            data: args
+                .data
+                .or_else(|| env.get("DATA").map(PathBuf::from))
+                .or(file.server.data)
+                .unwrap_or_else(|| "pyralog-data".into()),
+            log_format: format.map_or(Ok(LogFormat::Human), |word| log_format(&word))?,
+            log: pick(args.log, "LOG", file.server.log).unwrap_or_else(|| "info".into()),
+            configs: configs.into_iter().collect(),
+            logs: file.logs.into_iter().map(|(name, table)| declared(name, table)).collect::<Result<_, _>>()?,
+            warnings,
+        })
+    }
+}
+
+fn word_of(format: LogFormat) -> String {
+    match format {
+        LogFormat::Human => "human".into(),
+        LogFormat::Json => "json".into(),
+    }
+}
+
+fn log_format(word: &str) -> Result<LogFormat, SettingsError> {
+    LogFormat::from_str(word, true).map_err(|_| SettingsError::Word {
+        origin: "log format".into(),
+        found: word.into(),
+        known: "human, json".into(),
+    })
+}
+
+fn read_file(named: Option<PathBuf>) -> Result<File, SettingsError> {
+    let path = match named {
+        Some(path) => path,
+        None if Path::new("pyralog.toml").exists() => "pyralog.toml".into(),
+        None => return Ok(File::default()),
+    };
+    let text = std::fs::read_to_string(&path).map_err(|cause| SettingsError::File { path: path.clone(), cause })?;
+    toml::from_str(&text).map_err(|e| SettingsError::Syntax { path, message: e.to_string() })
+}
+
+/// TOML reads `num.partitions = 4` as a table in a table: both that and `"num.partitions" = 4` mean the config.
+fn flatten(table: &toml::Table) -> Result<BTreeMap<String, String>, SettingsError> {
+    let mut flat = BTreeMap::new();
+    flatten_into(table, "", &mut flat)?;
+    Ok(flat)
+}
+
+fn flatten_into(table: &toml::Table, prefix: &str, flat: &mut BTreeMap<String, String>) -> Result<(), SettingsError> {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let text = match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(flag) => flag.to_string(),
+            toml::Value::Array(items) => {
+                items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect::<Vec<_>>().join(",")
+            }
+            toml::Value::Table(inner) => {
+                flatten_into(inner, &name, flat)?;
+                continue;
+            }
+            toml::Value::Datetime(date) => {
+                return Err(SettingsError::Configs(format!("{name}: {date} is a date; write it in quotes")));
+            }
+        };
+        flat.insert(name, text);
+    }
+    Ok(())
+}
+
+/// `PYRALOG_NUM_PARTITIONS` means `num.partitions`. A variable that is no config is no error, because orchestrators
+/// put variables of their own beside ours (a service called "pyralog" gives PYRALOG_PORT); it is told.
+fn from_environment<'a>(
+    env: &'a BTreeMap<String, String>,
+    warnings: &'a mut Vec<String>,
+) -> impl Iterator<Item = (String, String)> + 'a {
+    env.iter().filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str())).filter_map(|(variable, value)| {
+        let lower = variable.to_ascii_lowercase().replace('_', ".");
+        let own = format!("pyralog.{lower}");
+        let found = [lower.as_str(), own.as_str()].into_iter().find(|name| config::lookup(Scope::Broker, name).is_some());
+        if found.is_none() {
+            let hint = config::nearest(Scope::Broker, &lower).map(|n| format!("; is {n} meant?")).unwrap_or_default();
+            warnings.push(format!("the environment variable {PREFIX}{variable} is no setting{hint}"));
+        }
+        found.map(|name| (name.to_owned(), value.clone()))
+    })
+}
+
+#[derive(Default)]
+struct Listeners {
+    listen: Option<String>,
+    advertised: Option<String>,
+}
+
+/// Kafka's `listeners` and `advertised.listeners` with one plaintext listener each are understood; anything else is
+/// refused, because it would be ignored.
+fn take_listeners(configs: &mut BTreeMap<String, String>) -> Result<Listeners, SettingsError> {
+    let mut one = |name: &str| -> Result<Option<String>, SettingsError> {
+        let Some(value) = configs.remove(name) else { return Ok(None) };
+        match value.strip_prefix("PLAINTEXT://").filter(|rest| !rest.contains(',')) {
+            Some(address) => Ok(Some(address.to_owned())),
+            None => Err(SettingsError::Configs(format!(
+                "{name}={value}: one listener of the form PLAINTEXT://HOST:PORT is supported (or use --kafka-listen and --advertise)"
+            ))),
+        }
+    };
+    Ok(Listeners { listen: one("listeners")?, advertised: one("advertised.listeners")? })
+}
+
+/// An address that clients can connect to: never 0.0.0.0, which would send them to themselves (OP-01).
+fn advertised(origin: &str, text: &str) -> Result<(String, u16), SettingsError> {
+    let wrong = || SettingsError::Address { origin: origin.to_owned(), found: text.to_owned() };
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = port.parse::<u16>().ok().filter(|p| *p != 0).ok_or_else(wrong)?;
+    if host.is_empty() || host == "0.0.0.0" || host == "::" {
+        return Err(SettingsError::Configs(format!(
+            "{origin} {text}: clients cannot connect to {host:?}; name an address or host name that they can reach"
+        )));
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn declared(name: String, table: LogTable) -> Result<DeclaredLog, SettingsError> {
+    let log = LogId::new(&name).map_err(|e| SettingsError::Log { name: name.clone(), message: e.to_string() })?;
+    let mut configs: BTreeMap<String, String> = flatten(&table.config)?;
+    if let Some(bytes) = table.retention_bytes {
+        configs.insert("retention.bytes".into(), bytes.to_string());
+    }
+    if let Some(hours) = table.retention_hours {
+        let ms = hours.checked_mul(3_600_000).ok_or_else(|| SettingsError::Log {
+            name: name.clone(),
+            message: format!("retention_hours={hours} is too large"),
+        })?;
+        configs.insert("retention.ms".into(), ms.max(-1).to_string());
+    }
+    if let Some(replicas) = table.min_in_sync_replicas {
+        configs.insert("min.insync.replicas".into(), replicas.to_string());
+    }
+    Ok(DeclaredLog {
+        log,
+        partition_count: table.partition_count,
+        replication_factor: table.replication_factor,
+        configs: configs.into_iter().collect(),
+    })
+}

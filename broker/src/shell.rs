@@ -1,0 +1,116 @@
+//! What all threads of the broker share, and how outputs of the node reach those who act on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyralog_node::{Call, Node, Outputs};
+use pyralog_protocol::Draw;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::control::ControlHandle;
+use crate::disk::RealDisk;
+use crate::mailbox::Mailboxes;
+use crate::metrics::Metrics;
+use crate::removal::Remover;
+use crate::syncer::Syncers;
+
+/// Outputs of the node on the real disk.
+pub type ShellOutputs = Outputs<RealDisk>;
+
+/// Shared by connections, workers and the control thread.
+pub struct Shell {
+    /// The node.
+    pub node: Node<RealDisk>,
+    /// Its disk.
+    pub disk: Arc<RealDisk>,
+    /// Time.
+    pub clock: Clock,
+    /// Mailboxes of the connections.
+    pub mailboxes: Mailboxes,
+    /// Memory for requests in the making, in KiB.
+    pub request_kib: Arc<Semaphore>,
+    /// The control thread.
+    pub control: ControlHandle,
+    /// The threads that sync.
+    pub syncers: Syncers,
+    /// The thread that removes files of deleted logs.
+    pub remover: Remover,
+    /// Counters.
+    pub metrics: Metrics,
+    seed: u64,
+    draws: AtomicU64,
+}
+
+/// The parts of a [`Shell`].
+pub struct Parts {
+    /// The node.
+    pub node: Node<RealDisk>,
+    /// Its disk.
+    pub disk: Arc<RealDisk>,
+    /// Time.
+    pub clock: Clock,
+    /// The control thread.
+    pub control: ControlHandle,
+    /// The threads that sync.
+    pub syncers: Syncers,
+    /// The thread that removes files of deleted logs.
+    pub remover: Remover,
+    /// Randomness of the process.
+    pub seed: u64,
+}
+
+impl Shell {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let kib = (parts.node.limits().request_bytes / 1024).clamp(1024, Semaphore::MAX_PERMITS);
+        Self {
+            node: parts.node,
+            disk: parts.disk,
+            clock: parts.clock,
+            mailboxes: Mailboxes::default(),
+            request_kib: Arc::new(Semaphore::new(kib)),
+            control: parts.control,
+            syncers: parts.syncers,
+            remover: parts.remover,
+            metrics: Metrics::default(),
+            seed: parts.seed,
+            draws: AtomicU64::new(0),
+        }
+    }
+
+    /// A place for outputs.
+    pub fn outputs(&self) -> ShellOutputs {
+        ShellOutputs::default()
+    }
+
+    /// Randomness for one request.
+    pub fn draw(&self) -> Draw {
+        let number = self.draws.fetch_add(1, Ordering::Relaxed);
+        Draw::new((u128::from(self.seed) << 64) | u128::from(number))
+    }
+
+    /// Hands outputs to those who act on them.
+    pub fn dispatch(&self, out: ShellOutputs) {
+        let Outputs { answers, wakes, syncs, removals, calls } = out;
+        for partition in syncs {
+            self.syncers.push(partition);
+        }
+        for (ticket, answer) in answers {
+            self.mailboxes.answer(ticket, answer);
+        }
+        for conn in wakes {
+            self.mailboxes.wake(conn);
+        }
+        for (dir, topic) in removals {
+            self.remover.push(&dir, topic);
+        }
+        for call in calls {
+            self.submit(call);
+        }
+    }
+
+    fn submit(&self, call: Call) {
+        self.control.submit(call);
+    }
+}

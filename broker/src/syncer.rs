@@ -1,0 +1,68 @@
+//! Disk workers that run the syncs of appends. One partition has at most one sync at a time: what is appended while it
+//! runs shares the next one (group commit).
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use pyralog_node::partition::Partition;
+
+use crate::disk::RealDisk;
+use crate::shell::Shell;
+
+type Job = Arc<Partition<RealDisk>>;
+
+/// The queue of the workers. Bounded by the number of partitions, because each is in it at most once.
+pub struct Syncers {
+    jobs: Sender<Job>,
+}
+
+/// The other end, for the workers.
+pub struct SyncQueue {
+    jobs: Receiver<Job>,
+}
+
+/// A queue without workers yet.
+pub fn queue() -> (Syncers, SyncQueue) {
+    let (sender, receiver) = unbounded();
+    (Syncers { jobs: sender }, SyncQueue { jobs: receiver })
+}
+
+impl Syncers {
+    /// Adds a partition whose appends want to be on disk.
+    pub fn push(&self, partition: Job) {
+        // Nobody listens only while the process ends.
+        let _ = self.jobs.send(partition);
+    }
+}
+
+/// Starts the workers. They end with the queue, or when the process does.
+pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::Result<Vec<JoinHandle<()>>> {
+    (0..workers)
+        .map(|number| {
+            let shell = Arc::clone(shell);
+            let jobs = queue.jobs.clone();
+            thread::Builder::new().name(format!("sync-{number}")).stack_size(256 << 10).spawn(move || work(&shell, &jobs))
+        })
+        .collect()
+}
+
+fn work(shell: &Shell, jobs: &Receiver<Job>) {
+    for partition in jobs {
+        let mut out = shell.outputs();
+        match partition.sync_plan() {
+            Some(plan) => {
+                let result = plan.run(&shell.disk);
+                shell.metrics.syncs.add(1);
+                if let Err(error) = &result {
+                    shell.metrics.sync_failures.add(1);
+                    tracing::error!(partition = %partition.dir, %error,
+                        "a sync failed; the partition is offline until it is looked at and the broker restarted");
+                }
+                partition.synced(&plan, result, &mut out);
+            }
+            None => partition.nothing_to_sync(),
+        }
+        shell.dispatch(out);
+    }
+}

@@ -1,0 +1,60 @@
+//! Requests that the coordinator serves: which command each becomes, and which answer its reply.
+
+use pyralog_coordinator::{Command, Reply};
+use pyralog_protocol::{Request, Response};
+
+/// The command of a request, or the request back when the coordinator does not serve it.
+pub(crate) fn command_of(request: Request) -> Result<Command, Request> {
+    Ok(match request {
+        Request::CreateTopics(r) => Command::CreateTopics(r),
+        Request::DeleteTopics(r) => Command::DeleteTopics(r),
+        Request::CreatePartitions(r) => Command::CreatePartitions(r),
+        Request::AlterConfigs(r) => Command::AlterConfigs(r),
+        Request::IncrementalAlterConfigs(r) => Command::IncrementalAlterConfigs(r),
+        Request::InitProducerId(r) => Command::InitProducerId(r),
+        Request::JoinGroup(r) => Command::JoinGroup(r),
+        Request::SyncGroup(r) => Command::SyncGroup(r),
+        Request::Heartbeat(r) => Command::Heartbeat(r),
+        Request::LeaveGroup(r) => Command::LeaveGroup(r),
+        Request::OffsetCommit(r) => Command::OffsetCommit(r),
+        Request::OffsetFetch(r) => Command::OffsetFetch(r),
+        Request::OffsetDelete(r) => Command::OffsetDelete(r),
+        Request::DescribeGroups(r) => Command::DescribeGroups(r),
+        Request::ListGroups(r) => Command::ListGroups(r),
+        Request::DeleteGroups(r) => Command::DeleteGroups(r),
+        other @ (Request::Produce(_)
+        | Request::Fetch(_)
+        | Request::ListOffsets(_)
+        | Request::Metadata(_)
+        | Request::FindCoordinator(_)
+        | Request::ApiVersions(_)
+        | Request::OffsetForLeaderEpoch(_)
+        | Request::DescribeConfigs(_)
+        | Request::DescribeCluster(_)
+        | Request::DescribeTopicPartitions(_)
+        | Request::DeleteRecords(_)) => return Err(other),
+    })
+}
+
+/// The answer of a reply; `None` for replies to commands that no client sends.
+pub(crate) fn response_of(reply: Reply) -> Option<Response> {
+    Some(match reply {
+        Reply::CreateTopics(r) => Response::CreateTopics(r),
+        Reply::DeleteTopics(r) => Response::DeleteTopics(r),
+        Reply::CreatePartitions(r) => Response::CreatePartitions(r),
+        Reply::AlterConfigs(r) => Response::AlterConfigs(r),
+        Reply::IncrementalAlterConfigs(r) => Response::IncrementalAlterConfigs(r),
+        Reply::InitProducerId(r) => Response::InitProducerId(r),
+        Reply::JoinGroup(r) => Response::JoinGroup(r),
+        Reply::SyncGroup(r) => Response::SyncGroup(r),
+        Reply::Heartbeat(r) => Response::Heartbeat(r),
+        Reply::LeaveGroup(r) => Response::LeaveGroup(r),
+        Reply::OffsetCommit(r) => Response::OffsetCommit(r),
+        Reply::OffsetFetch(r) => Response::OffsetFetch(r),
+        Reply::OffsetDelete(r) => Response::OffsetDelete(r),
+        Reply::DescribeGroups(r) => Response::DescribeGroups(r),
+        Reply::ListGroups(r) => Response::ListGroups(r),
+        Reply::DeleteGroups(r) => Response::DeleteGroups(r),
+        Reply::AutoCreate(()) | Reply::DeclareLogs(_) | Reply::RaiseEpochs(()) => return None,
+    })
+}

@@ -1,0 +1,362 @@
+//! Fetch: find the bytes, or wait until there are enough of them.
+//! Holds: whole batches only, never at or above the high watermark; the first partition with data gives at least one
+//! batch, however small the limits (F5); a wait ends by data, by its deadline, or by any error that ends it (F9).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use pyralog_protocol::{ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
+use pyralog_storage::{Disk, ReadSlice};
+
+use crate::Node;
+use crate::api::{Asked, Responder};
+use crate::connection::Connection;
+use crate::outputs::Outputs;
+use crate::partition::{Bounds, Located, Partition, Refusal};
+use crate::sessions::{Outcome, Plan, Position, TopicKey};
+use crate::topology::Topology;
+
+/// Fetch v13 names topics by id (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// Fetch v16 tells the current leader (KIP-951).
+const LEADER_HINTS_FROM: i16 = 16;
+/// Fetch v12 detects divergence (KIP-595).
+const DIVERGENCE_FROM: i16 = 12;
+/// Longest wait, whatever the client asks: 1 hour.
+const MAX_WAIT_MS: i32 = 3_600_000;
+
+/// A fetch that waits for data.
+#[derive(Debug)]
+pub struct FetchWait {
+    deadline: MonoMs,
+    /// Partitions that were unknown when the wait began. One more ends it: its log was deleted meanwhile (F10).
+    unknown: usize,
+    work: Work,
+}
+
+impl FetchWait {
+    /// When it is answered with what there is.
+    pub fn deadline(&self) -> MonoMs {
+        self.deadline
+    }
+}
+
+/// A fetch after its session was looked at.
+#[derive(Debug)]
+struct Work {
+    responder: Responder,
+    version: i16,
+    plan: Plan,
+    min_bytes: usize,
+    max_bytes: usize,
+    read_committed: bool,
+    refusal: Option<ErrorCode>,
+}
+
+/// One partition's part of the answer, its bytes not read yet.
+struct Found<D: Disk> {
+    data: PartitionData,
+    slice: Option<ReadSlice<D::File>>,
+    ends_wait: bool,
+    known: bool,
+}
+
+/// Serves one Fetch request; may leave it waiting in the connection.
+pub(crate) fn fetch<D: Disk>(
+    node: &Node<D>,
+    conn: &mut Connection,
+    asked: &Asked,
+    request: &FetchRequest,
+    now: Now,
+    out: &mut Outputs<D>,
+) {
+    let responder = asked.responder(conn.reserve(true));
+    if !matches!(request.isolation_level, 0 | 1) {
+        return answer(&responder, top_level(ErrorCode::InvalidRequest), out);
+    }
+    let by_id = asked.version >= TOPIC_IDS_FROM;
+    let plan = match node.sessions.lock().plan(request, by_id, now.mono) {
+        Ok(plan) => plan,
+        Err(code) => return answer(&responder, top_level(code), out),
+    };
+    let work = Work {
+        version: asked.version,
+        plan,
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.limits.fetch_bytes),
+        read_committed: request.isolation_level == 1,
+        refusal: refusal_for_all(request),
+        responder,
+    };
+    let wait_ms = request.max_wait_ms.min(MAX_WAIT_MS);
+    let topology = node.topology.load();
+    let found = work.look(&topology);
+    if wait_ms <= 0 || work.is_done(&found) {
+        return work.finish(node, found, out);
+    }
+    // Watch first, look again afterwards: what arrives in between is seen by one of the two.
+    work.each_partition(&topology, |partition| partition.watch(conn.id));
+    let found = work.look(&topology);
+    if work.is_done(&found) {
+        work.each_partition(&topology, |partition| partition.unwatch(conn.id));
+        return work.finish(node, found, out);
+    }
+    let unknown = count_unknown(&found);
+    conn.fetch = Some(FetchWait { deadline: now.mono.after_ms(i64::from(wait_ms)), unknown, work });
+}
+
+/// Looks at a waiting fetch again, because something changed or its time is over.
+pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, now: Now, out: &mut Outputs<D>) {
+    let Some(wait) = conn.fetch.take() else { return };
+    let topology = node.topology.load();
+    let over = now.mono >= wait.deadline;
+    let is_done = |found: &[Found<D>]| over || count_unknown(found) > wait.unknown || wait.work.is_done(found);
+    let mut found = wait.work.look(&topology);
+    if !is_done(&found) {
+        wait.work.each_partition(&topology, |partition| partition.watch(conn.id));
+        found = wait.work.look(&topology);
+        if !is_done(&found) {
+            conn.fetch = Some(wait);
+            return;
+        }
+    }
+    wait.work.each_partition(&topology, |partition| partition.unwatch(conn.id));
+    wait.work.finish(node, found, out);
+}
+
+/// Forgets a waiting fetch whose connection is gone.
+pub(crate) fn abandon<D: Disk>(node: &Node<D>, conn: &mut Connection) {
+    if let Some(wait) = conn.fetch.take() {
+        wait.work.each_partition(&node.topology.load(), |partition| partition.unwatch(conn.id));
+    }
+}
+
+fn count_unknown<D: Disk>(found: &[Found<D>]) -> usize {
+    found.iter().filter(|f| !f.known).count()
+}
+
+/// Refusals that rest on the request alone, told in each partition (F6, F15).
+fn refusal_for_all(request: &FetchRequest) -> Option<ErrorCode> {
+    let replica = request.replica_id.0.max(request.replica_state.replica_id.0);
+    if replica >= 0 {
+        return Some(ErrorCode::NotLeaderOrFollower);
+    }
+    (request.max_bytes < 0).then_some(ErrorCode::InvalidRequest)
+}
+
+fn top_level(code: ErrorCode) -> FetchResponse {
+    FetchResponse::default().with_error_code(code.code())
+}
+
+fn answer<D: Disk>(responder: &Responder, response: FetchResponse, out: &mut Outputs<D>) {
+    out.answers.push(responder.answer(response.into()));
+}
+
+fn failed(index: i32, code: ErrorCode) -> PartitionData {
+    PartitionData::default()
+        .with_partition_index(index)
+        .with_error_code(code.code())
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_log_start_offset(-1)
+        .with_aborted_transactions(Some(Vec::new()))
+        .with_preferred_read_replica(BrokerId(-1))
+        .with_records(Some(Bytes::new()))
+}
+
+impl Work {
+    fn each_partition<D: Disk>(&self, topology: &Topology<D>, mut visit: impl FnMut(&Arc<Partition<D>>)) {
+        for (key, position) in &self.plan.positions {
+            if let Ok(partition) = find(topology, key, position.index) {
+                visit(partition);
+            }
+        }
+    }
+
+    fn look<D: Disk>(&self, topology: &Topology<D>) -> Vec<Found<D>> {
+        let mut budget = self.max_bytes;
+        let mut first = true;
+        let mut found = Vec::with_capacity(self.plan.positions.len());
+        for (key, position) in &self.plan.positions {
+            let part = self.look_at(topology, key, position, budget, first);
+            if let Some(slice) = &part.slice {
+                first = false;
+                budget = budget.saturating_sub(slice.len);
+            }
+            found.push(part);
+        }
+        found
+    }
+
+    fn look_at<D: Disk>(
+        &self,
+        topology: &Topology<D>,
+        key: &TopicKey,
+        position: &Position,
+        budget: usize,
+        first: bool,
+    ) -> Found<D> {
+        let refuse = |code, known| Found { data: failed(position.index, code), slice: None, ends_wait: known, known };
+        let partition = match find(topology, key, position.index) {
+            Ok(partition) => partition,
+            Err(code) => return refuse(code, false),
+        };
+        let malformed = (position.max_bytes < 0).then_some(ErrorCode::InvalidRequest);
+        if let Some(code) = self.refusal.or(malformed) {
+            return refuse(code, true);
+        }
+        let limit = budget.min(usize::try_from(position.max_bytes).unwrap_or(0));
+        match partition.locate(LogOffset(position.offset), limit, first) {
+            Err(Refusal::Deleted) if matches!(key, TopicKey::Id(_)) => refuse(ErrorCode::UnknownTopicId, true),
+            Err(why) => refuse(why.code(), true),
+            Ok((bounds, read)) => self.judge(topology, partition, position, bounds, read),
+        }
+    }
+
+    fn judge<D: Disk>(
+        &self,
+        topology: &Topology<D>,
+        partition: &Partition<D>,
+        position: &Position,
+        bounds: Bounds,
+        read: Located<D>,
+    ) -> Found<D> {
+        let refuse = |code| Found { data: failed(position.index, code), slice: None, ends_wait: true, known: true };
+        if let Some(code) = super::epoch_refusal(position.current_epoch, bounds.epoch) {
+            let mut found = refuse(code);
+            if self.version >= LEADER_HINTS_FROM && code == ErrorCode::FencedLeaderEpoch {
+                found.data.current_leader = LeaderIdAndEpoch::default()
+                    .with_leader_id(BrokerId(topology.image.node().0))
+                    .with_leader_epoch(bounds.epoch.0);
+            }
+            return found;
+        }
+        if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
+            match diverging(partition, position, bounds) {
+                Err(code) => return refuse(code),
+                Ok(Some(end)) => {
+                    let mut found = self.found(position, bounds, None);
+                    found.data.diverging_epoch = end;
+                    found.ends_wait = true;
+                    return found;
+                }
+                Ok(None) => {}
+            }
+        }
+        match read {
+            Ok(slice) => self.found(position, bounds, slice),
+            Err(error) => refuse(error.code()),
+        }
+    }
+
+    fn found<D: Disk>(&self, position: &Position, bounds: Bounds, slice: Option<ReadSlice<D::File>>) -> Found<D> {
+        let data = PartitionData::default()
+            .with_partition_index(position.index)
+            .with_high_watermark(bounds.high_watermark.0)
+            .with_last_stable_offset(bounds.high_watermark.0)
+            .with_log_start_offset(bounds.log_start.0)
+            .with_aborted_transactions(self.read_committed.then(Vec::new))
+            .with_preferred_read_replica(BrokerId(-1))
+            .with_records(Some(Bytes::new()));
+        Found { data, slice, ends_wait: false, known: true }
+    }
+
+    fn is_done<D: Disk>(&self, found: &[Found<D>]) -> bool {
+        // An unknown partition ends the wait only where there is no other (F9).
+        if found.iter().all(|f| !f.known) || found.iter().any(|f| f.ends_wait) {
+            return true;
+        }
+        let bytes: usize = found.iter().filter_map(|f| f.slice.as_ref()).map(|slice| slice.len).sum();
+        bytes >= self.min_bytes
+    }
+
+    fn finish<D: Disk>(&self, node: &Node<D>, found: Vec<Found<D>>, out: &mut Outputs<D>) {
+        let parts: Vec<PartitionData> = found.into_iter().map(load).collect();
+        let outcomes: Vec<Outcome> = parts.iter().map(outcome).collect();
+        let news = node.sessions.lock().note(&self.plan, &outcomes);
+        let mut response = FetchResponse::default().with_session_id(self.plan.session_id);
+        let mut hints = false;
+        for (((key, _), part), news) in self.plan.positions.iter().zip(parts).zip(news) {
+            if news {
+                hints = hints || part.current_leader.leader_id.0 >= 0;
+                push(&mut response, key, part);
+            }
+        }
+        if hints {
+            response.node_endpoints = vec![
+                NodeEndpoint::default()
+                    .with_node_id(BrokerId(node.topology.load().image.node().0))
+                    .with_host(StrBytes::from(self.responder.local.0.clone()))
+                    .with_port(i32::from(self.responder.local.1)),
+            ];
+        }
+        answer(&self.responder, response, out);
+    }
+}
+
+fn find<'t, D: Disk>(
+    topology: &'t Topology<D>,
+    key: &TopicKey,
+    index: i32,
+) -> Result<&'t Arc<Partition<D>>, ErrorCode> {
+    let (entry, missing) = match key {
+        TopicKey::Name(name) => (topology.by_name(name), ErrorCode::UnknownTopicOrPartition),
+        TopicKey::Id(id) => (topology.by_id(*id), ErrorCode::UnknownTopicId),
+    };
+    entry.ok_or(missing)?.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Whether the reader's last epoch ended before the position it is at (KIP-595, F14).
+fn diverging<D: Disk>(
+    partition: &Partition<D>,
+    position: &Position,
+    bounds: Bounds,
+) -> Result<Option<EpochEndOffset>, ErrorCode> {
+    let end = partition
+        .with_log(|log, _| super::epoch_end(log, bounds, position.last_epoch))
+        .map_err(Refusal::code)?
+        .ok_or(ErrorCode::OffsetOutOfRange)?;
+    let diverges = end.epoch.0 < position.last_epoch || end.offset.0 < position.offset;
+    Ok(diverges
+        .then(|| EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0)))
+}
+
+/// Reads the bytes that were found. An error now is the partition's, not the request's.
+fn load<D: Disk>(found: Found<D>) -> PartitionData {
+    let Some(slice) = found.slice else { return found.data };
+    match slice.read() {
+        Ok(bytes) => found.data.with_records(Some(bytes)),
+        Err(_) => failed(found.data.partition_index, ErrorCode::KafkaStorageError),
+    }
+}
+
+fn outcome(data: &PartitionData) -> Outcome {
+    Outcome {
+        failed: data.error_code != 0 || data.diverging_epoch.epoch >= 0,
+        bytes: data.records.as_ref().map_or(0, Bytes::len),
+        high_watermark: data.high_watermark,
+        log_start: data.log_start_offset,
+    }
+}
+
+/// Adds a part, beside the others of its topic while these come in a row.
+fn push(response: &mut FetchResponse, key: &TopicKey, part: PartitionData) {
+    let same = response.responses.last().is_some_and(|topic| match key {
+        TopicKey::Name(name) => topic.topic.0 == *name,
+        TopicKey::Id(id) => *topic.topic_id.as_bytes() == id.0,
+    });
+    if !same {
+        response.responses.push(match key {
+            TopicKey::Name(name) => FetchableTopicResponse::default().with_topic(TopicName(name.clone())),
+            TopicKey::Id(id) => FetchableTopicResponse::default().with_topic_id(super::uuid(*id)),
+        });
+    }
+    if let Some(topic) = response.responses.last_mut() {
+        topic.partitions.push(part);
+    }
+}

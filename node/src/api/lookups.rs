@@ -1,0 +1,217 @@
+//! Look-ups in partitions: ListOffsets, OffsetForLeaderEpoch, and DeleteRecords, which moves a log's start.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::{
+    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+};
+use pyralog_protocol::{ErrorCode, LogOffset, kafka_protocol};
+use pyralog_storage::{Disk, Log};
+
+use super::{epoch_end, epoch_refusal};
+use crate::outputs::Outputs;
+use crate::partition::{Bounds, Partition, Refusal};
+use crate::topology::{LogEntry, Topology};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// Serves ListOffsets.
+pub(crate) fn list_offsets<D: Disk>(
+    topology: &Topology<D>,
+    version: i16,
+    request: &ListOffsetsRequest,
+) -> ListOffsetsResponse {
+    let repeated = repeated_partitions(request);
+    let topics = request.topics.iter().map(|topic| {
+        let entry = topology.by_name(&topic.name.0);
+        let partitions = topic.partitions.iter().map(|asked| {
+            let found = if repeated.contains(&(topic.name.0.as_str(), asked.partition_index)) {
+                Err(ErrorCode::InvalidRequest)
+            } else if request.replica_id.0 >= 0 {
+                Err(ErrorCode::NotLeaderOrFollower)
+            } else {
+                offset_of(entry, asked, version)
+            };
+            offset_answer(asked.partition_index, version, found)
+        });
+        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+    });
+    ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+fn repeated_partitions(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
+    let mut seen = BTreeSet::new();
+    let mut repeated = BTreeSet::new();
+    for topic in &request.topics {
+        for part in &topic.partitions {
+            let key = (topic.name.0.as_str(), part.partition_index);
+            if !seen.insert(key) {
+                repeated.insert(key);
+            }
+        }
+    }
+    repeated
+}
+
+/// (timestamp, offset, leader epoch) of an answer; -1 stands for none.
+type TimedOffset = (i64, i64, i32);
+
+fn offset_answer(index: i32, version: i16, found: Result<TimedOffset, ErrorCode>) -> ListOffsetsPartitionResponse {
+    let (code, (timestamp, offset, epoch)) = match found {
+        Ok(found) => (0, found),
+        Err(code) => (code.code(), (-1, -1, -1)),
+    };
+    ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(code)
+        .with_timestamp(timestamp)
+        .with_offset(offset)
+        .with_leader_epoch(if version >= 4 { epoch } else { -1 })
+}
+
+fn offset_of<D: Disk>(
+    entry: Option<&Arc<LogEntry<D>>>,
+    asked: &ListOffsetsPartition,
+    version: i16,
+) -> Result<TimedOffset, ErrorCode> {
+    let partition = find(entry, asked.partition_index)?;
+    if !timestamp_is_known(asked.timestamp, version) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    partition
+        .with_log(|log, bounds| {
+            if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                return Err(code);
+            }
+            look_up(log, bounds, asked.timestamp)
+        })
+        .map_err(Refusal::code)?
+}
+
+/// Specials exist from their version on; what no version knows is refused like one that is too new (L4).
+fn timestamp_is_known(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        0.. | LATEST | EARLIEST => true,
+        MAX_TIMESTAMP => version >= 7,
+        EARLIEST_LOCAL => version >= 8,
+        LATEST_TIERED => version >= 9,
+        EARLIEST_PENDING_UPLOAD => version >= 11,
+        _ => false,
+    }
+}
+
+fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<TimedOffset, ErrorCode> {
+    match timestamp {
+        LATEST => Ok((-1, bounds.high_watermark.0, bounds.epoch.0)),
+        EARLIEST | EARLIEST_LOCAL => {
+            let epoch = log.epoch_at(bounds.log_start).map_or(-1, |epoch| epoch.0);
+            Ok((-1, bounds.log_start.0, epoch))
+        }
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1, -1)),
+        MAX_TIMESTAMP => timed(log.max_timestamp(bounds.high_watermark)),
+        timestamp => timed(log.offset_for_timestamp(timestamp, bounds.high_watermark)),
+    }
+}
+
+fn timed(
+    found: Result<Option<pyralog_storage::TimestampOffset>, pyralog_storage::ReadError>,
+) -> Result<TimedOffset, ErrorCode> {
+    match found {
+        Ok(Some(found)) => Ok((found.timestamp, found.offset.0, found.epoch.0)),
+        Ok(None) => Ok((-1, -1, -1)),
+        Err(error) => Err(error.code()),
+    }
+}
+
+fn find<D: Disk>(entry: Option<&Arc<LogEntry<D>>>, index: i32) -> Result<&Arc<Partition<D>>, ErrorCode> {
+    entry.and_then(|entry| entry.partition(index)).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Serves OffsetForLeaderEpoch.
+pub(crate) fn offset_for_leader_epoch<D: Disk>(
+    topology: &Topology<D>,
+    request: &OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let entry = topology.by_name(&topic.topic.0);
+        let partitions = topic.partitions.iter().map(|asked| end_of_epoch(entry, asked));
+        OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions.collect())
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+}
+
+fn end_of_epoch<D: Disk>(entry: Option<&Arc<LogEntry<D>>>, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+    let answer = EpochEndOffset::default().with_partition(asked.partition).with_leader_epoch(-1).with_end_offset(-1);
+    let found = find(entry, asked.partition).and_then(|partition| {
+        partition
+            .with_log(|log, bounds| match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                Some(code) => Err(code),
+                None => Ok(epoch_end(log, bounds, asked.leader_epoch)),
+            })
+            .map_err(Refusal::code)?
+    });
+    match found {
+        Err(code) => answer.with_error_code(code.code()),
+        Ok(None) => answer,
+        Ok(Some(end)) => answer.with_leader_epoch(end.epoch.0).with_end_offset(end.offset.0),
+    }
+}
+
+/// Serves DeleteRecords. The new start is on disk before the answer leaves.
+pub(crate) fn delete_records<D: Disk>(
+    topology: &Topology<D>,
+    request: &DeleteRecordsRequest,
+    out: &mut Outputs<D>,
+) -> DeleteRecordsResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let entry = topology.by_name(&topic.name.0);
+        let partitions = topic.partitions.iter().map(|asked| {
+            let (code, low) = match delete_until(entry, asked, out) {
+                Ok(low) => (0, low.0),
+                Err(code) => (code.code(), -1),
+            };
+            DeleteRecordsPartitionResult::default()
+                .with_partition_index(asked.partition_index)
+                .with_error_code(code)
+                .with_low_watermark(low)
+        });
+        let partitions = partitions.collect();
+        topics.push(DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions));
+    }
+    DeleteRecordsResponse::default().with_topics(topics)
+}
+
+fn delete_until<D: Disk>(
+    entry: Option<&Arc<LogEntry<D>>>,
+    asked: &DeleteRecordsPartition,
+    out: &mut Outputs<D>,
+) -> Result<LogOffset, ErrorCode> {
+    let partition = find(entry, asked.partition_index)?;
+    let log = entry.map(|entry| &entry.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if log.metadata.log_id.is_internal() {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    if !log.settings.cleanup.delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
+    partition
+        .change_log(out, |log, bounds| {
+            let target = if asked.offset == -1 { bounds.high_watermark } else { LogOffset(asked.offset) };
+            log.delete_records_to(target, bounds.high_watermark).map_err(|error| error.code())
+        })
+        .map_err(Refusal::code)?
+}

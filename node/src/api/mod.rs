@@ -1,0 +1,98 @@
+//! The APIs: each file turns requests into domain steps and their outcomes into answers.
+
+pub mod control;
+pub mod fetch;
+pub mod info;
+pub mod lookups;
+pub mod negotiation;
+pub mod produce;
+
+use kafka_protocol::protocol::StrBytes;
+use pyralog_protocol::{
+    EpochOffset, ErrorCode, LeaderEpoch, RequestHead, Response, TopicId, encode_response, kafka_protocol,
+};
+use pyralog_storage::{Disk, Log};
+use uuid::Uuid;
+
+use crate::connection::{Answer, Connection, Ticket};
+use crate::partition::Bounds;
+
+/// The header of a request that is being served.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub version: i16,
+    pub correlation_id: i32,
+    pub client_id: Option<StrBytes>,
+    /// Where the client reached us.
+    pub local: (String, u16),
+}
+
+impl Asked {
+    pub fn new(head: RequestHead, local: (String, u16)) -> Self {
+        Self { version: head.version, correlation_id: head.correlation_id, client_id: head.client_id, local }
+    }
+
+    pub fn responder(&self, ticket: Ticket) -> Responder {
+        Responder {
+            ticket,
+            version: self.version,
+            correlation_id: self.correlation_id,
+            local: self.local.clone(),
+        }
+    }
+
+    /// Answers at once, in the request's place.
+    pub fn answer_now(&self, conn: &mut Connection, response: Response) {
+        let ticket = conn.reserve(true);
+        let (ticket, answer) = self.responder(ticket).answer(response);
+        conn.complete(ticket.slot, answer);
+    }
+}
+
+/// Where and how an answer goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Responder {
+    pub ticket: Ticket,
+    pub version: i16,
+    pub correlation_id: i32,
+    pub local: (String, u16),
+}
+
+impl Responder {
+    /// Encodes an answer. One that cannot be encoded is a bug of ours: the connection closes, because silence would
+    /// hang the client (E5).
+    pub fn answer(&self, response: Response) -> (Ticket, Answer) {
+        let answer = match encode_response(self.correlation_id, self.version, response) {
+            Ok(bytes) => Answer::Frame(bytes),
+            Err(error) => Answer::Unencodable(error.to_string()),
+        };
+        (self.ticket, answer)
+    }
+}
+
+/// The refusal when a client's idea of the leader epoch is not ours (F13, KIP-320). Negative: not checked.
+pub(crate) fn epoch_refusal(asked: i32, current: LeaderEpoch) -> Option<ErrorCode> {
+    match asked {
+        ..0 => None,
+        epoch if epoch > current.0 => Some(ErrorCode::UnknownLeaderEpoch),
+        epoch if epoch < current.0 => Some(ErrorCode::FencedLeaderEpoch),
+        _ => None,
+    }
+}
+
+/// The largest epoch ≤ `asked` that the log knows, and where it ended (L11). `None` when it knows none: the epoch is
+/// newer than the leader's, or older than its history.
+pub(crate) fn epoch_end<D: Disk>(log: &Log<D>, bounds: Bounds, asked: i32) -> Option<EpochOffset> {
+    if asked < 0 || asked > bounds.epoch.0 {
+        return None;
+    }
+    if asked == bounds.epoch.0 {
+        return Some(EpochOffset { epoch: bounds.epoch, offset: log.log_end() });
+    }
+    log.end_offset_for_epoch(LeaderEpoch(asked))
+}
+
+/// A topic id as the message structs hold it.
+pub(crate) fn uuid(id: TopicId) -> Uuid {
+    Uuid::from_bytes(id.0)
+}

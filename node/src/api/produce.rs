@@ -1,0 +1,303 @@
+//! Produce: check each partition's batch, append it, answer once everything is acknowledged.
+//! Holds: one answer per partition, in the order asked; partitions are independent (P18); nothing is answered with
+//! UNKNOWN_SERVER_ERROR (ID-03).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::protocol::StrBytes;
+use parking_lot::Mutex;
+use pyralog_coordinator::metadata::LogState;
+use pyralog_protocol::batch::{self, ProduceError, ProduceRules};
+use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
+use pyralog_storage::Disk;
+
+use crate::api::{Asked, Responder};
+use crate::connection::Connection;
+use crate::outputs::Outputs;
+use crate::partition::{AppendRefused, Partition};
+use crate::topology::Topology;
+
+/// Produce v8 brought record errors and messages (KIP-467).
+const RECORD_ERRORS_FROM: i16 = 8;
+/// Produce v13 names topics by id (KIP-516).
+const TOPIC_IDS_FROM: i16 = 13;
+/// Produce v7 is the first that may carry zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
+/// A produce request whose answer is being put together. Partitions tell it when their part is acknowledged.
+pub struct ProduceWait {
+    responder: Option<Responder>,
+    /// Parts not known yet, plus one while the handler runs.
+    open: AtomicUsize,
+    response: Mutex<ProduceResponse>,
+    /// Parts that a failed sync or a deletion took back. Kept apart from the response, because they may arrive before
+    /// the handler has written the part's success into it.
+    failures: Mutex<Vec<(usize, ErrorCode)>>,
+    /// (topic, partition) of each item in the response.
+    places: Vec<(usize, usize)>,
+}
+
+impl std::fmt::Debug for ProduceWait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProduceWait").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl ProduceWait {
+    /// The part is acknowledged; its answer stands in the response already.
+    pub(crate) fn acknowledged<D: Disk>(&self, _item: usize, out: &mut Outputs<D>) {
+        self.close_one(out);
+    }
+
+    /// The part cannot be acknowledged any more.
+    pub(crate) fn failed<D: Disk>(&self, item: usize, code: ErrorCode, out: &mut Outputs<D>) {
+        self.failures.lock().push((item, code));
+        self.close_one(out);
+    }
+
+    fn put(&self, item: usize, fill: impl FnOnce(&mut PartitionProduceResponse)) {
+        let mut response = self.response.lock();
+        let Some(&(topic, partition)) = self.places.get(item) else { return };
+        if let Some(part) = response.responses.get_mut(topic).and_then(|t| t.partition_responses.get_mut(partition)) {
+            fill(part);
+        }
+    }
+
+    fn close_one<D: Disk>(&self, out: &mut Outputs<D>) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        for (item, code) in std::mem::take(&mut *self.failures.lock()) {
+            self.put(item, |part| *part = refusal(part.index, code, None));
+        }
+        let response = std::mem::take(&mut *self.response.lock());
+        match &self.responder {
+            Some(responder) => out.answers.push(responder.answer(response.into())),
+            None => debug_assert!(false, "acks=0 has no waiting parts"),
+        }
+    }
+
+    fn any_error(&self) -> bool {
+        self.response.lock().responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0)
+    }
+}
+
+fn refusal(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
+    PartitionProduceResponse::default()
+        .with_index(index)
+        .with_error_code(code.code())
+        .with_base_offset(-1)
+        .with_log_append_time_ms(-1)
+        .with_log_start_offset(-1)
+        .with_error_message(message.map(StrBytes::from))
+}
+
+/// Serves one Produce request.
+pub(crate) fn produce<D: Disk>(
+    topology: &Topology<D>,
+    conn: &mut Connection,
+    asked: &Asked,
+    request: ProduceRequest,
+    now: Now,
+    out: &mut Outputs<D>,
+) {
+    let silent = request.acks == 0;
+    let responder = (!silent).then(|| asked.responder(conn.reserve(false)));
+    let (items, response) = lay_out(&request, asked.version);
+    let wait = Arc::new(ProduceWait {
+        responder,
+        open: AtomicUsize::new(1),
+        response: Mutex::new(response),
+        failures: Mutex::default(),
+        places: items.iter().map(|item| item.place).collect(),
+    });
+    let handler = Handler { topology, request: &request, version: asked.version, now, wait: &wait, silent };
+    for (number, item) in items.into_iter().enumerate() {
+        handler.serve(number, item, out);
+    }
+    if silent {
+        // The client cannot be told otherwise that something is wrong (P16).
+        if wait.any_error() {
+            conn.close_here();
+        }
+        return;
+    }
+    wait.close_one(out);
+}
+
+/// One partition of the request.
+struct Item {
+    place: (usize, usize),
+    name: StrBytes,
+    id: TopicId,
+    index: i32,
+    /// `None`: the partition was named twice.
+    records: Option<Option<Bytes>>,
+}
+
+/// The parts of the answer, one per partition asked for: a topic named twice is one (P19), a partition named twice is
+/// answered once, with an error.
+fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceResponse) {
+    let mut response = ProduceResponse::default();
+    let mut items: Vec<Item> = Vec::new();
+    let mut topics: BTreeMap<(&str, [u8; 16]), usize> = BTreeMap::new();
+    let mut seen: BTreeMap<(usize, i32), usize> = BTreeMap::new();
+    for data in &request.topic_data {
+        let id = if version >= TOPIC_IDS_FROM { *data.topic_id.as_bytes() } else { [0; 16] };
+        let topic = *topics.entry((data.name.0.as_str(), id)).or_insert_with(|| {
+            response.responses.push(
+                TopicProduceResponse::default().with_name(data.name.clone()).with_topic_id(data.topic_id),
+            );
+            response.responses.len() - 1
+        });
+        let Some(answer) = response.responses.get_mut(topic) else { continue };
+        for part in &data.partition_data {
+            if let Some(first) = seen.get(&(topic, part.index)) {
+                if let Some(item) = items.get_mut(*first) {
+                    item.records = None;
+                }
+                continue;
+            }
+            seen.insert((topic, part.index), items.len());
+            items.push(Item {
+                place: (topic, answer.partition_responses.len()),
+                name: data.name.0.clone(),
+                id: TopicId(id),
+                index: part.index,
+                records: Some(part.records.clone()),
+            });
+            answer.partition_responses.push(PartitionProduceResponse::default().with_index(part.index));
+        }
+    }
+    (items, response)
+}
+
+struct Handler<'a, D: Disk> {
+    topology: &'a Topology<D>,
+    request: &'a ProduceRequest,
+    version: i16,
+    now: Now,
+    wait: &'a Arc<ProduceWait>,
+    silent: bool,
+}
+
+impl<D: Disk> Handler<'_, D> {
+    fn serve(&self, number: usize, item: Item, out: &mut Outputs<D>) {
+        let index = item.index;
+        match self.target(&item) {
+            Err((code, message)) => self.wait.put(number, |part| *part = refusal(index, code, message)),
+            Ok((log, partition)) => match item.records {
+                None => self.wait.put(number, |part| {
+                    let why = format!("partition {index} is named twice in the request");
+                    *part = refusal(index, ErrorCode::InvalidRequest, Some(why));
+                }),
+                Some(records) => self.append(number, index, (&log, &partition), records, out),
+            },
+        }
+    }
+
+    fn target(&self, item: &Item) -> Result<(Arc<LogState>, Arc<Partition<D>>), (ErrorCode, Option<String>)> {
+        if !matches!(self.request.acks, -1..=1) {
+            let why = format!("acks={} is not -1, 0 or 1", self.request.acks);
+            return Err((ErrorCode::InvalidRequiredAcks, Some(why)));
+        }
+        let by_id = self.version >= TOPIC_IDS_FROM;
+        let found = if by_id { self.topology.by_id(item.id) } else { self.topology.by_name(&item.name) };
+        let Some(entry) = found else {
+            let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+            return Err((code, None));
+        };
+        if entry.log.metadata.log_id.is_internal() {
+            let why = format!("{} belongs to the broker", entry.log.metadata.log_id);
+            return Err((ErrorCode::InvalidTopicException, Some(why)));
+        }
+        match entry.partition(item.index) {
+            Some(partition) => Ok((Arc::clone(&entry.log), Arc::clone(partition))),
+            None => Err((ErrorCode::UnknownTopicOrPartition, None)),
+        }
+    }
+
+    fn append(
+        &self,
+        number: usize,
+        index: i32,
+        target: (&LogState, &Arc<Partition<D>>),
+        records: Option<Bytes>,
+        out: &mut Outputs<D>,
+    ) {
+        let (log, partition) = target;
+        let checked = match batch::check_produced(records, &self.rules(log)) {
+            Ok(checked) => checked,
+            Err(error) => return self.refuse_batch(number, index, &error),
+        };
+        if checked.header.is_transactional() {
+            return self.refuse_transactional(number, index);
+        }
+        let wait = (!self.silent).then_some((self.wait, number));
+        self.wait.open.fetch_add(1, Ordering::AcqRel);
+        let done = partition.append(&checked, wait, self.now, out);
+        let closed = self.silent || done.as_ref().map_or(true, |done| done.acknowledged);
+        // A sync worker may be quicker than this line; it reads the response only once the handler's own share of
+        // `open` is gone.
+        self.wait.put(number, |part| *part = self.answer(index, done));
+        if closed {
+            self.wait.open.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn answer(
+        &self,
+        index: i32,
+        done: Result<crate::partition::AppendDone, AppendRefused>,
+    ) -> PartitionProduceResponse {
+        match done {
+            Ok(done) => PartitionProduceResponse::default()
+                .with_index(index)
+                .with_base_offset(done.appended.base_offset.0)
+                .with_log_append_time_ms(done.appended.log_append_time)
+                .with_log_start_offset(if self.version >= 5 { done.log_start.0 } else { -1 }),
+            Err(AppendRefused::Refused(why)) => refusal(index, why.code(), None),
+            Err(AppendRefused::Log { error, log_start }) => {
+                let message = (self.version >= RECORD_ERRORS_FROM).then(|| error.to_string());
+                refusal(index, error.code(), message)
+                    .with_log_start_offset(if self.version >= 5 { log_start.0 } else { -1 })
+            }
+        }
+    }
+
+    fn rules(&self, log: &LogState) -> ProduceRules {
+        crate::settings::produce_rules(&log.settings, self.version >= ZSTD_FROM, self.now.wall)
+    }
+
+    fn refuse_batch(&self, number: usize, index: i32, error: &ProduceError) {
+        let explains = self.version >= RECORD_ERRORS_FROM;
+        let record_errors = error.rejected().iter().map(|record| {
+            BatchIndexAndErrorMessage::default()
+                .with_batch_index(record.index)
+                .with_batch_index_error_message(Some(StrBytes::from(record.message.clone())))
+        });
+        let record_errors = if explains { record_errors.collect() } else { Vec::new() };
+        let message = explains.then(|| error.to_string());
+        self.wait.put(number, |part| {
+            *part = refusal(index, error.code(), message).with_record_errors(record_errors);
+        });
+    }
+
+    /// Transactions are not offered yet: their APIs are not listed, so only a hand-made batch gets here.
+    fn refuse_transactional(&self, number: usize, index: i32) {
+        let code = if self.request.transactional_id.is_none() {
+            ErrorCode::TransactionalIdAuthorizationFailed
+        } else {
+            ErrorCode::InvalidTxnState
+        };
+        self.wait.put(number, |part| *part = refusal(index, code, None));
+    }
+}
+

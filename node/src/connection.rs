@@ -1,0 +1,138 @@
+//! One connection as a value: which requests are unanswered and in which order answers leave.
+//! Holds: answers leave in the order of their requests (C15), whatever order they become ready in. Knows no socket.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use pyralog_protocol::MonoMs;
+
+use crate::api::fetch::FetchWait;
+
+/// Number of a connection, unique while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// The place of one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket {
+    /// The connection.
+    pub conn: ConnId,
+    /// The request's number within the connection.
+    pub slot: u64,
+}
+
+/// What became of a request that had been waiting.
+#[derive(Debug)]
+pub enum Answer {
+    /// These bytes, length prefix included.
+    Frame(Bytes),
+    /// The connection closes, once everything before is answered.
+    Close,
+    /// Our own answer could not be encoded; the reason goes to the log and the connection closes (E5).
+    Unencodable(String),
+}
+
+/// State of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its number.
+    pub id: ConnId,
+    /// Address of the client.
+    pub peer: IpAddr,
+    /// Host and port that the client reached us at; what Metadata answers when nothing is advertised (X1).
+    pub local: (String, u16),
+    slots: VecDeque<Slot>,
+    next_slot: u64,
+    /// The slot that blocks the ones behind it: everything but Produce is served one at a time, as Kafka does (C16).
+    blocking: Option<u64>,
+    /// A fetch that waits for data.
+    pub(crate) fetch: Option<FetchWait>,
+    closing: bool,
+    in_flight_limit: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    number: u64,
+    answer: Option<Answer>,
+}
+
+impl Connection {
+    /// A new connection.
+    pub fn new(id: ConnId, peer: IpAddr, local: (String, u16), in_flight_limit: usize) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            slots: VecDeque::new(),
+            next_slot: 0,
+            blocking: None,
+            fetch: None,
+            closing: false,
+            in_flight_limit,
+        }
+    }
+
+    /// Whether the next request may be handed in now.
+    pub fn accepts(&self) -> bool {
+        !self.closing && self.blocking.is_none() && self.slots.len() < self.in_flight_limit
+    }
+
+    /// Whether nothing is unanswered.
+    pub fn is_idle(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether the connection is to be closed now: it was told to, and all earlier answers have left.
+    pub fn is_closed(&self) -> bool {
+        self.closing && self.slots.is_empty()
+    }
+
+    /// When this connection wants to be looked at again.
+    pub fn deadline(&self) -> Option<MonoMs> {
+        self.fetch.as_ref().map(FetchWait::deadline)
+    }
+
+    /// Reserves the next answer's place. A blocking one keeps later requests from being served.
+    pub(crate) fn reserve(&mut self, blocking: bool) -> Ticket {
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        self.slots.push_back(Slot { number: slot, answer: None });
+        if blocking {
+            self.blocking = Some(slot);
+        }
+        Ticket { conn: self.id, slot }
+    }
+
+    /// Fills a place. A slot that is unknown (connection closed in between) is ignored.
+    pub fn complete(&mut self, slot: u64, answer: Answer) {
+        if self.blocking == Some(slot) {
+            self.blocking = None;
+            self.fetch = None;
+        }
+        let first = self.slots.front().map_or(self.next_slot, |s| s.number);
+        let index = slot.checked_sub(first).and_then(|i| usize::try_from(i).ok());
+        if let Some(entry) = index.and_then(|i| self.slots.get_mut(i)) {
+            entry.answer = Some(answer);
+        }
+    }
+
+    /// Stops reading; the connection closes after the answers before this point.
+    pub(crate) fn close_here(&mut self) {
+        self.closing = true;
+    }
+
+    /// The next answer whose turn it is.
+    pub fn next_answer(&mut self) -> Option<Bytes> {
+        self.slots.front()?.answer.as_ref()?;
+        match self.slots.pop_front()?.answer? {
+            Answer::Frame(bytes) => Some(bytes),
+            Answer::Close | Answer::Unencodable(_) => {
+                self.slots.clear();
+                self.closing = true;
+                None
+            }
+        }
+    }
+}

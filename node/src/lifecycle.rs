@@ -1,0 +1,222 @@
+//! From a metadata image to partitions that serve, and back: opening, creating, deleting, checkpointing, closing.
+//! Holds: a request never sees a log before its partitions serve (M20); a folder is removed only because a committed
+//! record deleted the log with that id (RL-16): folders that no log claims are reported and left alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pyralog_coordinator::metadata::{Image, LogState};
+use pyralog_protocol::{LogOffset, Now, PartitionIndex, TopicId};
+use pyralog_storage::{Disk, Log, LogConfig, OpenError, OpenHint, RecoveryReport};
+
+use crate::Node;
+use crate::outputs::Outputs;
+use crate::partition::{Partition, Refusal};
+use crate::settings;
+use crate::topology::{LogEntry, Topology};
+
+/// Folder of the partitions, below the data folder.
+pub const LOGS: &str = "logs";
+/// Ending of a folder whose log was deleted and whose files are being removed.
+pub const DELETED: &str = ".deleted";
+/// Ending of a folder that was in the way of a new log of the same name.
+pub const ORPHAN: &str = ".orphan";
+
+/// One partition that an image names.
+#[derive(Clone, Debug)]
+pub struct PartitionSpec {
+    /// Its log.
+    pub log: Arc<LogState>,
+    /// Its number.
+    pub index: PartitionIndex,
+}
+
+impl PartitionSpec {
+    /// Folder below the data folder: `logs/<log>-<partition>`, as in Kafka.
+    pub fn dir(&self) -> String {
+        format!("{LOGS}/{}-{}", self.log.metadata.log_id, self.index)
+    }
+}
+
+/// A partition after opening, and what there is to say about it.
+#[derive(Debug)]
+pub struct Opened<D: Disk> {
+    /// The partition; one that could not be opened answers with a storage error while the others serve (IO-06).
+    pub partition: Arc<Partition<D>>,
+    /// What recovery did, or why there is nothing to serve.
+    pub outcome: Result<RecoveryReport, String>,
+}
+
+/// All partitions of an image, in a fixed order.
+pub fn partitions_of(image: &Image) -> Vec<PartitionSpec> {
+    let mut specs = Vec::new();
+    for log in image.logs() {
+        for index in 0..log.metadata.partition_count {
+            specs.push(PartitionSpec { log: Arc::clone(log), index: PartitionIndex(index) });
+        }
+    }
+    specs
+}
+
+impl<D: Disk> Node<D> {
+    /// Opens one partition, creating it when it has no folder yet. Independent of all others, so that a start may run
+    /// many at a time.
+    pub fn open_partition(&self, disk: &Arc<D>, spec: &PartitionSpec, hint: OpenHint, now: Now) -> Opened<D> {
+        let dir = spec.dir();
+        let topic = spec.log.metadata.topic_id;
+        let (log, outcome) = match open_or_create(disk, &dir, topic, self.log_config(&spec.log), hint, now) {
+            Ok((log, report)) => (Ok(log), Ok(report)),
+            Err(error) => (Err(Refusal::Offline), Err(error.to_string())),
+        };
+        let epoch = settings::leader_epoch(&spec.log, spec.index);
+        let durability = settings::durability(&spec.log.settings);
+        let partition = Partition::new((topic, spec.index, dir), log, epoch, durability);
+        Opened { partition: Arc::new(partition), outcome }
+    }
+
+    fn log_config(&self, log: &LogState) -> LogConfig {
+        settings::log_config(&log.settings, self.producer_expiration_ms)
+    }
+
+    /// Makes an image the one that requests see. Partitions that are new must be among `opened`; those of deleted logs
+    /// stop serving, and their folders are handed out for removal.
+    pub fn install(&self, image: Arc<Image>, opened: Vec<Arc<Partition<D>>>, out: &mut Outputs<D>) {
+        let before = self.topology.load();
+        let mut fresh: BTreeMap<_, Vec<Arc<Partition<D>>>> = BTreeMap::new();
+        for partition in opened {
+            fresh.entry(partition.topic).or_default().push(partition);
+        }
+        let mut logs = BTreeMap::new();
+        for log in image.logs() {
+            let topic = log.metadata.topic_id;
+            let entry = match (before.logs.get(&topic), fresh.remove(&topic)) {
+                (Some(entry), None) if Arc::ptr_eq(&entry.log, log) => Arc::clone(entry),
+                (entry, more) => Arc::new(entry_of(self, log, entry, more.unwrap_or_default(), out)),
+            };
+            logs.insert(topic, entry);
+        }
+        let gone: Vec<_> =
+            before.logs.iter().filter(|(topic, _)| !logs.contains_key(topic)).map(|(_, e)| Arc::clone(e)).collect();
+        self.topology.store(Arc::new(Topology { image, logs }));
+        for entry in gone {
+            for partition in &entry.partitions {
+                drop(partition.delete(out));
+                out.removals.push((partition.dir.clone(), partition.topic));
+            }
+        }
+    }
+
+    /// The partitions that an image has and this node does not yet.
+    pub fn missing(&self, image: &Image) -> Vec<PartitionSpec> {
+        let topology = self.topology.load();
+        let is_open = |spec: &PartitionSpec| {
+            topology.by_id(spec.log.metadata.topic_id).is_some_and(|entry| entry.partition(spec.index.0).is_some())
+        };
+        partitions_of(image).into_iter().filter(|spec| !is_open(spec)).collect()
+    }
+
+    /// Every open partition.
+    pub fn partitions(&self) -> Vec<Arc<Partition<D>>> {
+        self.topology.load().logs.values().flat_map(|entry| entry.partitions.iter().cloned()).collect()
+    }
+
+    /// How far each partition is known to be on disk, for the checkpoint that bounds the next recovery.
+    pub fn recovery_points(&self) -> BTreeMap<String, LogOffset> {
+        let mut points = BTreeMap::new();
+        for partition in self.partitions() {
+            if let Ok(point) = partition.with_log(|log, _| log.recovery_point()) {
+                points.insert(partition.dir.clone(), point);
+            }
+        }
+        points
+    }
+
+    /// Applies retention in every partition. Gives the number of segments that went, and what went wrong.
+    pub fn enforce_retention(&self, now: Now, out: &mut Outputs<D>) -> (usize, Vec<String>) {
+        let mut removed = 0;
+        let mut problems = Vec::new();
+        for partition in self.partitions() {
+            match partition.enforce_retention(now, out) {
+                Ok(segments) => removed += segments,
+                Err(error) => problems.push(format!("{}: {error}", partition.dir)),
+            }
+        }
+        (removed, problems)
+    }
+
+    /// Closes every partition at the end of a clean shutdown. Gives the final recovery points, and what could not be
+    /// closed.
+    pub fn close_all(&self, out: &mut Outputs<D>) -> (BTreeMap<String, LogOffset>, Vec<String>) {
+        let mut points = BTreeMap::new();
+        let mut problems = Vec::new();
+        for partition in self.partitions() {
+            match partition.close(out) {
+                Ok(Some(end)) => {
+                    points.insert(partition.dir.clone(), end);
+                }
+                // It was offline before; the next start looks at it again.
+                Ok(None) => problems.push(format!("{}: was offline", partition.dir)),
+                Err(error) => problems.push(format!("{}: {error}", partition.dir)),
+            }
+        }
+        (points, problems)
+    }
+}
+
+/// Why a partition does not open.
+#[derive(Debug, thiserror::Error)]
+enum OpenRefused {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("{dir}: {cause}")]
+    Io { dir: String, cause: std::io::Error },
+    #[error(
+        "{dir}: the folder is gone, yet {point} records of it were on disk; bring it back, or delete the log to give \
+         them up"
+    )]
+    Vanished { dir: String, point: LogOffset },
+}
+
+fn open_or_create<D: Disk>(
+    disk: &Arc<D>,
+    dir: &str,
+    topic: TopicId,
+    config: LogConfig,
+    hint: OpenHint,
+    now: Now,
+) -> Result<(Log<D>, RecoveryReport), OpenRefused> {
+    let io = |cause| OpenRefused::Io { dir: dir.to_owned(), cause };
+    match Log::open(Arc::clone(disk), dir, config.clone(), hint, now) {
+        Ok((log, report)) if log.topic_id() == topic => return Ok((log, report)),
+        Ok((log, _)) => {
+            // Left by a log of the same name whose removal a crash cut off. Kept aside: nobody asked for its end (RL-16).
+            let aside = format!("{LOGS}/{}-{}{ORPHAN}", log.topic_id(), dir.rsplit('-').next().unwrap_or_default());
+            drop(log);
+            disk.rename(dir, &aside).map_err(io)?;
+        }
+        Err(OpenError::NotAPartition(_)) if hint.recovery_point > LogOffset::ZERO => {
+            return Err(OpenRefused::Vanished { dir: dir.to_owned(), point: hint.recovery_point });
+        }
+        Err(OpenError::NotAPartition(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    pyralog_storage::create(&**disk, dir, topic).map_err(io)?;
+    Ok(Log::open(Arc::clone(disk), dir, config, OpenHint::default(), now)?)
+}
+
+fn entry_of<D: Disk>(
+    node: &Node<D>,
+    log: &Arc<LogState>,
+    before: Option<&Arc<LogEntry<D>>>,
+    more: Vec<Arc<Partition<D>>>,
+    out: &mut Outputs<D>,
+) -> LogEntry<D> {
+    let mut partitions = before.map(|entry| entry.partitions.clone()).unwrap_or_default();
+    for partition in &partitions {
+        let epoch = settings::leader_epoch(log, partition.index);
+        partition.configure(node.log_config(log), epoch, settings::durability(&log.settings), out);
+    }
+    partitions.extend(more);
+    partitions.sort_by_key(|partition| partition.index);
+    LogEntry { log: Arc::clone(log), partitions }
+}

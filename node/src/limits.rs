@@ -1,0 +1,42 @@
+//! Every limit of one node, in one place. Each says what happens when it is met.
+
+/// Limits, checked at admission. `Default` holds what the documentation promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest frame in bytes (`socket.request.max.bytes`). A longer one, or a length ≤ 0, closes the connection (C10).
+    pub frame_bytes: usize,
+    /// Connections in all (`max.connections`). One more is closed at once.
+    pub connections: usize,
+    /// Connections from one address (`max.connections.per.ip`). One more is closed at once.
+    pub connections_per_address: usize,
+    /// Bytes of requests held in memory over all connections (`queued.max.request.bytes`). At the limit reading pauses;
+    /// a connection that cannot go on for [`Limits::stall_ms`] is closed.
+    pub request_bytes: usize,
+    /// Requests of one connection that may be unanswered at a time. At the limit reading from it pauses.
+    pub in_flight: usize,
+    /// Idle time after which a connection is closed, in ms (`connections.max.idle.ms`, C22).
+    pub idle_ms: u64,
+    /// Time that a peer may stall in the middle of a frame or without taking an answer, in ms; then it is closed.
+    pub stall_ms: u64,
+    /// Most bytes of records that one fetch answer carries, whatever the client asks (`fetch.max.bytes`).
+    pub fetch_bytes: usize,
+    /// Fetch sessions kept (`max.incremental.fetch.session.cache.slots`). At the limit the oldest idle one gives way;
+    /// where none is idle, the client goes on without a session (KIP-227).
+    pub fetch_sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes: 104_857_600,
+            connections: 20_000,
+            connections_per_address: 20_000,
+            request_bytes: 512 << 20,
+            in_flight: 64,
+            idle_ms: 600_000,
+            stall_ms: 30_000,
+            fetch_bytes: 57_671_680,
+            fetch_sessions: 1_000,
+        }
+    }
+}

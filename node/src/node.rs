@@ -1,0 +1,226 @@
+//! The node: frames in, answers and work for the shell out. Holds no socket, thread or clock; what it shares between
+//! connections sits behind short locks, and everything it decides follows from its inputs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use kafka_protocol::messages::MetadataRequest;
+use parking_lot::Mutex;
+use pyralog_coordinator::metadata::{Endpoint, Image};
+use pyralog_coordinator::metadata::answers;
+use pyralog_coordinator::{Command, Context, Reply, Token};
+use pyralog_protocol::response::unsupported_api_versions;
+use pyralog_protocol::{DecodeError, DecodeLimits, Draw, Now, Reaction, Request, Response, decode_request, kafka_protocol};
+use pyralog_storage::Disk;
+
+use crate::api::{Asked, control, fetch, info, lookups, negotiation, produce};
+use crate::connection::{Answer, Connection};
+use crate::limits::Limits;
+use crate::outputs::{Call, Outputs, ReplyTo};
+use crate::sessions::Sessions;
+use crate::topology::Topology;
+
+/// One broker, without its shell.
+pub struct Node<D: Disk> {
+    pub(crate) limits: Limits,
+    pub(crate) topology: ArcSwap<Topology<D>>,
+    pub(crate) sessions: Mutex<Sessions>,
+    /// Host and port for Metadata where they are configured; otherwise each connection's own (X1).
+    advertised: Option<(String, u16)>,
+    pub(crate) producer_expiration_ms: i32,
+    decode: DecodeLimits,
+}
+
+/// Why a connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    /// The frame cannot be served.
+    #[error("{0}")]
+    Frame(#[from] DecodeError),
+}
+
+impl<D: Disk> Node<D> {
+    /// A node that knows no logs yet.
+    pub fn new(limits: Limits, image: Arc<Image>, advertised: Option<(String, u16)>, draw: Draw) -> Self {
+        let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, draw));
+        let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
+        let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
+        Self { limits, topology, sessions, advertised, producer_expiration_ms, decode: DecodeLimits::default() }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The state that requests see now.
+    pub fn topology(&self) -> Arc<Topology<D>> {
+        self.topology.load_full()
+    }
+
+    /// Serves one frame (without its length prefix). The connection must [accept](Connection::accepts) one.
+    pub fn on_frame(
+        &self,
+        conn: &mut Connection,
+        frame: BytesMut,
+        draw: Draw,
+        now: Now,
+        out: &mut Outputs<D>,
+    ) -> Result<(), CloseReason> {
+        let error = match decode_request(frame, &self.decode) {
+            Ok((head, request)) => {
+                let asked = Asked::new(head, self.address(conn));
+                self.serve(conn, asked, request, (draw, now), out);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if let Reaction::AnswerApiVersions { correlation_id } = error.reaction()
+            && let Ok(frame) = unsupported_api_versions(correlation_id)
+        {
+            let ticket = conn.reserve(true);
+            conn.complete(ticket.slot, Answer::Frame(frame));
+            return Ok(());
+        }
+        conn.close_here();
+        Err(error.into())
+    }
+
+    fn serve(
+        &self,
+        conn: &mut Connection,
+        asked: Asked,
+        request: Request,
+        (draw, now): (Draw, Now),
+        out: &mut Outputs<D>,
+    ) {
+        let topology = self.topology.load();
+        let version = asked.version;
+        let request = match control::command_of(request) {
+            Ok(command) => return self.call(conn, &asked, command, draw, None, out),
+            Err(request) => request,
+        };
+        let response = match request {
+            Request::Produce(r) => return produce::produce(&topology, conn, &asked, r, now, out),
+            Request::Fetch(r) => return fetch::fetch(self, conn, &asked, &r, now, out),
+            Request::Metadata(r) => return self.metadata(conn, &asked, &r, draw, out),
+            Request::ListOffsets(r) => Response::ListOffsets(lookups::list_offsets(&topology, version, &r)),
+            Request::OffsetForLeaderEpoch(r) => {
+                Response::OffsetForLeaderEpoch(lookups::offset_for_leader_epoch(&topology, &r))
+            }
+            Request::DeleteRecords(r) => Response::DeleteRecords(lookups::delete_records(&topology, &r, out)),
+            Request::ApiVersions(r) => {
+                Response::ApiVersions(negotiation::api_versions(version, &r, topology.image.version()))
+            }
+            Request::FindCoordinator(r) => {
+                let address = (asked.local.0.as_str(), asked.local.1);
+                Response::FindCoordinator(info::find_coordinator(version, &r, topology.image.node(), address))
+            }
+            Request::DescribeConfigs(r) => Response::DescribeConfigs(pyralog_coordinator::config::describe_configs(
+                &topology.image,
+                &r,
+                version,
+            )),
+            Request::DescribeCluster(r) => {
+                Response::DescribeCluster(answers::describe_cluster(&topology.image, &endpoint(&topology.image, &asked), &r, version))
+            }
+            Request::DescribeTopicPartitions(r) => {
+                Response::DescribeTopicPartitions(answers::describe_topic_partitions(&topology.image, &r))
+            }
+            Request::CreateTopics(_)
+            | Request::DeleteTopics(_)
+            | Request::CreatePartitions(_)
+            | Request::AlterConfigs(_)
+            | Request::IncrementalAlterConfigs(_)
+            | Request::InitProducerId(_)
+            | Request::JoinGroup(_)
+            | Request::SyncGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+            | Request::OffsetCommit(_)
+            | Request::OffsetFetch(_)
+            | Request::OffsetDelete(_)
+            | Request::DescribeGroups(_)
+            | Request::ListGroups(_)
+            | Request::DeleteGroups(_) => unreachable!("these became commands above"),
+        };
+        asked.answer_now(conn, response);
+    }
+
+    fn address(&self, conn: &Connection) -> (String, u16) {
+        self.advertised.clone().unwrap_or_else(|| conn.local.clone())
+    }
+
+    fn metadata(
+        &self,
+        conn: &mut Connection,
+        asked: &Asked,
+        request: &MetadataRequest,
+        draw: Draw,
+        out: &mut Outputs<D>,
+    ) {
+        let topology = self.topology.load();
+        let endpoint = endpoint(&topology.image, asked);
+        let answers::MetadataAnswer { response, create } =
+            answers::metadata(&topology.image, &endpoint, request, asked.version);
+        if create.is_empty() {
+            return asked.answer_now(conn, response.into());
+        }
+        // The answer still says "unknown" (M3), but leaves only once the logs are there: the next request finds them.
+        self.call(conn, asked, Command::AutoCreate(create), draw, Some(response.into()), out);
+    }
+
+    fn call(
+        &self,
+        conn: &mut Connection,
+        asked: &Asked,
+        command: Command,
+        draw: Draw,
+        prepared: Option<Response>,
+        out: &mut Outputs<D>,
+    ) {
+        let responder = asked.responder(conn.reserve(true));
+        let prepared = prepared.map(|response| responder.answer(response).1);
+        let context = Context {
+            token: Token(0),
+            api_version: asked.version,
+            client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            client_host: format!("/{}", conn.peer),
+            draw,
+        };
+        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared } });
+    }
+
+    /// The answer to a call, from the coordinator's reply.
+    pub fn finish_call(&self, to: ReplyTo, reply: Reply, out: &mut Outputs<D>) {
+        let ReplyTo { responder, prepared } = to;
+        let ticket = responder.ticket;
+        let answer = match (prepared, control::response_of(reply)) {
+            (Some(answer), _) => answer,
+            (None, Some(response)) => responder.answer(response).1,
+            (None, None) => Answer::Close,
+        };
+        out.answers.push((ticket, answer));
+    }
+
+    /// A connection whose fetch waits was woken, or its deadline is there.
+    pub fn on_wake(&self, conn: &mut Connection, now: Now, out: &mut Outputs<D>) {
+        fetch::resume(self, conn, now, out);
+    }
+
+    /// Number of incremental fetch sessions.
+    pub fn fetch_sessions(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
+    /// A connection is gone.
+    pub fn on_disconnect(&self, conn: &mut Connection) {
+        fetch::abandon(self, conn);
+    }
+}
+
+fn endpoint(image: &Image, asked: &Asked) -> Endpoint {
+    Endpoint { node: image.node(), host: asked.local.0.clone(), port: asked.local.1 }
+}

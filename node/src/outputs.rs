@@ -1,0 +1,51 @@
+//! What a step of the node asks the shell to do. Values only: nothing in here is a future, a channel or a closure.
+
+use std::sync::Arc;
+
+use pyralog_coordinator::{Command, Context};
+use pyralog_protocol::TopicId;
+use pyralog_storage::Disk;
+
+use crate::api::Responder;
+use crate::connection::{Answer, ConnId, Ticket};
+use crate::partition::Partition;
+
+/// Outputs of one step, in order.
+#[derive(Debug)]
+pub struct Outputs<D: Disk> {
+    /// Answers that became ready.
+    pub answers: Vec<(Ticket, Answer)>,
+    /// Connections whose waiting fetch should be looked at again.
+    pub wakes: Vec<ConnId>,
+    /// Partitions that want a sync run on a disk worker; its result goes to [`crate::Node::on_synced`].
+    pub syncs: Vec<Arc<Partition<D>>>,
+    /// Folders of deleted partitions, to be renamed and removed in the background.
+    pub removals: Vec<(String, TopicId)>,
+    /// Requests for the control loop.
+    pub calls: Vec<Call>,
+}
+
+impl<D: Disk> Default for Outputs<D> {
+    fn default() -> Self {
+        Self { answers: Vec::new(), wakes: Vec::new(), syncs: Vec::new(), removals: Vec::new(), calls: Vec::new() }
+    }
+}
+
+/// A request to the coordinator and how its answer is to be encoded.
+#[derive(Debug)]
+pub struct Call {
+    /// What the request carries besides its body. The token is set by the control loop.
+    pub context: Context,
+    /// The request.
+    pub command: Command,
+    /// Where and how the answer goes.
+    pub reply: ReplyTo,
+}
+
+/// Where and how an answer goes.
+#[derive(Debug)]
+pub struct ReplyTo {
+    pub(crate) responder: Responder,
+    /// An answer that is complete already and only waits for the command: Metadata that creates logs (M3).
+    pub(crate) prepared: Option<Answer>,
+}

@@ -1,0 +1,355 @@
+//! One partition as its leader: appends, what waits for them to be durable, and who waits for data.
+//! Holds: log start ≤ high watermark ≤ log end; an acknowledgement leaves only once the high watermark has passed its
+//! last offset (ID-09 included: a duplicate waits for its original). Knows nothing of topics' configs on the wire.
+//!
+//! The state sits behind a short lock instead of being handed from thread to thread: an append is a check, a write to
+//! the page cache and a few counters, which is less than a hop costs. Syncs and reads of records happen outside it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::Mutex;
+use pyralog_protocol::batch::CheckedBatch;
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, TopicId};
+use pyralog_storage::{
+    AppendError, Appended, DeleteError, Disk, Log, LogConfig, Offline, ReadError, ReadSlice, SyncPlan,
+};
+
+use crate::api::produce::ProduceWait;
+use crate::connection::ConnId;
+use crate::outputs::Outputs;
+
+/// When an append counts as acknowledged (`pyralog.durability`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is on disk.
+    Fsync,
+    /// Once it is in the page cache: survives the process, not the machine (IO-08).
+    Memory,
+}
+
+/// Why a partition does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It was deleted.
+    Deleted,
+    /// It is offline after an I/O error, or quarantined.
+    Offline,
+}
+
+impl Refusal {
+    /// The code on the wire. By id a deleted log is an unknown id.
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Deleted => ErrorCode::UnknownTopicOrPartition,
+            Self::Offline => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// A leading partition.
+pub struct Partition<D: Disk> {
+    /// Identity of its log.
+    pub topic: TopicId,
+    /// Its number.
+    pub index: PartitionIndex,
+    /// Folder below the data folder.
+    pub dir: String,
+    high_watermark: AtomicI64,
+    state: Mutex<State<D>>,
+}
+
+impl<D: Disk> std::fmt::Debug for Partition<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+struct State<D: Disk> {
+    log: Result<Log<D>, Refusal>,
+    epoch: LeaderEpoch,
+    durability: Durability,
+    syncing: bool,
+    acks: VecDeque<Ack>,
+    fetchers: BTreeMap<ConnId, ()>,
+}
+
+struct Ack {
+    /// Acknowledged once the high watermark reaches this.
+    end: LogOffset,
+    wait: Arc<ProduceWait>,
+    item: usize,
+}
+
+/// What of a partition a fetch or a look-up needs to know, taken at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// First offset that may be read.
+    pub log_start: LogOffset,
+    /// First offset that may not be read yet.
+    pub high_watermark: LogOffset,
+    /// Generation of the leadership.
+    pub epoch: LeaderEpoch,
+}
+
+/// Outcome of an append.
+#[derive(Debug)]
+pub struct AppendDone {
+    /// Offsets and timestamp.
+    pub appended: Appended,
+    /// First offset that may be read, at that moment.
+    pub log_start: LogOffset,
+    /// Whether it is acknowledged already; otherwise the [`ProduceWait`] is told later.
+    pub acknowledged: bool,
+}
+
+/// Where the bytes that answer a fetch are; `None`: there are none yet.
+pub type Located<D> = Result<Option<ReadSlice<<D as Disk>::File>>, ReadError>;
+
+/// Why an append was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendRefused {
+    /// The partition does not serve.
+    #[error("the partition is {0:?}")]
+    Refused(Refusal),
+    /// The log refused the batch.
+    #[error("{error}")]
+    Log {
+        /// Why.
+        error: AppendError,
+        /// First offset that may be read: the answer names it for refusals inside the log (P21).
+        log_start: LogOffset,
+    },
+}
+
+impl<D: Disk> Partition<D> {
+    /// A partition over an open log, or one that explains why there is none.
+    pub fn new(
+        identity: (TopicId, PartitionIndex, String),
+        log: Result<Log<D>, Refusal>,
+        epoch: LeaderEpoch,
+        durability: Durability,
+    ) -> Self {
+        let (topic, index, dir) = identity;
+        // What recovery found was synced by it, so all of it counts (IO-14).
+        let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
+        Self {
+            topic,
+            index,
+            dir,
+            high_watermark: AtomicI64::new(high_watermark),
+            state: Mutex::new(State {
+                log,
+                epoch,
+                durability,
+                syncing: false,
+                acks: VecDeque::new(),
+                fetchers: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// Appends a checked batch. With `wait` the caller is told when it is acknowledged, unless it is at once.
+    pub fn append(
+        self: &Arc<Self>,
+        batch: &CheckedBatch,
+        wait: Option<(&Arc<ProduceWait>, usize)>,
+        now: Now,
+        out: &mut Outputs<D>,
+    ) -> Result<AppendDone, AppendRefused> {
+        let mut state = self.state.lock();
+        let epoch = state.epoch;
+        let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
+        let appended = match log.append(batch, epoch, now) {
+            Ok(appended) => appended,
+            Err(error) => {
+                let log_start = log.log_start();
+                if matches!(error, AppendError::Offline(_)) {
+                    self.take_offline(&mut state, out);
+                }
+                return Err(AppendRefused::Log { error, log_start });
+            }
+        };
+        let log_start = log.log_start();
+        let end = LogOffset(appended.last_offset.0 + 1);
+        self.advance(&mut state, out);
+        let acknowledged = self.high_watermark.load(Ordering::Acquire) >= end.0;
+        if !acknowledged {
+            if let Some((wait, item)) = wait {
+                state.acks.push_back(Ack { end, wait: Arc::clone(wait), item });
+            }
+            if !state.syncing {
+                state.syncing = true;
+                out.syncs.push(Arc::clone(self));
+            }
+        }
+        Ok(AppendDone { appended, log_start, acknowledged })
+    }
+
+    /// What is to be made durable now. Run by a disk worker, without the partition's lock held during the sync.
+    pub fn sync_plan(&self) -> Option<SyncPlan<D>> {
+        let mut state = self.state.lock();
+        state.log.as_mut().ok()?.sync_plan()
+    }
+
+    /// The result of a sync. A failure is final: the partition goes offline and is never synced again (IO-01).
+    pub fn synced(self: &Arc<Self>, plan: &SyncPlan<D>, result: std::io::Result<()>, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        let failed = match state.log.as_mut() {
+            Ok(log) => log.synced(plan.id, result).is_err(),
+            Err(_) => false,
+        };
+        if failed {
+            self.take_offline(&mut state, out);
+        }
+        self.advance(&mut state, out);
+        let more = !state.acks.is_empty();
+        state.syncing = more;
+        if more {
+            out.syncs.push(Arc::clone(self));
+        }
+    }
+
+    /// No sync was due after all.
+    pub fn nothing_to_sync(&self) {
+        self.state.lock().syncing = false;
+    }
+
+    /// Moves the high watermark to where the durability allows, and tells everybody who waited for it.
+    fn advance(&self, state: &mut State<D>, out: &mut Outputs<D>) {
+        let Ok(log) = state.log.as_ref() else { return };
+        let reached = match state.durability {
+            Durability::Fsync => log.stable_end(),
+            Durability::Memory => log.log_end(),
+        };
+        if reached.0 <= self.high_watermark.load(Ordering::Acquire) {
+            return;
+        }
+        self.high_watermark.store(reached.0, Ordering::Release);
+        while state.acks.front().is_some_and(|ack| ack.end <= reached) {
+            if let Some(ack) = state.acks.pop_front() {
+                ack.wait.acknowledged(ack.item, out);
+            }
+        }
+        Self::wake_all(state, out);
+    }
+
+    fn wake_all(state: &mut State<D>, out: &mut Outputs<D>) {
+        out.wakes.extend(std::mem::take(&mut state.fetchers).into_keys());
+    }
+
+    fn take_offline(&self, state: &mut State<D>, out: &mut Outputs<D>) {
+        self.refuse(state, Refusal::Offline, out);
+    }
+
+    fn refuse(&self, state: &mut State<D>, why: Refusal, out: &mut Outputs<D>) -> Option<Log<D>> {
+        let log = std::mem::replace(&mut state.log, Err(why)).ok();
+        for ack in std::mem::take(&mut state.acks) {
+            ack.wait.failed(ack.item, why.code(), out);
+        }
+        Self::wake_all(state, out);
+        log
+    }
+
+    /// Ends service because the log was deleted. Gives the open log back, for its files to be removed.
+    pub fn delete(&self, out: &mut Outputs<D>) -> Option<Log<D>> {
+        let mut state = self.state.lock();
+        self.refuse(&mut state, Refusal::Deleted, out)
+    }
+
+    /// Registers a connection to be woken when something changes.
+    pub fn watch(&self, conn: ConnId) {
+        self.state.lock().fetchers.insert(conn, ());
+    }
+
+    /// Takes such a registration back.
+    pub fn unwatch(&self, conn: ConnId) {
+        self.state.lock().fetchers.remove(&conn);
+    }
+
+    /// Where the partition begins and ends for readers.
+    pub fn bounds(&self) -> Result<Bounds, Refusal> {
+        self.with_log(|_, bounds| bounds)
+    }
+
+    fn bounds_of(&self, epoch: LeaderEpoch, log: &Log<D>) -> Bounds {
+        Bounds {
+            log_start: log.log_start(),
+            high_watermark: LogOffset(self.high_watermark.load(Ordering::Acquire)),
+            epoch,
+        }
+    }
+
+    /// Finds the bytes that answer a fetch; reading them is the caller's, without the lock.
+    pub fn locate(
+        &self,
+        offset: LogOffset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<(Bounds, Located<D>), Refusal> {
+        self.with_log(|log, bounds| {
+            (bounds, log.read(offset, max_bytes as u64, at_least_one, bounds.high_watermark))
+        })
+    }
+
+    /// Runs a look-up on the open log.
+    pub fn with_log<T>(&self, look: impl FnOnce(&mut Log<D>, Bounds) -> T) -> Result<T, Refusal> {
+        let mut state = self.state.lock();
+        let State { log, epoch, .. } = &mut *state;
+        let log = log.as_mut().map_err(|r| *r)?;
+        let bounds = self.bounds_of(*epoch, log);
+        Ok(look(log, bounds))
+    }
+
+    /// Runs a change on the open log that may move its start.
+    pub fn change_log<T>(
+        &self,
+        out: &mut Outputs<D>,
+        change: impl FnOnce(&mut Log<D>, Bounds) -> T,
+    ) -> Result<T, Refusal> {
+        let mut state = self.state.lock();
+        let State { log, epoch, .. } = &mut *state;
+        let log = log.as_mut().map_err(|r| *r)?;
+        let bounds = self.bounds_of(*epoch, log);
+        let result = change(log, bounds);
+        Self::wake_all(&mut state, out);
+        Ok(result)
+    }
+
+    /// Takes over new settings; they count from the next append on.
+    pub fn configure(&self, config: LogConfig, epoch: LeaderEpoch, durability: Durability, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        state.epoch = state.epoch.max(epoch);
+        state.durability = durability;
+        if let Ok(log) = state.log.as_mut() {
+            log.set_config(config);
+        }
+        self.advance(&mut state, out);
+    }
+
+    /// Applies retention. Gives the number of segments that went.
+    pub fn enforce_retention(&self, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
+        let mut state = self.state.lock();
+        let high_watermark = LogOffset(self.high_watermark.load(Ordering::Acquire));
+        let Ok(log) = state.log.as_mut() else { return Ok(0) };
+        log.expire_producers(now);
+        let before = log.log_start();
+        let removed = log.enforce_retention(now, high_watermark)?;
+        if log.log_start() != before {
+            Self::wake_all(&mut state, out);
+        }
+        Ok(removed.segments)
+    }
+
+    /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Gives its end. Whoever
+    /// still waited is told that the partition does not serve.
+    pub fn close(&self, out: &mut Outputs<D>) -> Result<Option<LogOffset>, Offline> {
+        let mut state = self.state.lock();
+        let Some(mut log) = std::mem::replace(&mut state.log, Err(Refusal::Offline)).ok() else { return Ok(None) };
+        log.sync()?;
+        let end = log.close_clean()?;
+        self.refuse(&mut state, Refusal::Offline, out);
+        Ok(Some(end))
+    }
+}

@@ -1,0 +1,267 @@
+//! Incremental fetch sessions (KIP-227): what a client has told before, so that it need not tell it again.
+//! Bounded: at the limit the session that was idle longest gives way if it was idle for [`EVICTABLE_AFTER_MS`];
+//! otherwise the newcomer gets no session, which is legal (F19).
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::StrBytes;
+use pyralog_protocol::{Draw, ErrorCode, MonoMs, TopicId, kafka_protocol};
+
+/// Idle time after which a session may be evicted, in ms (Kafka's `min.incremental.fetch.session.eviction.ms`).
+pub const EVICTABLE_AFTER_MS: u64 = 120_000;
+/// `session_epoch` that asks for no session.
+const FINAL: i32 = -1;
+/// `session_epoch` that asks for a new session.
+const INITIAL: i32 = 0;
+
+/// How the client named a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TopicKey {
+    /// By name, up to v12.
+    Name(StrBytes),
+    /// By id, from v13 on.
+    Id(TopicId),
+}
+
+/// One partition that a client fetches from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Partition number.
+    pub index: i32,
+    /// First offset wanted.
+    pub offset: i64,
+    /// Most bytes wanted.
+    pub max_bytes: i32,
+    /// Leader epoch that the client knows; negative: not checked.
+    pub current_epoch: i32,
+    /// Epoch of the last record fetched; negative: not checked.
+    pub last_epoch: i32,
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    key: TopicKey,
+    position: Position,
+    /// High watermark and log start in the last answer; `None` before the first and after an error.
+    told: Option<(i64, i64)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    epoch: i32,
+    by_id: bool,
+    used: MonoMs,
+    /// In the order in which partitions are served. A partition that had data goes to the end, so that no other
+    /// starves behind it.
+    partitions: Vec<Cached>,
+}
+
+/// What a fetch reads, after its session was looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The partitions, in order.
+    pub positions: Vec<(TopicKey, Position)>,
+    /// The session of the answer; 0 without one.
+    pub session_id: i32,
+    /// Whether partitions without news are left out.
+    pub incremental: bool,
+}
+
+/// All sessions of a node.
+#[derive(Debug)]
+pub struct Sessions {
+    sessions: BTreeMap<i32, Session>,
+    limit: usize,
+    draw: Draw,
+}
+
+impl Sessions {
+    /// No sessions, and room for `limit`.
+    pub fn new(limit: usize, draw: Draw) -> Self {
+        Self { sessions: BTreeMap::new(), limit, draw }
+    }
+
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Works out what a fetch reads, and updates its session.
+    pub fn plan(&mut self, request: &FetchRequest, by_id: bool, now: MonoMs) -> Result<Plan, ErrorCode> {
+        let (id, epoch) = (request.session_id, request.session_epoch);
+        if epoch == FINAL || epoch == INITIAL {
+            if id != 0 {
+                self.sessions.remove(&id);
+            }
+            let positions = positions_of(request, by_id);
+            let session_id = if epoch == INITIAL { self.open(&positions, by_id, now) } else { 0 };
+            return Ok(Plan { positions, session_id, incremental: false });
+        }
+        self.resume(request, by_id, now)
+    }
+
+    fn resume(&mut self, request: &FetchRequest, by_id: bool, now: MonoMs) -> Result<Plan, ErrorCode> {
+        let id = request.session_id;
+        let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        if session.epoch != request.session_epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        session.used = now;
+        session.epoch = next_epoch(session.epoch);
+        session.update(request, by_id);
+        let positions: Vec<_> = session.partitions.iter().map(|c| (c.key.clone(), c.position.clone())).collect();
+        if positions.is_empty() {
+            self.sessions.remove(&id);
+            return Ok(Plan { positions, session_id: 0, incremental: false });
+        }
+        Ok(Plan { positions, session_id: id, incremental: true })
+    }
+
+    fn open(&mut self, positions: &[(TopicKey, Position)], by_id: bool, now: MonoMs) -> i32 {
+        if !self.make_room(now) {
+            return 0;
+        }
+        let partitions =
+            positions.iter().map(|(key, p)| Cached { key: key.clone(), position: p.clone(), told: None }).collect();
+        let session = Session { epoch: 1, by_id, used: now, partitions };
+        loop {
+            let id = i32::try_from(self.draw.next_u64() >> 33).unwrap_or(1);
+            if id == 0 {
+                continue;
+            }
+            if let Entry::Vacant(entry) = self.sessions.entry(id) {
+                entry.insert(session);
+                return id;
+            }
+        }
+    }
+
+    fn make_room(&mut self, now: MonoMs) -> bool {
+        if self.sessions.len() < self.limit {
+            return true;
+        }
+        let oldest = self.sessions.iter().min_by_key(|(_, s)| s.used).map(|(id, s)| (*id, s.used));
+        match oldest {
+            Some((id, used)) if now.0.saturating_sub(used.0) >= EVICTABLE_AFTER_MS => {
+                self.sessions.remove(&id);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Notes what an answer of the session says, and tells which of its partitions are news. `outcomes` stand in the
+    /// order of the plan.
+    pub fn note(&mut self, plan: &Plan, outcomes: &[Outcome]) -> Vec<bool> {
+        let Some(session) = self.sessions.get_mut(&plan.session_id) else { return vec![true; outcomes.len()] };
+        let mut news = Vec::with_capacity(outcomes.len());
+        let mut moved = vec![false; session.partitions.len()];
+        for (i, ((key, position), outcome)) in plan.positions.iter().zip(outcomes).enumerate() {
+            let same = |c: &Cached| c.key == *key && c.position.index == position.index;
+            // The plan has the session's order, unless another connection used the session in between.
+            let in_place = session.partitions.get(i).is_some_and(same).then_some(i);
+            let Some(at) = in_place.or_else(|| session.partitions.iter().position(same)) else {
+                news.push(true);
+                continue;
+            };
+            let told = (!outcome.failed).then_some((outcome.high_watermark, outcome.log_start));
+            let before = session.partitions.get_mut(at).map(|c| std::mem::replace(&mut c.told, told));
+            news.push(outcome.failed || outcome.bytes > 0 || before != Some(told));
+            if let Some(flag) = moved.get_mut(at) {
+                *flag = outcome.bytes > 0;
+            }
+        }
+        session.move_back(&moved);
+        if plan.incremental { news } else { vec![true; outcomes.len()] }
+    }
+}
+
+/// What a fetch found in one partition, as far as sessions care.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// An error, or a diverging epoch.
+    pub failed: bool,
+    /// Bytes of records.
+    pub bytes: usize,
+    /// High watermark in the answer.
+    pub high_watermark: i64,
+    /// Log start in the answer.
+    pub log_start: i64,
+}
+
+impl Session {
+    fn move_back(&mut self, moved: &[bool]) {
+        let mut flags = moved.iter();
+        let (back, front): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.partitions).into_iter().partition(|_| flags.next().copied().unwrap_or(false));
+        self.partitions = front;
+        self.partitions.extend(back);
+    }
+
+    fn update(&mut self, request: &FetchRequest, by_id: bool) {
+        let news = positions_of(request, by_id);
+        if !news.is_empty() {
+            let mut places: BTreeMap<(TopicKey, i32), usize> =
+                self.partitions.iter().enumerate().map(|(i, c)| ((c.key.clone(), c.position.index), i)).collect();
+            for (key, position) in news {
+                let at = places.entry((key.clone(), position.index)).or_insert(self.partitions.len());
+                match self.partitions.get_mut(*at) {
+                    Some(cached) => cached.position = position,
+                    None => self.partitions.push(Cached { key, position, told: None }),
+                }
+            }
+        }
+        for topic in &request.forgotten_topics_data {
+            let key = key_of(&topic.topic.0, *topic.topic_id.as_bytes(), by_id);
+            self.partitions.retain(|c| c.key != key || !topic.partitions.contains(&c.position.index));
+        }
+    }
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+fn key_of(name: &StrBytes, id: [u8; 16], by_id: bool) -> TopicKey {
+    if by_id { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(name.clone()) }
+}
+
+/// The partitions of a request in order; one that is named twice counts once, with its last position (F20).
+fn positions_of(request: &FetchRequest, by_id: bool) -> Vec<(TopicKey, Position)> {
+    let mut positions: Vec<(TopicKey, Position)> = Vec::new();
+    let mut places: BTreeMap<(TopicKey, i32), usize> = BTreeMap::new();
+    for topic in &request.topics {
+        let key = key_of(&topic.topic.0, *topic.topic_id.as_bytes(), by_id);
+        for part in &topic.partitions {
+            let position = Position {
+                index: part.partition,
+                offset: part.fetch_offset,
+                max_bytes: part.partition_max_bytes,
+                current_epoch: part.current_leader_epoch,
+                last_epoch: part.last_fetched_epoch,
+            };
+            match places.entry((key.clone(), part.partition)) {
+                Entry::Occupied(at) => {
+                    if let Some(slot) = positions.get_mut(*at.get()) {
+                        slot.1 = position;
+                    }
+                }
+                Entry::Vacant(at) => {
+                    at.insert(positions.len());
+                    positions.push((key.clone(), position));
+                }
+            }
+        }
+    }
+    positions
+}

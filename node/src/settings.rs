@@ -1,0 +1,67 @@
+//! The border between the coordinator's settings and what storage and the batch checks take: neither knows the other.
+
+use pyralog_coordinator::config::{self, TopicSettings};
+use pyralog_coordinator::metadata::LogState;
+use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType};
+use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
+use pyralog_storage::LogConfig;
+
+use crate::partition::Durability;
+
+/// Settings of a partition's log.
+pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) -> LogConfig {
+    let limit = |value: i64| u64::try_from(value).ok().filter(|_| settings.cleanup.delete);
+    LogConfig {
+        segment_bytes: u32::try_from(settings.segment_bytes).unwrap_or(u32::MAX),
+        segment_ms: u64::try_from(settings.segment_ms).unwrap_or(u64::MAX),
+        retention_bytes: limit(settings.retention_bytes),
+        retention_ms: limit(settings.retention_ms),
+        index_interval_bytes: u32::try_from(settings.index_interval_bytes).unwrap_or(0),
+        producer_expiration_ms: u64::try_from(producer_expiration_ms).unwrap_or(u64::MAX),
+        ..LogConfig::default()
+    }
+}
+
+/// When an append to the log counts as acknowledged.
+pub(crate) fn durability(settings: &TopicSettings) -> Durability {
+    match settings.durability {
+        config::Durability::Fsync => Durability::Fsync,
+        config::Durability::Memory => Durability::Memory,
+    }
+}
+
+/// Generation of the partition's leadership.
+pub(crate) fn leader_epoch(log: &LogState, index: PartitionIndex) -> LeaderEpoch {
+    let partition = usize::try_from(index.0).ok().and_then(|i| log.metadata.partitions.get(i));
+    partition.map_or(LeaderEpoch(0), |p| p.leader_epoch)
+}
+
+/// What a batch must be like to be appended to the log.
+pub(crate) fn produce_rules(settings: &TopicSettings, zstd_allowed: bool, now: WallMs) -> ProduceRules {
+    ProduceRules {
+        max_message_bytes: usize::try_from(settings.max_message_bytes).unwrap_or(0),
+        segment_bytes: usize::try_from(settings.segment_bytes).unwrap_or(0),
+        compacted: settings.cleanup.compact,
+        timestamp_type: match settings.timestamp_type {
+            config::TimestampType::CreateTime => TimestampType::CreateTime,
+            config::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+        },
+        before_max_ms: settings.timestamp_before_max_ms,
+        after_max_ms: settings.timestamp_after_max_ms,
+        target: target_codec(settings.compression),
+        zstd_allowed,
+        now,
+    }
+}
+
+fn target_codec(wanted: config::Compression) -> Option<Compression> {
+    let (codec, level) = match wanted {
+        config::Compression::Producer => return None,
+        config::Compression::Uncompressed => (Codec::None, 0),
+        config::Compression::Gzip(level) => (Codec::Gzip, level),
+        config::Compression::Snappy => (Codec::Snappy, 0),
+        config::Compression::Lz4(level) => (Codec::Lz4, level),
+        config::Compression::Zstd(level) => (Codec::Zstd, level),
+    };
+    Some(Compression { codec, level })
+}
