@@ -7,7 +7,7 @@ use crate::command::{Command, Context};
 use crate::config::ConfigError;
 use crate::effects::Effects;
 use crate::groups::Groups;
-use crate::metadata::{Image, Limits, Metadata};
+use crate::metadata::{Image, Limits, Metadata, MetadataRecord};
 use crate::record::Record;
 use pyralog_protocol::{Draw, MonoMs, NodeId, Now};
 use std::sync::Arc;
@@ -19,8 +19,17 @@ pub struct Settings {
     pub node: NodeId,
     /// Broker configs of file, environment and flags, by Kafka's names.
     pub configs: Vec<(String, String)>,
+    /// Level of the log that the process writes, in Kafka's words (`INFO`): shown by DescribeConfigs.
+    pub log_level: String,
     /// Limits that are no configs of Kafka.
     pub limits: Limits,
+}
+
+impl Settings {
+    /// A node with nothing configured.
+    pub fn new(node: NodeId) -> Self {
+        Self { node, configs: Vec::new(), log_level: "INFO".to_owned(), limits: Limits::default() }
+    }
 }
 
 /// The machines of one node.
@@ -34,7 +43,7 @@ pub struct Coordinator {
 impl Coordinator {
     /// An empty one. Reports everything that is wrong with the configs.
     pub fn new(settings: Settings) -> Result<Self, Vec<ConfigError>> {
-        let metadata = Metadata::new(settings.node, &settings.configs, settings.limits)?;
+        let metadata = Metadata::new(&settings)?;
         let groups = Groups::new(metadata.image().broker().groups.clone());
         Ok(Self { metadata, groups, published: 0 })
     }
@@ -82,7 +91,26 @@ impl Coordinator {
             | Command::AlterConfigs(_)
             | Command::IncrementalAlterConfigs(_)
             | Command::InitProducerId(_)
-            | Command::RaiseEpochs(()) => self.metadata.handle(ctx, command, now, out),
+            | Command::RaiseEpochs(()) => {
+                let before = out.records.len();
+                self.metadata.handle(ctx, command, now, out);
+                self.drop_offsets(before, out);
+            }
+        }
+    }
+
+    /// Offsets of a deleted log go in the same atomic change: a log of the same name must never meet them.
+    fn drop_offsets(&mut self, before: usize, out: &mut Effects) {
+        for set in out.records.iter_mut().skip(before) {
+            let deleted = |record: &Record| match record {
+                Record::Metadata(MetadataRecord::LogDeleted { id: _, log }) => Some(log.clone()),
+                Record::Metadata(_) | Record::Group(_) => None,
+            };
+            let mut theirs = Effects::default();
+            for log in set.iter().filter_map(deleted).collect::<Vec<_>>() {
+                self.groups.topic_deleted(log.as_str(), &mut theirs);
+            }
+            set.extend(theirs.records.into_iter().flatten());
         }
     }
 

@@ -200,10 +200,7 @@ impl Config {
     }
 
     const fn new(kind: Type, name: &'static str, default: Option<&'static str>) -> Self {
-        let check = match kind {
-            Type::Class => Check::NoClasses,
-            _ => Check::Any,
-        };
+        let check = if matches!(kind, Type::Class) { Check::NoClasses } else { Check::Any };
         let update = Update::Restart;
         Self { name, kind, default, check, update, synonyms: &[], described: true, unused: None, doc: None }
     }

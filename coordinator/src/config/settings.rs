@@ -150,7 +150,7 @@ struct View<'a> {
 impl View<'_> {
     fn text(&self, name: &str) -> String {
         let config = lookup(Scope::Topic, name);
-        config.and_then(|c| topic_value(c, self.overrides, self.brokers).0).unwrap_or_default()
+        config.and_then(|c| value_in_force(c, self.overrides, self.brokers).0).unwrap_or_default()
     }
 
     fn number<T: std::str::FromStr + Default>(&self, name: &str) -> T {
@@ -174,9 +174,13 @@ impl View<'_> {
     }
 }
 
-/// The value in force of one topic config: the log's own, else the first broker synonym that has a value, else the
+/// The value in force of one config of a log or group: its own, else the first broker synonym that has a value, else the
 /// default.
-pub(super) fn topic_value(config: &Config, overrides: &Overrides, brokers: &BrokerConfigs) -> (Option<String>, Source) {
+pub(crate) fn value_in_force(
+    config: &Config,
+    overrides: &Overrides,
+    brokers: &BrokerConfigs,
+) -> (Option<String>, Source) {
     if let Some(own) = overrides.get(config.name).filter(|own| canonical(config, own).is_ok()) {
         return (Some(own.clone()), Source::Topic);
     }

@@ -3,7 +3,7 @@
 
 use super::brokers::{BrokerConfigs, Overrides};
 use super::catalogue::{Check, Config, Scope, Type, Update, lookup, nearest};
-use super::settings::topic_value;
+use super::settings::value_in_force;
 use pyralog_protocol::ErrorCode;
 
 /// Most characters of a refused value that a message repeats.
@@ -276,13 +276,13 @@ fn ordered(
 }
 
 /// Broker configs in force that contradict each other.
-pub(super) fn conflicts_of_broker(configs: &BrokerConfigs) -> Vec<ConfigError> {
+pub(crate) fn conflicts_of_broker(configs: &BrokerConfigs) -> Vec<ConfigError> {
     ordered(ORDERED_BROKER, |name| configs.get(name)?.parse().ok()).collect()
 }
 
 /// The first thing that is wrong with the overrides of a log as a whole, seen with the brokers' defaults.
 pub fn check_topic(overrides: &Overrides, brokers: &BrokerConfigs) -> Result<(), ConfigError> {
-    let number = |name: &str| topic_value(lookup(Scope::Topic, name)?, overrides, brokers).0?.parse().ok();
+    let number = |name: &str| value_in_force(lookup(Scope::Topic, name)?, overrides, brokers).0?.parse().ok();
     if let Some(conflict) = ordered(ORDERED_TOPIC, number).next() {
         return Err(conflict);
     }
@@ -295,3 +295,34 @@ pub fn check_topic(overrides: &Overrides, brokers: &BrokerConfigs) -> Result<(),
         Some(_) | None => Ok(()),
     }
 }
+
+/// Longest name of a broker config that is in no catalogue, in bytes.
+pub const OPAQUE_NAME_MAX: usize = 255;
+
+/// The first thing that is wrong with the configs of a group: brokers bound them, `group.<kind>.min.<rest>` from below
+/// and `group.<kind>.max.<rest>` from above (behaviours K10).
+pub fn check_group(overrides: &Overrides, brokers: &BrokerConfigs) -> Result<(), ConfigError> {
+    for (name, value) in overrides {
+        let (Some(config), Ok(value)) = (lookup(Scope::Group, name), value.parse::<i64>()) else { continue };
+        let Some((kind, rest)) = config.name.split_once('.') else { continue };
+        let rest = rest.strip_prefix("num.").unwrap_or(rest);
+        let bound = |side: &str| {
+            let bound = lookup(Scope::Broker, &format!("group.{kind}.{side}.{rest}"))?;
+            Some((bound.name, brokers.value(bound).0?.parse::<i64>().ok()?))
+        };
+        if let Some((low, low_value)) = bound("min").filter(|(_, bound)| value < *bound) {
+            return Err(ConfigError::Conflict { low, low_value, high: config.name, high_value: value });
+        }
+        if let Some((high, high_value)) = bound("max").filter(|(_, bound)| value > *bound) {
+            return Err(ConfigError::Conflict { low: config.name, low_value: value, high, high_value });
+        }
+    }
+    let number = |name: &str| value_in_force(lookup(Scope::Group, name)?, overrides, brokers).0?.parse().ok();
+    ordered(ORDERED_GROUP, number).next().map_or(Ok(()), Err)
+}
+
+const ORDERED_GROUP: &[(&str, &str)] = &[
+    ("consumer.heartbeat.interval.ms", "consumer.session.timeout.ms"),
+    ("share.heartbeat.interval.ms", "share.session.timeout.ms"),
+    ("streams.heartbeat.interval.ms", "streams.session.timeout.ms"),
+];

@@ -38,25 +38,33 @@ pub struct Image {
     pub(super) cluster_id: Arc<str>,
     pub(super) version: u64,
     pub(super) by_name: Buckets<LogId, Arc<LogState>>,
+    /// Names with `.` folded to `_`. No two logs share one, for such a log is never created.
+    pub(super) by_metric_name: Buckets<String, LogId>,
     pub(super) by_id: Buckets<TopicId, Arc<LogState>>,
     pub(super) partitions: usize,
+    pub(super) log_level: Arc<str>,
     pub(super) brokers: Arc<BrokerConfigs>,
     pub(super) settings: Arc<BrokerSettings>,
+    pub(super) default_settings: Arc<TopicSettings>,
     pub(super) groups: Arc<BTreeMap<String, Overrides>>,
     pub(super) client_metrics: Arc<BTreeMap<String, Overrides>>,
 }
 
 impl Image {
-    pub(super) fn empty(brokers: BrokerConfigs) -> Self {
+    pub(super) fn empty(brokers: BrokerConfigs, log_level: &str) -> Self {
         let settings = Arc::new(BrokerSettings::resolve(&brokers));
+        let default_settings = Arc::new(TopicSettings::resolve(&Overrides::new(), &brokers));
         Self {
             cluster_id: "".into(),
             version: 0,
             by_name: Buckets::default(),
+            by_metric_name: Buckets::default(),
             by_id: Buckets::default(),
             partitions: 0,
+            log_level: log_level.into(),
             brokers: Arc::new(brokers),
             settings,
+            default_settings,
             groups: Arc::default(),
             client_metrics: Arc::default(),
         }
@@ -87,6 +95,11 @@ impl Image {
         self.by_id.get(&id)
     }
 
+    /// A log whose name metrics would confuse with this one (behaviours M6), other than the log itself.
+    pub fn collision(&self, log: &LogId) -> Option<&LogId> {
+        self.by_metric_name.get(log.metric_name().as_str()).filter(|other| *other != log)
+    }
+
     /// All logs, in no particular order.
     pub fn logs(&self) -> impl Iterator<Item = &Arc<LogState>> {
         self.by_name.values()
@@ -110,6 +123,11 @@ impl Image {
     /// What is set for brokers.
     pub fn broker_configs(&self) -> &BrokerConfigs {
         &self.brokers
+    }
+
+    /// Level of the log that this process writes, in Kafka's words.
+    pub fn log_level(&self) -> &str {
+        &self.log_level
     }
 
     /// What is set on a group.

@@ -3,15 +3,20 @@
 //! handed-out producer ids only rise; every stored config value is canonical and was legal when it was set.
 //! [`Metadata::apply`] is the only writer, live and on load. Knows no partition's content, no clock and no connection.
 
+mod alter;
 pub mod answers;
 mod buckets;
 mod image;
 mod machine;
 mod placement;
 mod record;
+mod topics;
+pub(crate) mod wire;
 
+pub use alter::{AlterError, alter_code};
 pub use image::{Endpoint, Image, LogState};
 pub use machine::{Limits, Metadata};
 pub use record::{
     ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RetentionConfig,
 };
+pub use topics::{TopicError, topic_code};

@@ -25,6 +25,9 @@ pub enum MetadataRecord {
         /// The log.
         #[serde(with = "stored::topic_id")]
         id: TopicId,
+        /// Its name, for whoever keeps things by name.
+        #[serde(with = "stored::log_id")]
+        log: LogId,
     },
     /// Everything that is set on a log, a broker, a group or a subscription. Empty: nothing is.
     Configs(ConfigsRecord),
@@ -53,6 +56,20 @@ pub struct LogRecord {
     pub created_at: WallMs,
     /// Its partitions, by index.
     pub partitions: Vec<PartitionMetadata>,
+}
+
+impl LogRecord {
+    /// The record that leads to this state.
+    pub(super) fn of(log: &LogMetadata) -> Self {
+        Self {
+            id: log.topic_id,
+            log: log.log_id.clone(),
+            replication_factor: log.replication_factor,
+            partitioning_mode: log.partitioning_mode,
+            created_at: log.created_at,
+            partitions: log.partitions.to_vec(),
+        }
+    }
 }
 
 /// Configs that are set on one resource.
@@ -199,7 +216,7 @@ impl MetadataRecord {
             Self::Cluster { .. } => put(vec![tag::CLUSTER]),
             Self::Version(_) => put(vec![tag::VERSION]),
             Self::Log(log) => put(log_key(log.id, 0)),
-            Self::LogDeleted { id } => Placement::DeletePrefix(Family::Meta, log_prefix(*id)),
+            Self::LogDeleted { id, log: _ } => Placement::DeletePrefix(Family::Meta, log_prefix(*id)),
             Self::Configs(record) => record.placement(),
             Self::ProducerIds { .. } => put(vec![tag::PRODUCER_IDS]),
         }
