@@ -1,18 +1,19 @@
 //! The sparse index of one segment: where batches begin, and how far timestamps had risen by then. One file serves
 //! look-ups by offset and by time. Derived: an entry is a hint, and whoever follows it checks the batch header there.
 //!
-//! File, big-endian: header of 40 bytes (magic `PLIX`, version u16, entry size u16, base offset i64, covered bytes u64,
-//! max timestamp i64, entry count u32, CRC-32C of the above), then blocks of up to 256 entries, each block followed by
+//! File, big-endian: header of 48 bytes (magic `PLIX`, version u16, entry size u16, base offset i64, covered bytes u64,
+//! offset after them i64, max timestamp i64, entry count u32, CRC-32C of the above), then blocks of up to 256 entries, each block followed by
 //! the CRC-32C of (header CRC, block number, entries): a torn, scrambled or misplaced block is told from a good one
 //! without reading the rest. Entry: offset minus base u32, position u32, max timestamp of everything before it i64.
 
 use bytes::{Buf, BufMut};
+use pyralog_protocol::batch::BatchHeader;
 
 use crate::disk::{DiskFile, read_full};
 
 const MAGIC: &[u8; 4] = b"PLIX";
 const VERSION: u16 = 1;
-pub(crate) const HEADER_BYTES: usize = 40;
+pub(crate) const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 16;
 const BLOCK_ENTRIES: usize = 256;
 
@@ -37,6 +38,8 @@ impl Entry {
 pub(crate) struct Index {
     pub entries: Vec<Entry>,
     pub covered: u64,
+    /// Offset after the last covered record.
+    pub next_offset: i64,
     /// Largest timestamp in the covered bytes.
     pub max_timestamp: i64,
 }
@@ -46,27 +49,48 @@ pub(crate) struct Index {
 pub(crate) struct IndexHeader {
     pub base_offset: i64,
     pub covered: u64,
+    pub next_offset: i64,
     pub max_timestamp: i64,
     pub count: u32,
     crc: u32,
 }
 
 impl Index {
-    pub fn new() -> Self {
-        Self { entries: Vec::new(), covered: 0, max_timestamp: i64::MIN }
+    pub fn new(base_offset: i64) -> Self {
+        Self { entries: Vec::new(), covered: 0, next_offset: base_offset, max_timestamp: i64::MIN }
     }
 
     /// Notes the batch at the end of what is covered.
-    pub fn note(&mut self, relative_offset: u32, size: u64, max_timestamp: i64, interval: u32) {
+    pub fn note(&mut self, base_offset: i64, header: &BatchHeader, interval: u32) {
         let due = self.entries.last().map_or(0, |e| u64::from(e.position)).saturating_add(u64::from(interval));
         if self.covered >= due
             && self.covered > 0
             && let Ok(position) = u32::try_from(self.covered)
+            && let Ok(relative_offset) = u32::try_from(header.base_offset.saturating_sub(base_offset))
         {
             self.entries.push(Entry { relative_offset, position, max_timestamp_before: self.max_timestamp });
         }
-        self.covered = self.covered.saturating_add(size);
-        self.max_timestamp = self.max_timestamp.max(max_timestamp);
+        self.covered = self.covered.saturating_add(header.total_size() as u64);
+        self.next_offset = header.last_offset().saturating_add(1);
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+    }
+
+    /// The part that covers nothing at or above an offset: what may be stored while the rest can still be lost.
+    pub fn below(&self, base_offset: i64, offset: i64) -> Self {
+        if self.next_offset <= offset {
+            return self.clone();
+        }
+        let wanted = offset.saturating_sub(base_offset);
+        let keep = self.entries.partition_point(|e| i64::from(e.relative_offset) <= wanted);
+        let Some((last, entries)) = self.entries.get(..keep).and_then(<[Entry]>::split_last) else {
+            return Self::new(base_offset);
+        };
+        Self {
+            entries: entries.to_vec(),
+            covered: u64::from(last.position),
+            next_offset: base_offset.saturating_add(i64::from(last.relative_offset)),
+            max_timestamp: last.max_timestamp_before,
+        }
     }
 
     /// The last entry for which `before` holds; `before` holds for a prefix of the entries.
@@ -82,6 +106,7 @@ impl Index {
         out.put_u16(16);
         out.put_i64(base_offset);
         out.put_u64(self.covered);
+        out.put_i64(self.next_offset);
         out.put_i64(self.max_timestamp);
         out.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         let header_crc = crc32c::crc32c(&out);
@@ -106,7 +131,8 @@ impl Index {
         for number in 0..header.blocks() {
             entries.extend(header.block(file, number)?);
         }
-        Some(Self { entries, covered: header.covered, max_timestamp: header.max_timestamp })
+        let IndexHeader { covered, next_offset, max_timestamp, .. } = header;
+        Some(Self { entries, covered, next_offset, max_timestamp })
     }
 }
 
@@ -122,6 +148,7 @@ impl IndexHeader {
         let header = Self {
             base_offset: rest.get_i64(),
             covered: rest.get_u64(),
+            next_offset: rest.get_i64(),
             max_timestamp: rest.get_i64(),
             count: rest.get_u32(),
             crc: rest.get_u32(),

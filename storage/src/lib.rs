@@ -21,7 +21,11 @@ mod read;
 mod recovery;
 mod retention;
 mod segment;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod state;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use config::LogConfig;

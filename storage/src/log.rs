@@ -16,7 +16,7 @@ use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, Topi
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 use crate::epochs::Epochs;
-use crate::files::write_derived;
+use crate::files::{replace_durably, write_derived};
 use crate::producers::{PastBatch, ProducerInfo, Producers, SequenceError};
 use crate::segment::{Env, Segment, SegmentError, file_name};
 use crate::state::{PartitionMeta, Snapshot};
@@ -357,8 +357,8 @@ impl<D: Disk> Log<D> {
     pub fn checkpoint(&mut self) -> Result<LogOffset, Offline> {
         self.check_online()?;
         if let Some(active) = self.segments.last() {
-            let _ = active.store_index(&self.env);
-            self.store_snapshot();
+            let _ = active.store_index(&self.env, self.stable_end);
+            let _ = self.store_snapshot(write_derived);
         }
         Ok(self.stable_end)
     }
@@ -381,7 +381,7 @@ impl<D: Disk> Log<D> {
     pub fn release_files(&mut self) {
         let dirty: Vec<LogOffset> = self.dirty.iter().map(|(base, _)| *base).collect();
         for segment in self.segments.iter_mut().filter(|s| !dirty.contains(&s.base)) {
-            let _ = segment.store_index(&self.env);
+            let _ = segment.store_index(&self.env, self.stable_end);
             segment.release();
         }
     }
@@ -440,9 +440,9 @@ impl<D: Disk> Log<D> {
         let file = self.env.disk.open(&self.env.path(&name), OpenMode::Create)?;
         self.dir_changes += 1;
         if let Some(sealed) = self.segments.last_mut() {
-            let _ = sealed.store_index(&self.env);
+            let _ = sealed.store_index(&self.env, LogOffset::MAX);
             sealed.index = None;
-            self.store_snapshot();
+            let _ = self.store_snapshot(write_derived);
         }
         self.segments.push(Segment::created(self.log_end, file, now));
         Ok(())
@@ -461,10 +461,8 @@ impl<D: Disk> Log<D> {
         active.size += header.total_size() as u64;
         active.touched = now.wall;
         active.first_timestamp.get_or_insert(header.max_timestamp);
-        let relative = u32::try_from(header.base_offset - active.base.0).unwrap_or(u32::MAX);
         if let Some(index) = &mut active.index {
-            let size = header.total_size() as u64;
-            index.note(relative, size, header.max_timestamp, self.env.config.index_interval_bytes);
+            index.note(active.base.0, header, self.env.config.index_interval_bytes);
         }
         Ok(())
     }
@@ -478,9 +476,14 @@ impl<D: Disk> Log<D> {
         self.go_offline(format!("write to {}: {error}", self.env.dir)).into()
     }
 
+    /// Makes a snapshot durable: before retention takes the batches that it could be rebuilt from (I11).
+    pub(crate) fn store_snapshot_durably(&mut self) -> io::Result<()> {
+        self.store_snapshot(replace_durably)
+    }
+
     /// Writes the snapshot of this moment and drops the oldest ones. Derived: a failure costs a longer start.
-    fn store_snapshot(&mut self) {
-        let Some(active) = self.segments.last() else { return };
+    fn store_snapshot(&mut self, write: impl Fn(&D, &str, &str, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        let Some(active) = self.segments.last() else { return Ok(()) };
         let snapshot = Snapshot {
             log_end: self.log_end,
             active_base: active.base,
@@ -489,15 +492,14 @@ impl<D: Disk> Log<D> {
             producers: self.producers.clone(),
         };
         let name = file_name(self.log_end, "snapshot");
-        if write_derived(&*self.env.disk, &self.env.dir, &name, &snapshot.encode()).is_err() {
-            return;
-        }
+        write(&self.env.disk, &self.env.dir, &name, &snapshot.encode())?;
         self.snapshots.retain(|s| *s != self.log_end);
         self.snapshots.push(self.log_end);
         while self.snapshots.len() > SNAPSHOTS_KEPT {
             let oldest = self.snapshots.remove(0);
             let _ = self.env.disk.remove_file(&self.env.path(&file_name(oldest, "snapshot")));
         }
+        Ok(())
     }
 }
 

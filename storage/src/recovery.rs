@@ -17,7 +17,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::files::{FileError, read_small};
 use crate::log::Log;
 use crate::read::{locate, step};
-use crate::segment::{Env, Segment, SegmentError, file_name, parse_name};
+use crate::segment::{Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::walk::{Chain, Stop, Walk};
 
@@ -101,11 +101,15 @@ impl<D: Disk> Log<D> {
         hint: OpenHint,
         now: Now,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let meta = PartitionMeta::read(&*disk, dir).map_err(|error| match error.is_missing() {
-            true => OpenError::NotAPartition(dir.to_owned()),
+        Self::open_trusting(Env { disk, dir: dir.to_owned(), config, trust: Trust::default() }, hint, now)
+    }
+
+    pub(crate) fn open_trusting(env: Env<D>, hint: OpenHint, now: Now) -> Result<(Self, RecoveryReport), OpenError> {
+        let meta = PartitionMeta::read(&*env.disk, &env.dir).map_err(|error| match error.is_missing() {
+            true => OpenError::NotAPartition(env.dir.clone()),
             false => OpenError::Meta(error),
         })?;
-        let mut log = Self::empty(Env { disk, dir: dir.to_owned(), config }, meta);
+        let mut log = Self::empty(env, meta);
         let listing = log.list().map_err(|e| log.io(e))?;
         log.add_segments(&listing, now).map_err(|e| log.io(e))?;
         log.snapshots = listing.snapshots;
@@ -204,6 +208,11 @@ impl<D: Disk> Log<D> {
     /// Checks everything from the recovery point on, cuts what fails, and syncs the rest.
     fn scan(&mut self, point: LogOffset, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let first = self.segments.partition_point(|s| s.base <= point).saturating_sub(1);
+        let mut index_dropped = false;
+        for segment in self.segments.iter_mut().skip(first) {
+            let dropped = segment.drop_unstable_index(&self.env, point);
+            index_dropped |= dropped.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
+        }
         let mut chain = Chain::from(self.segments.get(first).map_or(self.log_start().0, |s| s.base.0));
         let mut at = first;
         while let Some(segment) = self.segments.get(at) {
@@ -229,7 +238,7 @@ impl<D: Disk> Log<D> {
         }
         self.log_end = LogOffset(chain.next);
         self.refuse_below(chain.next, point, "the file ends early")?;
-        if self.log_end > point || report.cut.is_some() {
+        if self.log_end > point || report.cut.is_some() || index_dropped {
             self.sync_scanned(first).map_err(|e| self.io(e))?;
         }
         Ok(())
@@ -260,10 +269,10 @@ impl<D: Disk> Log<D> {
             let position = walk.position();
             let Some(found) = walk.next().map_err(|stop| (position, stop))? else { return Ok(()) };
             let known = found.header.last_offset() < point.0;
-            if !known {
+            if !known && !self.env.trust.crc {
                 walk.verify(&found).map_err(|stop| (position, stop))?;
-                report.scanned_bytes += found.size();
             }
+            report.scanned_bytes += if known { 0 } else { found.size() };
             chain.accept(&found.header, known).map_err(|stop| (position, stop))?;
         }
     }
@@ -319,13 +328,16 @@ impl<D: Disk> Log<D> {
         self.env.disk.sync_dir(&self.env.dir)
     }
 
-    /// Producers and epochs: the newest snapshot that the log reaches, and the batches after it.
+    /// Producers and epochs: the newest snapshot that the log reaches, and the batches after it. A snapshot from before
+    /// the first batch does not count: what its producers wrote since is gone, and a wrong state would refuse them where
+    /// none lets them go on (ID-05).
     fn rebuild(&mut self, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let mut from = LogOffset(i64::MIN);
         let mut snapshots = std::mem::take(&mut self.snapshots);
         let mut stale = Vec::new();
+        let first = self.segments.first().map_or(self.log_end, |s| s.base);
         while let Some(at) = snapshots.pop() {
-            if at <= self.log_end
+            if (first..=self.log_end).contains(&at)
                 && let Some(snapshot) = self.read_snapshot(at)
             {
                 (self.epochs, self.producers) = (snapshot.epochs, snapshot.producers);
@@ -333,7 +345,7 @@ impl<D: Disk> Log<D> {
                 snapshots.push(at);
                 break;
             }
-            report.damaged_snapshots += u32::from(at <= self.log_end);
+            report.damaged_snapshots += u32::from((first..=self.log_end).contains(&at));
             stale.push(at);
         }
         self.snapshots = snapshots;

@@ -85,6 +85,7 @@ impl<D: Disk> Log<D> {
         if doomed == self.segments.len() {
             self.roll(now.wall).map_err(|e| self.failed(e))?;
         }
+        self.store_snapshot_durably().map_err(|e| self.failed(e))?;
         let start = self.segments.get(doomed).map_or(self.log_end, |s| s.base);
         if start > self.log_start() {
             self.move_start(start)?;
