@@ -170,3 +170,6 @@ impl ApiSpec {
         if self.is_flexible(version) && self.key != ApiKey::ApiVersions { 1 } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,6 @@ pub fn next_frame(received: &mut BytesMut, limit: usize) -> Result<Option<BytesM
     received.advance(LENGTH_BYTES);
     Ok(Some(received.split_to(length)))
 }
+
+#[cfg(test)]
+mod tests;

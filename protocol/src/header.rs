@@ -207,3 +207,6 @@ impl<'a> Reader<'a> {
         Err(self.cut())
     }
 }
+
+#[cfg(test)]
+mod tests;

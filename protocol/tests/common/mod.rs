@@ -46,3 +46,48 @@ fn parse(line: &str) -> Golden {
         bytes: unhex(json["hex"].as_str().unwrap()),
     }
 }
+
+/// Random bits for mutations, so that a seed names a run.
+pub trait Bits {
+    fn bits(&mut self) -> u64;
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.bits() % u64::try_from(end.max(1)).unwrap()).unwrap()
+    }
+}
+
+/// Spoils bytes the way hostile and broken clients do: flips, extreme numbers, cuts, insertions, repeats.
+pub fn mutate(bytes: &mut Vec<u8>, draw: &mut impl Bits) {
+    const NASTY: [&[u8]; 8] = [
+        &[0x7f, 0xff, 0xff, 0xff],
+        &[0xff, 0xff, 0xff, 0xff],
+        &[0x80, 0, 0, 0],
+        &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[0xff, 0xff, 0xff, 0xff, 0x07],
+        &[0x7f, 0xff],
+        &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80],
+        &[0, 0, 0x10, 0],
+    ];
+    for _ in 0..=draw.below(3) {
+        let at = draw.below(bytes.len() + 1);
+        let byte = u8::try_from(draw.bits() & 0xff).unwrap();
+        let nasty = NASTY[draw.below(NASTY.len())];
+        match draw.below(8) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, byte),
+            2 => drop(bytes.splice(at..at, nasty.iter().copied())),
+            3 => {
+                let end = bytes.len().min(at + nasty.len());
+                drop(bytes.splice(at..end, nasty.iter().copied()));
+            }
+            4 => {
+                let piece = bytes[at..bytes.len().min(at + 40)].to_vec();
+                let times = draw.below(20);
+                drop(bytes.splice(at..at, piece.repeat(times)));
+            }
+            5 if at < bytes.len() => drop(bytes.remove(at)),
+            _ if at < bytes.len() => bytes[at] ^= 1 << (byte & 7),
+            _ => {}
+        }
+    }
+}
