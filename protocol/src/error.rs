@@ -284,6 +284,7 @@ impl ErrorCode {
     }
 
     /// The upper-case name, as Kafka's documentation spells it.
+    #[allow(clippy::too_many_lines, reason = "a flat table")]
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnknownServerError => "UNKNOWN_SERVER_ERROR",
@@ -425,6 +426,7 @@ impl ErrorCode {
     }
 
     /// The error with this code; `None` for a code that Kafka 4.3.1 does not know.
+    #[allow(clippy::too_many_lines, reason = "a flat table")]
     pub const fn from_code(code: i16) -> Option<Self> {
         Some(match code {
             -1 => Self::UnknownServerError,

@@ -154,16 +154,27 @@ pub fn compress(with: Compression, data: &[u8]) -> Result<Vec<u8>, CodecError> {
     }
 }
 
-/// Reads a decoder to its end, one byte past the limit at most.
-fn read_bounded(codec: Codec, from: impl Read, limit: usize) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::new();
+/// Room to begin with: what records usually inflate to, within the limit. Guessed from the bytes that are there.
+pub(super) fn first_room(compressed: usize, limit: usize) -> usize {
+    const RATIO_GUESS: usize = 4;
+    compressed.saturating_mul(RATIO_GUESS).min(limit)
+}
+
+/// Reads a decoder of `compressed` bytes to its end, one byte past the limit at most.
+pub(super) fn read_bounded(
+    codec: Codec,
+    from: impl Read,
+    compressed: usize,
+    limit: usize,
+) -> Result<Vec<u8>, CodecError> {
+    let mut out = Vec::with_capacity(first_room(compressed, limit));
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     from.take(bound).read_to_end(&mut out).map_err(|e| codec.undecodable(e))?;
     if out.len() > limit { Err(CodecError::TooLarge { codec, limit }) } else { Ok(out) }
 }
 
 fn gunzip(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    read_bounded(Codec::Gzip, flate2::bufread::MultiGzDecoder::new(data), limit)
+    read_bounded(Codec::Gzip, flate2::bufread::MultiGzDecoder::new(data), data.len(), limit)
 }
 
 fn gzip(data: &[u8], level: i32) -> Result<Vec<u8>, CodecError> {
@@ -175,7 +186,6 @@ fn gzip(data: &[u8], level: i32) -> Result<Vec<u8>, CodecError> {
 /// Inflates in one shot, so that the output is its own window: a frame that declares a window of 128 MiB costs
 /// nothing, and levels 20-22 still work. Java declares no content size: then the guess grows, up to the limit.
 fn unzstd(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    const RATIO_GUESS: usize = 8;
     const ROOM_MIN: usize = 64 << 10;
     let declared = zstd_safe::get_frame_content_size(data).map_err(|_| Codec::Zstd.undecodable("bad frame header"))?;
     if declared.is_some_and(|n| n > u64::try_from(limit).unwrap_or(u64::MAX)) {
@@ -183,7 +193,7 @@ fn unzstd(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
     }
     let mut context =
         zstd_safe::DCtx::try_create().ok_or_else(|| Codec::Zstd.undecodable("no memory for a decoder"))?;
-    let mut room = data.len().saturating_mul(RATIO_GUESS).max(ROOM_MIN).min(limit);
+    let mut room = first_room(data.len(), limit).max(ROOM_MIN.min(limit));
     loop {
         let mut out = Vec::with_capacity(room);
         match context.decompress(&mut out, data) {

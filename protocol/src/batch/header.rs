@@ -229,14 +229,6 @@ impl BatchHeader {
         if found == self.crc { Ok(()) } else { Err(BatchError::Crc { found, stored: self.crc }) }
     }
 
-    /// The CRC that `self` needs if `before`, whose CRC is right, had the same body of `body_size` bytes.
-    /// CRCs are linear, so the body need not be read again: LogAppendTime topics pay 40 bytes instead of a second pass.
-    pub(super) fn crc_after_edit(&self, before: &Self) -> u32 {
-        let size = self.body_size();
-        let body = crc32c::crc32c_combine(before.head_crc(), before.crc, size);
-        crc32c::crc32c_combine(self.head_crc(), body, size)
-    }
-
     fn head_crc(&self) -> u32 {
         let header = self.encode();
         crc32c::crc32c(header.get(CRC_START..).unwrap_or_default())

@@ -4,9 +4,9 @@
 //! one and stops at the first frame. Linked blocks are refused: Java consumers cannot read them, so storing them would
 //! poison the partition for half of its readers.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
-use super::codec::{Codec, CodecError};
+use super::codec::{Codec, CodecError, read_bounded};
 
 const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
 const UNCOMPRESSED_BIT: u32 = 1 << 31;
@@ -37,10 +37,7 @@ impl Flags {
 
 pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
     walk(data)?;
-    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut out = Vec::new();
-    lz4_flex::frame::FrameDecoder::new(data).take(bound).read_to_end(&mut out).map_err(bad)?;
-    if out.len() > limit { Err(CodecError::TooLarge { codec: Codec::Lz4, limit }) } else { Ok(out) }
+    read_bounded(Codec::Lz4, lz4_flex::frame::FrameDecoder::new(data), data.len(), limit)
 }
 
 /// Checks the frame's outline: descriptor, block lengths, end mark, nothing left over.

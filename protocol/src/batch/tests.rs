@@ -3,6 +3,7 @@
 mod codecs;
 mod header;
 mod produced;
+mod properties;
 mod records;
 
 use super::*;

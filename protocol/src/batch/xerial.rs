@@ -1,7 +1,7 @@
 //! Snappy in the two shapes that producers send (P14): one raw block, or xerial's framing (a 16-byte header, then
 //! blocks with a 4-byte big-endian length), which Java writes and every client reads.
 
-use super::codec::{Codec, CodecError};
+use super::codec::{Codec, CodecError, first_room};
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const HEADER_BYTES: usize = 16;
@@ -11,7 +11,7 @@ const BLOCK_BYTES: usize = 32 << 10;
 const RATIO_MAX: usize = 22;
 
 pub(super) fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(first_room(data.len(), limit));
     if !data.starts_with(&MAGIC) {
         block(data, limit, &mut out)?;
         return Ok(out);
