@@ -7,6 +7,7 @@ mod crash;
 mod figures;
 mod format;
 mod open;
+mod planted;
 mod rocks;
 
 use std::collections::BTreeMap;

@@ -7,12 +7,14 @@ use eraftpb::{Message, MessageType};
 
 use super::super::keys::{self, LogPosition, Shard};
 use super::super::snapshot;
+use super::planted::{Plant, Planted};
 use super::*;
 
 struct Cluster {
     draw: Draw,
     seed: u64,
-    replicas: BTreeMap<u64, Replica<MemoryStore, Cell>>,
+    plant: Plant,
+    replicas: BTreeMap<u64, Replica<Planted, Cell>>,
     /// What each node's machines hold: loaded at open, then applied.
     tables: BTreeMap<u64, Table>,
     network: Vec<Message>,
@@ -33,16 +35,18 @@ fn options(node: u64, seed: u64) -> ReplicaOptions {
 }
 
 impl Cluster {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, plant: Plant) -> Self {
         let (mut replicas, mut tables) = (BTreeMap::new(), BTreeMap::new());
         for node in 1..=3 {
-            let (replica, state) = Replica::open(MemoryStore::recording(), options(node, seed)).unwrap();
+            let (replica, state) =
+                Replica::open(Planted { store: MemoryStore::recording(), plant }, options(node, seed)).unwrap();
             replicas.insert(node, replica);
             tables.insert(node, Table::of(&state));
         }
         Self {
             draw: draw(seed),
             seed,
+            plant,
             replicas,
             tables,
             network: Vec::new(),
@@ -116,7 +120,8 @@ impl Cluster {
     }
 
     fn crash(&mut self, node: u64) {
-        let store = self.replicas.remove(&node).unwrap().into_store().crash(&mut self.draw);
+        let store = self.replicas.remove(&node).unwrap().into_store().store.crash(&mut self.draw);
+        let store = Planted { store, plant: self.plant };
         let (replica, state) = Replica::open(store, options(node, self.seed)).unwrap();
         assert!(!replica.is_ready_leader(), "RL-01: nobody leads at once");
         self.replicas.insert(node, replica);
@@ -183,8 +188,8 @@ impl Cluster {
     }
 }
 
-fn run(seed: u64) -> Cluster {
-    let mut cluster = Cluster::new(seed);
+fn run(seed: u64, plant: Plant) -> Cluster {
+    let mut cluster = Cluster::new(seed, plant);
     for _ in 0..3_000 {
         cluster.event(true);
     }
@@ -196,7 +201,7 @@ fn run(seed: u64) -> Cluster {
 fn ra_07_one_leader_per_term_and_one_history_under_loss_and_crashes() {
     let (mut acknowledged, mut snapshots) = (0, 0);
     for seed in 0..60 {
-        let cluster = run(seed);
+        let cluster = run(seed, Plant::None);
         acknowledged += cluster.acknowledged.len();
         snapshots += cluster.snapshots;
     }
@@ -204,17 +209,28 @@ fn ra_07_one_leader_per_term_and_one_history_under_loss_and_crashes() {
     assert!(snapshots > 20, "lagging nodes must need snapshots: {snapshots}");
 }
 
+/// Votes and appends that are answered before they are durable.
+#[test]
+fn ra_07_planted_answer_before_sync_makes_two_leaders_or_histories() {
+    let caught = (0..60).filter_map(|seed| {
+        let failed = std::panic::catch_unwind(|| drop(run(seed, Plant::ForgetSync))).err()?;
+        failed.downcast::<String>().ok()
+    });
+    let told: Vec<String> = caught.map(|said| *said).collect();
+    assert!(told.iter().any(|said| said.contains("two leaders") || said.contains("two histories")), "{told:?}");
+}
+
 /// RA-02: also the batches that install a snapshot may be the last ones that survive.
 #[test]
 fn ra_02_every_prefix_of_each_voters_history_opens() {
     let mut snapshots = 0;
     for seed in 100..110 {
-        let mut cluster = Cluster::new(seed);
+        let mut cluster = Cluster::new(seed, Plant::None);
         (0..1_500).for_each(|_| cluster.event(false));
         cluster.settle();
         snapshots += cluster.snapshots;
         for (node, replica) in cluster.replicas {
-            let store = replica.into_store();
+            let store = replica.into_store().store;
             for cut in 0..=store.history().len() {
                 let kept = MemoryStore::replayed(store.history().iter().take(cut).map(|(batch, _)| batch));
                 let opened = Replica::<_, Cell>::open(kept, options(node, seed));
@@ -262,8 +278,8 @@ fn rl_01_a_leader_is_ready_only_after_its_own_term_committed() {
 
 #[test]
 fn ra_17_a_seed_is_a_trace() {
-    assert_eq!(run(5).trace, run(5).trace);
-    assert_ne!(run(5).trace, run(6).trace);
+    assert_eq!(run(5, Plant::None).trace, run(5, Plant::None).trace);
+    assert_ne!(run(5, Plant::None).trace, run(6, Plant::None).trace);
 }
 
 /// RA-08: an image is of the index that it claims, and builds the state of exactly that index.

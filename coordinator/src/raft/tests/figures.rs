@@ -76,6 +76,23 @@ fn figures_of_proposals() {
 
 #[test]
 #[ignore = "measures"]
+fn figures_of_a_long_write_ahead_log() {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let (mut replica, _, _) = open_offsets(folder.path());
+    for pump in 0..3_900_u32 {
+        let records: Vec<_> = (0..330).map(|n| offset(n % 100, u64::from(pump))).collect();
+        replica.propose(&records).unwrap();
+        replica.pump().unwrap();
+    }
+    drop(replica);
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap());
+    let logs = files.filter(|file| file.path().extension().is_some_and(|e| e == "log"));
+    let bytes: u64 = logs.map(|file| file.metadata().unwrap().len()).sum();
+    println!("{} KiB of write-ahead log: open {:?}", bytes >> 10, open_offsets(folder.path()).2);
+}
+
+#[test]
+#[ignore = "measures"]
 fn ra_05_ra_22_figures_of_a_million_offsets() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let (mut replica, _, _) = open_offsets(folder.path());
