@@ -3,10 +3,17 @@
 //! answer. The whole trace is compared, so an answer that nobody expects fails as well. All answers are encoded at
 //! their version, and after each step the state loaded from the stored records equals the live one.
 
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_arguments
+)]
 
+mod codec;
 mod members;
 mod offsets;
+mod property;
 mod rebalance;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -398,9 +405,7 @@ impl World {
             let at = due.map_or(end, |due| due.0.max(self.now.mono.0));
             self.now.wall.0 += i64::try_from(at - self.now.mono.0).unwrap();
             self.now.mono.0 = at;
-            if due.is_none() {
-                return None;
-            }
+            due?;
             let mut out = Effects::default();
             self.groups.on_deadline(self.now, &mut out);
             self.deliver(out, None);
