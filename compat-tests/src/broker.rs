@@ -140,8 +140,17 @@ impl Broker {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that was ever resident, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc of the broker");
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|l| l.starts_with(field)).expect(field);
         let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of kB");
         kib * 1024
     }
@@ -247,6 +256,12 @@ fn command(options: &BrokerOptions, folder: &Path) -> Command {
         command.args(["--set", setting]);
     }
     command.args(&options.arguments);
+    // The broker takes its settings from there too; those of the tests, and of whoever runs them, are not its own.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PYRALOG_") {
+            command.env_remove(name);
+        }
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -364,11 +379,16 @@ fn shared_options() -> BrokerOptions {
 
 /// A broker with settings of its own; `None` (and a visible line) when the tests run against one elsewhere.
 pub fn private(options: BrokerOptions) -> Option<Broker> {
-    if elsewhere().is_some() {
+    own_brokers().then(|| Broker::start(options))
+}
+
+/// Whether tests may start brokers; where not, the test says visibly that it does not run.
+pub fn own_brokers() -> bool {
+    let may = elsewhere().is_none();
+    if !may {
         skip("needs a broker of its own", "unset PYRALOG_TEST_BOOTSTRAP");
-        return None;
     }
-    Some(Broker::start(options))
+    may
 }
 
 /// Says visibly that a test did not run, and what would make it run.

@@ -17,9 +17,10 @@ pub mod batch;
 pub mod broker;
 pub mod calls;
 pub mod conn;
+pub mod hostile;
 
 pub use batch::{Batch, Codec, Record};
-pub use broker::{Broker, BrokerOptions, Target, on_kafka, private, shared, skip};
+pub use broker::{Broker, BrokerOptions, Target, on_kafka, own_brokers, private, shared, skip};
 pub use conn::Conn;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,0 +1,361 @@
+//! Bad input from the network: whatever arrives, the broker answers or closes, spends no memory on it, and goes on
+//! serving the connection beside it.
+//!
+//! `PYRALOG_FUZZ_FRAMES` sets the number of mutated frames (20,000 by default, 1,000,000 for the long run),
+//! `PYRALOG_FUZZ_SEED` their seed.
+#![allow(clippy::cast_possible_truncation)]
+
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::BufMut;
+use pyralog_compat_tests::calls::Fetch;
+use pyralog_compat_tests::conn::{Outcome, frame};
+use pyralog_compat_tests::hostile::{
+    Golden, Random, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
+};
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, private, shared, skip};
+use rustix::process::{Resource, getrlimit};
+
+const MIB: u64 = 1 << 20;
+
+/// A client that behaves, on a connection of its own, for as long as this lives.
+struct Neighbour {
+    stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Neighbour {
+    fn start(address: &str) -> Neighbour {
+        let stop = Arc::new(AtomicBool::new(false));
+        let rounds = Arc::new(AtomicU64::new(0));
+        let mut conn = Conn::connect(address);
+        let (name, _) = conn.new_topic("neighbour", 1, &[]);
+        let (stopping, counting) = (stop.clone(), rounds.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                let n = counting.load(Ordering::Relaxed) as i64;
+                assert_eq!(conn.append(&name, 0, &Batch::of(&format!("n{n}"), 1).encode()), n);
+                assert_eq!(conn.read(&name, 0, n)[0].values(), [format!("n{n}-0")]);
+                counting.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Neighbour { stop, rounds, thread: Some(thread) }
+    }
+
+    /// It must have been served all the time, and still be.
+    fn assert_served(mut self) {
+        let before = self.rounds.load(Ordering::Relaxed);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.rounds.load(Ordering::Relaxed) < before + 3 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().expect("a thread").join();
+        assert!(ended.is_ok(), "the well-behaved connection beside it was hurt");
+        assert!(self.rounds.load(Ordering::Relaxed) >= before + 3, "the connection beside it is starved");
+    }
+}
+
+/// A broker whose memory is watched; nothing here may create topics by accident.
+fn watched() -> Option<Broker> {
+    private(BrokerOptions::new().set("auto.create.topics.enable", "false"))
+}
+
+fn assert_memory(broker: &Broker, limit: u64) {
+    let peak = broker.peak_bytes();
+    assert!(peak < limit, "the broker has used {} MiB, the limit is {} MiB", peak / MIB, limit / MIB);
+}
+
+fn environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn garbage_bytes_close_the_connection() {
+    let target = shared();
+    let neighbour = Neighbour::start(target.kafka());
+    let mut random = Random(1);
+    for _ in 0..100 {
+        let mut conn = target.connect();
+        let count = 5 + random.below(4000);
+        // The broker may close before it has read everything.
+        let _ = conn.try_send_bytes(&random.bytes(count));
+        let _ = conn.stream().shutdown(std::net::Shutdown::Write);
+        conn.expect_closed();
+    }
+    neighbour.assert_served();
+}
+
+#[test]
+fn other_protocols_on_the_kafka_port_close_at_once() {
+    let target = shared();
+    let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let tls = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 300]].concat();
+    let ssh = b"SSH-2.0-OpenSSH_9.2\r\n";
+    for bytes in [&http[..], &tls, ssh] {
+        let mut conn = target.connect();
+        let _ = conn.try_send_bytes(bytes);
+        let started = Instant::now();
+        conn.expect_closed();
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?} took {:?}", &bytes[..4], started.elapsed());
+    }
+}
+
+#[test]
+fn se_01_frame_lengths_buy_no_memory() {
+    let Some(broker) = watched() else { return };
+    let neighbour = Neighbour::start(broker.kafka());
+    for length in [i32::MAX, 104_857_601, 0, -1, i32::MIN, -104_857_600] {
+        let mut conn = broker.connect();
+        let _ = conn.try_send_bytes(&[&length.to_be_bytes()[..], &[0; 100]].concat());
+        conn.expect_closed();
+    }
+    let largest: Vec<Conn> = (0..50)
+        .map(|_| {
+            let mut conn = broker.connect();
+            conn.send_bytes(&[&104_857_600_i32.to_be_bytes()[..], &[0; 100]].concat());
+            conn
+        })
+        .collect();
+    neighbour.assert_served();
+    drop(largest);
+    assert_memory(&broker, 100 * MIB);
+}
+
+/// The request must be answered or the connection closed; requests that may wait may stay silent.
+fn expect_an_end(broker: &Broker, golden: &Golden, bytes: &[u8]) {
+    let may_wait = [0, 1, 11, 14].contains(&golden.key);
+    let mut conn = broker.connect();
+    let _ = conn.try_send_bytes(&frame(bytes));
+    let patience = if may_wait { Duration::from_millis(5) } else { Duration::from_secs(20) };
+    let outcome = conn.outcome(patience);
+    assert!(
+        may_wait || outcome != Outcome::Silence,
+        "key {} v{}: silence for {bytes:02x?}",
+        golden.key,
+        golden.version
+    );
+}
+
+/// Oldest and newest version of each API.
+fn both_ends(all: &[Golden]) -> Vec<&Golden> {
+    let mut out: Vec<&Golden> = Vec::new();
+    for golden in all {
+        let versions = all.iter().filter(|g| g.key == golden.key).map(|g| g.version);
+        if versions.clone().max() == Some(golden.version) || versions.min() == Some(golden.version) {
+            out.push(golden);
+        }
+    }
+    out
+}
+
+#[test]
+fn se_01_counts_of_2_31_buy_no_memory() {
+    let Some(mut broker) = watched() else { return };
+    let neighbour = Neighbour::start(broker.kafka());
+    let all = golden_requests(&mut broker.connect());
+    for golden in both_ends(&all) {
+        for bytes in huge_counts(golden) {
+            expect_an_end(&broker, golden, &bytes);
+        }
+        assert!(broker.is_alive(), "key {} v{} ended the broker", golden.key, golden.version);
+    }
+    neighbour.assert_served();
+    assert_memory(&broker, 200 * MIB);
+}
+
+#[test]
+fn truncated_frames_are_answered_or_closed() {
+    let Some(mut broker) = watched() else { return };
+    let neighbour = Neighbour::start(broker.kafka());
+    let all = golden_requests(&mut broker.connect());
+    for golden in both_ends(&all) {
+        for end in 1..golden.bytes.len() {
+            expect_an_end(&broker, golden, &golden.bytes[..end]);
+        }
+        // A whole length, half a frame, and then nothing more.
+        let mut conn = broker.connect();
+        let whole = frame(&golden.bytes);
+        conn.send_bytes(&whole[..whole.len() / 2]);
+        conn.finish_sending();
+        conn.expect_closed();
+    }
+    assert!(broker.is_alive());
+    neighbour.assert_served();
+    assert_memory(&broker, 200 * MIB);
+}
+
+#[test]
+fn unknown_keys_and_versions_close() {
+    let target = shared();
+    let listed = listed_apis(&mut target.connect());
+    let mut cases: Vec<(i16, i16)> = (-3..130).chain([1000, i16::MAX, i16::MIN]).map(|key| (key, 0)).collect();
+    cases.retain(|(key, _)| !listed.iter().any(|(k, _)| k == key));
+    for (key, range) in &listed {
+        if *key != 18 {
+            cases.extend([(*key, range.end() + 1), (*key, i16::MAX), (*key, -1)]);
+        }
+    }
+    let mut wrong = Vec::new();
+    for (key, version) in cases {
+        let mut conn = target.connect();
+        conn.send_raw_request(key, version, 2, &[0; 64]);
+        // Kafka serves telemetry and some requests between brokers without listing them; we serve what we list.
+        let outcome = conn.outcome(Duration::from_secs(5));
+        if outcome != Outcome::Closed && !pyralog_compat_tests::on_kafka() {
+            wrong.push(format!("key {key} v{version}: {outcome:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn se_02_twenty_million_unknown_tags() {
+    let Some(broker) = watched() else { return };
+    let neighbour = Neighbour::start(broker.kafka());
+    let bytes = frame(&header_of_tags(20_000_000));
+    let before = broker.resident_bytes();
+    let mut conn = broker.connect();
+    let _ = conn.try_send_bytes(&bytes);
+    assert_ne!(conn.outcome(Duration::from_secs(20)), Outcome::Silence);
+    neighbour.assert_served();
+    assert_memory(&broker, before + 2 * bytes.len() as u64 + 20 * MIB);
+}
+
+#[test]
+fn ten_thousand_connections_that_each_declare_100_mib() {
+    let Some(broker) = watched() else { return };
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let count = 10_000.min(descriptors.saturating_sub(300));
+    if count < 10_000 {
+        skip(&format!("only {count} of 10,000 connections"), "raise the limit with `ulimit -n 20000`");
+    }
+    let neighbour = Neighbour::start(broker.kafka());
+    let before = broker.resident_bytes();
+    let mut declared = 104_857_600_i32.to_be_bytes().to_vec();
+    declared.put_slice(&[0, 3, 0, 12]);
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut conn = broker.connect();
+        // A connection over a limit may be closed already.
+        let _ = conn.try_send_bytes(&declared);
+        open.push(conn);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let grown = broker.resident_bytes().saturating_sub(before);
+    assert!(grown < count * 10 * 1024 + 10 * MIB, "{count} connections cost {} KiB each", grown / 1024 / count);
+    neighbour.assert_served();
+    drop(open);
+    broker.connect().metadata(&[]);
+}
+
+#[test]
+fn a_slow_reader_hurts_nobody() {
+    let Some(broker) = watched() else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("slow", 1, &[]);
+    let big = Batch::new(vec![pyralog_compat_tests::Record::of(&"x".repeat(900_000))]).encode();
+    for _ in 0..20 {
+        conn.append(&name, 0, &big);
+    }
+    let neighbour = Neighbour::start(broker.kafka());
+    let mut slow: Vec<Conn> = (0..20).map(|_| broker.connect()).collect();
+    for conn in &mut slow {
+        for _ in 0..50 {
+            let (_, body) = conn.encode(12, &Fetch::at(&name, 0, 0).limits(20 << 20, 20 << 20).build());
+            if conn.try_send_bytes(&frame(&body)).is_err() {
+                break;
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    neighbour.assert_served();
+    assert_memory(&broker, 200 * MIB);
+}
+
+/// A connection that sends mutated frames and never waits for an answer.
+struct Sender {
+    stream: TcpStream,
+    scratch: Vec<u8>,
+}
+
+impl Sender {
+    fn connect(address: &str) -> Sender {
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_nonblocking(true).expect("set_nonblocking");
+        Sender { stream, scratch: vec![0; 64 * 1024] }
+    }
+
+    /// False when the connection is of no more use.
+    fn send(&mut self, bytes: &[u8]) -> bool {
+        use std::io::Write;
+        let mut sent = 0;
+        for _ in 0..200 {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(n) => sent += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => return false,
+            }
+            if !self.drain() {
+                return false;
+            }
+            if sent == bytes.len() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn drain(&mut self) -> bool {
+        loop {
+            match self.stream.read(&mut self.scratch) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(e) => return e.kind() == ErrorKind::WouldBlock,
+            }
+        }
+    }
+}
+
+#[test]
+fn mutated_frames() {
+    let Some(mut broker) = watched() else { return };
+    let frames = environment("PYRALOG_FUZZ_FRAMES", 20_000);
+    let seed = environment("PYRALOG_FUZZ_SEED", 0x7079_7261);
+    println!("{frames} frames, PYRALOG_FUZZ_SEED={seed}");
+    let mut random = Random(seed);
+    let all = golden_requests(&mut broker.connect());
+    // The topic that the captured requests name, so that they get past the lookup.
+    broker.connect().create_topic("gd.sweep", 2, &[]);
+    let neighbour = Neighbour::start(broker.kafka());
+    let mut sender = Sender::connect(broker.kafka());
+    for n in 0..frames {
+        let golden = &all[random.below(all.len())];
+        let mut bytes = frame(&mutate(golden, &mut random));
+        if random.below(50) == 0 {
+            // A length that does not fit; what follows is then garbage to the broker.
+            let wrong = (random.draw() as i32).to_be_bytes();
+            overwrite(&mut bytes, 0, &wrong);
+        }
+        // A long poll would swallow everything behind it, so connections do not live long.
+        if !sender.send(&bytes) || random.below(16) == 0 {
+            sender = Sender::connect(broker.kafka());
+        }
+        if n % 1000 == 0 {
+            assert!(broker.is_alive(), "the broker ended before frame {n}, seed {seed}; stderr:\n{}", broker.stderr());
+        }
+    }
+    drop(sender);
+    assert!(broker.is_alive(), "seed {seed}");
+    neighbour.assert_served();
+    assert_memory(&broker, 200 * MIB);
+    assert!(!broker.stderr().contains("panicked"), "seed {seed}: {}", broker.stderr());
+    broker.terminate();
+}

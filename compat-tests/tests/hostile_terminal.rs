@@ -1,0 +1,232 @@
+//! Bad input from the terminal and from the machine: wrong settings, wrong folders, too few resources. Each ends within
+//! seconds with a clear message on stderr and an exit code that is not 0; a full disk is survived.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pyralog_compat_tests::calls::eventually;
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Record, own_brokers, private, skip, unique};
+
+/// The start must fail soon, and stderr must contain all of `words`.
+fn expect_refusal(options: BrokerOptions, words: &[&str]) {
+    if !own_brokers() {
+        return;
+    }
+    let started = Instant::now();
+    let failed = match Broker::try_start(options) {
+        Ok(_) => panic!("it started; expected a refusal with {words:?}"),
+        Err(failed) => failed,
+    };
+    assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
+    let status = failed.status.unwrap_or_else(|| panic!("it neither served nor ended; stderr:\n{}", failed.stderr));
+    assert!(status.code().is_some_and(|c| c != 0), "ended with {status}; stderr:\n{}", failed.stderr);
+    for word in words {
+        assert!(failed.stderr.contains(word), "stderr does not say {word:?}:\n{}", failed.stderr);
+    }
+    assert!(!failed.stderr.contains("panicked"), "a panic is no message:\n{}", failed.stderr);
+}
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let path = std::env::temp_dir().join(unique("pyralog-compat-folder"));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A small file system of its own; needs root.
+struct SmallDisk(Folder);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<SmallDisk> {
+        let folder = Folder::new();
+        let options = format!("size={size}");
+        if run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], folder.path()) {
+            return Some(SmallDisk(folder));
+        }
+        skip("cannot mount a small file system", "run the tests as root, in a container with CAP_SYS_ADMIN");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run("umount", &["-l"], self.0.path());
+    }
+}
+
+fn run(command: &str, arguments: &[&str], path: &Path) -> bool {
+    Command::new(command).args(arguments).arg(path).output().is_ok_and(|o| o.status.success())
+}
+
+#[test]
+fn unknown_setting_suggests_the_nearest() {
+    expect_refusal(BrokerOptions::new().set("num.partition", "4"), &["num.partition", "num.partitions"]);
+    expect_refusal(BrokerOptions::new().set("pyralog.durabilty", "fsync"), &["pyralog.durability"]);
+}
+
+#[test]
+fn bad_values_are_named() {
+    expect_refusal(BrokerOptions::new().set("num.partitions", "many"), &["num.partitions", "many"]);
+    expect_refusal(BrokerOptions::new().set("num.partitions", "0"), &["num.partitions", "0"]);
+    expect_refusal(BrokerOptions::new().set("log.cleanup.policy", "shred"), &["log.cleanup.policy", "shred"]);
+    expect_refusal(BrokerOptions::new().set("pyralog.durability", "maybe"), &["pyralog.durability", "maybe"]);
+    expect_refusal(BrokerOptions::new().argument("--set").argument("num.partitions"), &["num.partitions"]);
+}
+
+#[test]
+fn unknown_flags_are_named() {
+    expect_refusal(BrokerOptions::new().argument("--dta").argument("x"), &["--dta", "--data"]);
+}
+
+#[test]
+fn illegal_log_names_in_the_file() {
+    let folder = Folder::new();
+    let file = folder.path().join("pyralog.toml");
+    std::fs::write(&file, "[logs.\"a b\"]\npartition_count = 1\n").expect("write");
+    let options = || BrokerOptions::new().argument("--config").argument(file.to_str().expect("a path"));
+    expect_refusal(options(), &["a b"]);
+    std::fs::write(&file, "[logs.a]\npartition_cont = 1\n").expect("write");
+    expect_refusal(options(), &["partition_cont"]);
+    std::fs::write(&file, "[logs.a\n").expect("write");
+    expect_refusal(options(), &["pyralog.toml"]);
+    std::fs::remove_file(&file).expect("remove");
+    expect_refusal(options(), &["pyralog.toml"]);
+}
+
+#[test]
+fn occupied_port_and_impossible_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    expect_refusal(BrokerOptions::new().kafka_listen(&address), &[&address, "--kafka-listen"]);
+    expect_refusal(BrokerOptions::new().kafka_listen("nonsense"), &["nonsense"]);
+}
+
+#[test]
+fn folder_of_another_version() {
+    let folder = Folder::new();
+    {
+        let Some(mut broker) = private(BrokerOptions::new().data(folder.path())) else { return };
+        broker.terminate();
+    }
+    let format = folder.path().join("format");
+    std::fs::write(&format, "99\n").expect("the folder has a format file");
+    expect_refusal(BrokerOptions::new().data(folder.path()), &["format", "99"]);
+    assert_eq!(std::fs::read_to_string(&format).expect("read"), "99\n", "nothing was changed");
+}
+
+#[test]
+fn folder_with_something_else_in_it() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("holiday.jpg"), b"not a log").expect("write");
+    expect_refusal(BrokerOptions::new().data(folder.path()), &[folder.path().to_str().expect("a path")]);
+    assert!(folder.path().join("holiday.jpg").exists());
+    expect_refusal(BrokerOptions::new().data(&folder.path().join("holiday.jpg")), &["holiday.jpg"]);
+}
+
+#[test]
+fn second_process_on_the_same_folder() {
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("second", 1, &[]);
+    expect_refusal(BrokerOptions::new().data(broker.folder()), &["another process"]);
+    assert_eq!(conn.append(&name, 0, &Batch::of("v", 1).encode()), 0, "the first one is not hurt");
+}
+
+#[test]
+fn read_only_folder() {
+    let Some(disk) = SmallDisk::mount("64m") else { return };
+    {
+        let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+        broker.terminate();
+    }
+    assert!(run("mount", &["-o", "remount,ro"], disk.path()), "remount");
+    expect_refusal(BrokerOptions::new().data(&disk.path().join("data")), &["data"]);
+    expect_refusal(BrokerOptions::new().data(&disk.path().join("new")), &["new"]);
+}
+
+#[test]
+fn too_few_file_descriptors() {
+    expect_refusal(BrokerOptions::new().wrapper(&["prlimit", "--nofile=64:64", "--"]), &["open files", "ulimit -n"]);
+}
+
+#[test]
+fn running_out_of_file_descriptors_is_survived() {
+    let options = BrokerOptions::new().wrapper(&["prlimit", "--nofile=150:150", "--"]);
+    let Some(mut broker) = private(options) else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("descriptors", 1, &[]);
+    let many: Vec<_> = (0..300).filter_map(|_| std::net::TcpStream::connect(broker.kafka()).ok()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(broker.is_alive());
+    assert_eq!(conn.append(&name, 0, &Batch::of("v", 1).encode()), 0, "an open connection is served");
+    drop(many);
+    eventually("new connections are served again", || {
+        let mut fresh = broker.connect();
+        let (_, body) = fresh.encode(12, &pyralog_compat_tests::calls::metadata_request(&[]));
+        let sent = fresh.try_send_bytes(&pyralog_compat_tests::conn::frame(&body)).is_ok();
+        (sent && matches!(fresh.outcome(Duration::from_secs(2)), pyralog_compat_tests::conn::Outcome::Answer(_)))
+            .then_some(())
+    });
+}
+
+#[test]
+fn full_disk_refuses_writes_serves_reads_and_recovers() {
+    const STORAGE_ERROR: i16 = 56;
+    let Some(disk) = SmallDisk::mount("128m") else { return };
+    let filler = disk.path().join("filler");
+    let mut file = std::fs::File::create(&filler).expect("create");
+    file.write_all(&vec![1; 64 << 20]).expect("write");
+    drop(file);
+    let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("full", 1, &[]);
+    let batch = Batch::new(vec![Record::of(&"x".repeat(500_000))]).encode();
+    let mut acknowledged = 0;
+    let refused = loop {
+        let answer = conn.produce(&name, 0, &batch);
+        if answer.error_code != 0 {
+            break answer.error_code;
+        }
+        assert_eq!(answer.base_offset, acknowledged);
+        acknowledged += 1;
+        assert!(acknowledged < 400, "a disk of 128 MiB took {acknowledged} batches of 500 kB");
+    };
+    assert_eq!(refused, STORAGE_ERROR, "after {acknowledged} batches");
+    assert!(broker.is_alive());
+    assert_eq!(conn.read(&name, 0, 0)[0].base_offset, 0, "reads go on");
+    assert_eq!(conn.end_offset(&name, 0), acknowledged);
+
+    std::fs::remove_file(&filler).expect("remove");
+    eventually("writes are taken again", || (conn.produce(&name, 0, &batch).error_code == 0).then_some(()));
+    let end = conn.end_offset(&name, 0);
+    assert!(end > acknowledged);
+    broker.kill9();
+    broker.restart();
+    let mut conn = broker.connect();
+    conn.wait_for_topic(&name, 1);
+    assert!(conn.end_offset(&name, 0) >= end, "acknowledged records survive");
+    for offset in [0, acknowledged - 1, end - 1] {
+        assert_eq!(conn.read(&name, 0, offset)[0].base_offset, offset);
+    }
+}
