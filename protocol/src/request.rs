@@ -1,6 +1,7 @@
 //! Requests, decoded: header, guard, then `kafka_protocol`.
 //!
-//! Holds: no input makes this panic or allocate beyond the guard's bound; records stay slices of the frame. Bytes
+//! Holds: no input makes this panic or allocate beyond the guard's bound. Strings and records stay slices of the frame:
+//! whoever keeps one longer than the request copies it, or a group id pins a frame of many megabytes. Bytes
 //! behind a complete body are ignored (C13). Strings that are not UTF-8 end the connection, unlike in Kafka, which
 //! replaces the bad characters: no client sends them, and no name with them is legal.
 

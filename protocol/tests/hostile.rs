@@ -1,4 +1,5 @@
-//! What hostile requests cost: memory in proportion to their frame, for every API and version, and never the process.
+//! What hostile requests cost: memory in proportion to their frame, for every API and version, and never the process;
+//! and what checking the batches in them costs. (zstd's own context is C memory and not counted; its output is.)
 //!
 //! One test function, because the allocator counts for the whole process. `PYRALOG_MUTATIONS` sets the number of mutated
 //! frames (default 20,000), `PYRALOG_SEED` the seed.
@@ -6,8 +7,12 @@
 
 mod common;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use common::{Bits, golden_frames, mutate};
+use pyralog_protocol::batch::{
+    BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, CheckedBatch, Codec, Compression, ProduceError, ProduceRules,
+    TimestampType, check_produced, compress, inflate_limit,
+};
 use pyralog_protocol::guard::GuardError;
 use pyralog_protocol::kafka_protocol::messages::MetadataRequest;
 use pyralog_protocol::kafka_protocol::protocol::Decodable;
@@ -63,6 +68,9 @@ fn hostile_frames_cost_no_more_than_a_small_multiple_of_their_size() {
     every_cut_of_every_captured_frame();
     every_byte_of_every_captured_frame_as_an_extreme();
     mutated_frames_of_every_api_and_version();
+    an_uncompressed_batch_is_checked_without_allocating();
+    se_04_bombs_in_every_codec_stay_in_the_bound();
+    se_05_mutated_batches_stay_in_the_bound();
 }
 
 /// The planted bug: without the guard the same measure is far over the bound, so the tests below can fail.
@@ -182,4 +190,90 @@ fn varint(mut value: u32) -> Vec<u8> {
     }
     out.push(u8::try_from(value).unwrap());
     out
+}
+
+fn rules(timestamp_type: TimestampType) -> ProduceRules {
+    ProduceRules {
+        max_message_bytes: 16 << 20,
+        segment_bytes: 1 << 30,
+        compacted: false,
+        timestamp_type,
+        before_max_ms: i64::MAX,
+        after_max_ms: i64::MAX,
+        target: None,
+        zstd_allowed: true,
+        now: pyralog_protocol::WallMs(1_800_000_000_000),
+    }
+}
+
+fn check(batch: &[u8]) -> (Result<CheckedBatch, ProduceError>, usize) {
+    check_as(TimestampType::CreateTime, batch)
+}
+
+/// Checks a batch that lies in a larger frame, as on the way in.
+fn check_as(timestamp_type: TimestampType, batch: &[u8]) -> (Result<CheckedBatch, ProduceError>, usize) {
+    let mut frame = BytesMut::from(&[b"frame", batch].concat()[..]);
+    let records: Bytes = frame.split_off(5).freeze();
+    let rules = rules(timestamp_type);
+    let region = Region::new(ALLOCATOR);
+    let result = check_produced(records, &rules);
+    (result, region.change().bytes_allocated)
+}
+
+fn batch(codec: Codec) -> Vec<u8> {
+    let start = BatchBuilder::new().compression(Compression::of(codec));
+    (0..200).fold(start, |b, i| b.kv(1_700_000_000_000 + i, b"key", &[7; 100])).build().unwrap().to_vec()
+}
+
+fn an_uncompressed_batch_is_checked_without_allocating() {
+    for timestamp_type in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
+        let (result, bytes) = check_as(timestamp_type, &batch(Codec::None));
+        assert!(result.is_ok() && bytes == 0, "{bytes} bytes");
+    }
+}
+
+/// The batch with other bytes behind its header, and length and CRC to match.
+fn with_body(batch: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut header = BatchHeader::parse(batch).unwrap();
+    header.batch_length = i32::try_from(BATCH_HEADER_BYTES - 12 + body.len()).unwrap();
+    header.crc = header.crc_with(body);
+    [&header.encode()[..], body].concat()
+}
+
+/// Growing by doubling costs at most four times the final size, all buffers summed up; the decoders' own tables,
+/// windows and blocks (LZ4 declares up to 4 MiB of them) are the rest.
+fn inflating_may_cost(compressed: usize) -> usize {
+    4 * inflate_limit(compressed) + (10 << 20)
+}
+
+fn se_04_bombs_in_every_codec_stay_in_the_bound() {
+    let zeros = vec![0; 40 << 20];
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let bomb = compress(Compression::of(codec), &zeros).unwrap();
+        let (result, bytes) = check(&with_body(&batch(codec), &bomb));
+        let limit = inflate_limit(bomb.len());
+        let over = matches!(result, Err(ProduceError::Codec(_)));
+        assert!(over || limit > zeros.len(), "{codec}: {result:?}");
+        assert!(bytes <= inflating_may_cost(bomb.len()), "{codec}: {bytes} bytes");
+    }
+    // Declared sizes alone: snappy 4 GiB, zstd 4 EiB.
+    let zstd = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1u64 << 62).to_le_bytes(), &[1, 0, 0]].concat();
+    for (codec, body) in [(Codec::Snappy, vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0]), (Codec::Zstd, zstd)] {
+        let (result, bytes) = check(&with_body(&batch(codec), &body));
+        assert!(result.is_err() && bytes < 4096, "{codec}: {bytes} bytes");
+    }
+}
+
+fn se_05_mutated_batches_stay_in_the_bound() {
+    let mut draw = Draw::new(3);
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let whole = batch(codec);
+        for _ in 0..1_000 {
+            let mut body = whole[BATCH_HEADER_BYTES..].to_vec();
+            mutate(&mut body, &mut draw);
+            let (_, bytes) = check(&with_body(&whole, &body));
+            let allowed = if codec == Codec::None { 4096 } else { inflating_may_cost(body.len()) };
+            assert!(bytes <= allowed, "{codec}: {bytes} bytes");
+        }
+    }
 }

@@ -269,6 +269,7 @@ impl<'a> Walk<'a> {
         for _ in 0..found {
             let tag = self.varint("tag")?;
             let declared = usize::try_from(self.varint("tag size")?).unwrap_or(usize::MAX);
+            // A tag that only a newer version knows is walked as unknown; the decoder refuses it, as Kafka does.
             let known = shape.fields.iter().find(|f| f.tag == Some(tag) && f.is_in(self.version));
             match known {
                 Some(field) => self.known_tag(field, declared)?,
