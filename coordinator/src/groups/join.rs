@@ -56,7 +56,7 @@ impl<'a> Joining<'a> {
         Parked { token: self.ctx.token, version: self.ctx.api_version }
     }
 
-    fn new_member_id(&self) -> String {
+    fn member_id(&self, uuid: [u8; 16]) -> String {
         let base = self.description.instance.as_deref().unwrap_or(&self.ctx.client_id);
         let cut = match self.description.instance {
             Some(_) => base.len(), // bounded already, and meant to be recognised
@@ -66,7 +66,7 @@ impl<'a> Joining<'a> {
                 .unwrap_or(0),
         };
         let mut id = base.get(..cut).unwrap_or_default().to_string();
-        for (i, byte) in self.ctx.draw.clone().uuid().iter().enumerate() {
+        for (i, byte) in uuid.iter().enumerate() {
             let dash = matches!(i, 0 | 4 | 6 | 8 | 10);
             id.push_str(&format!("{}{byte:02x}", if dash { "-" } else { "" }));
         }
@@ -178,7 +178,7 @@ impl Groups {
     }
 
     fn join_unknown(&mut self, joining: &Joining<'_>, step: &mut Step) -> Result<(), JoinError> {
-        let id = joining.new_member_id();
+        let id = self.new_member_id(joining);
         let instance = joining.description.instance.as_ref();
         let former = instance.and_then(|instance| self.hard.groups.get(joining.group)?.statics.get(instance)).cloned();
         match former {
@@ -187,6 +187,19 @@ impl Groups {
             None => self.add_member(joining, &id, step),
         }
         Ok(())
+    }
+
+    /// Two members never share an id, not even when the randomness that came with their requests is the same.
+    fn new_member_id(&self, joining: &Joining<'_>) -> String {
+        let members = self.hard.groups.get(joining.group).map(|group| &group.members);
+        let pending = self.live.get(joining.group).map(|live| &live.pending);
+        let mut draw = joining.ctx.draw.clone();
+        loop {
+            let id = joining.member_id(draw.uuid());
+            if !members.is_some_and(|all| all.contains_key(&id)) && !pending.is_some_and(|all| all.contains_key(&id)) {
+                return id;
+            }
+        }
     }
 
     /// Hands out an id to come back with. Such promises count against `group.max.size` on their own.

@@ -144,6 +144,26 @@ fn g04_member_ids_are_client_or_instance_and_a_uuid() {
 }
 
 #[test]
+fn g04_equal_randomness_does_not_make_equal_ids() {
+    let mut groups = Groups::new(GroupSettings::default());
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let ctx = Context {
+            token: Token(0),
+            api_version: 9,
+            client_id: "client".to_string(),
+            client_host: String::new(),
+            draw: Draw::new(1),
+        };
+        let mut out = Effects::default();
+        groups.handle(&ctx, Command::JoinGroup(join("", None)), &Topics::two(), Now::default(), &mut out);
+        let Some((_, Reply::JoinGroup(r))) = out.replies.pop() else { panic!("not a join") };
+        ids.insert(r.member_id.to_string());
+    }
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
 fn g08_the_protocol_name_is_null_on_errors_from_v7_and_empty_before() {
     for version in 0..=9 {
         let reply = ask(&mut stable(), version, Command::JoinGroup(join("stranger", None)));
