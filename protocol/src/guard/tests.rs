@@ -143,6 +143,22 @@ fn se_02_tagged_fields_are_few_and_as_long_as_they_say() {
 }
 
 #[test]
+fn c14_unknown_tagged_fields_of_a_body_are_skipped() {
+    // Every captured flexible body ends with its own tagged fields, mostly none: one more there changes nothing.
+    let mut extended = 0;
+    for (api, version, mut body) in bodies() {
+        if api.spec().is_flexible(version) && body.last() == Some(&0) {
+            body.pop();
+            body.extend_from_slice(&[1, 0xe7, 0x07, 3, 1, 2, 3]);
+            assert_eq!(check(api, version, &body).unwrap().body_bytes, body.len(), "{api} v{version}");
+            assert_eq!(decode(api, version, body.into()), Ok(0), "{api} v{version}");
+            extended += 1;
+        }
+    }
+    assert!(extended > 100, "{extended}");
+}
+
+#[test]
 fn known_tagged_fields_end_where_they_say() {
     // v12: wait, min, max, isolation, session, epoch, no topics, none forgotten, rack "".
     let fetch =
