@@ -305,7 +305,7 @@ pub fn unused(scope: Scope) -> impl Iterator<Item = (&'static Config, Unused)> {
 }
 
 /// Insertions, deletions and substitutions from one text to the other (Levenshtein), by bytes.
-fn edit_distance(from: &str, to: &str) -> usize {
+pub(super) fn edit_distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.bytes().enumerate() {
         let mut diagonal = i;

@@ -71,7 +71,8 @@ pub fn describe_configs(
     let result = |resource: &DescribeConfigsResource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name.clone());
+            .with_resource_name(resource.resource_name.clone())
+            .with_error_message(None);
         match entries(image, resource) {
             Ok(entries) => {
                 let wanted = wanted(resource);
@@ -120,7 +121,8 @@ impl Entry<'_> {
             .with_value(self.value.as_deref().and_then(show))
             .with_read_only(self.read_only)
             .with_config_source(self.source as i8)
-            .with_is_sensitive(sensitive);
+            .with_is_sensitive(sensitive)
+            .with_documentation(None);
         if wish.synonyms {
             let synonym = |(name, value, source): &(&str, String, Source)| {
                 let synonym = DescribeConfigsSynonym::default().with_name(text(name)).with_value(show(value));

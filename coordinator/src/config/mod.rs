@@ -15,3 +15,6 @@ pub use catalogue::{Config, Scope, lookup, nearest, unused};
 pub use describe::describe_configs;
 pub use settings::{BrokerSettings, Cleanup, Compression, Durability, TimestampType, TopicSettings};
 pub use value::{ConfigError, config_code, validate};
+
+#[cfg(test)]
+mod tests;

@@ -160,6 +160,7 @@ pub fn describe_cluster(
         .with_port(i32::from(endpoint.port))
         .with_rack(image.broker().logs.rack.as_deref().map(text));
     let mut response = m::DescribeClusterResponse::default()
+        .with_error_message(None)
         .with_cluster_id(text(image.cluster_id()))
         .with_controller_id(broker(image.node()))
         .with_brokers(vec![this]);

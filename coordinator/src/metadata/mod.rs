@@ -20,3 +20,6 @@ pub use record::{
     ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RetentionConfig,
 };
 pub use topics::{TopicError, topic_code};
+
+#[cfg(test)]
+mod tests;

@@ -307,7 +307,7 @@ impl Metadata {
 
     /// The answer for a log that is or would be created; counts and configs from v5 on, the id from v7 on (A4).
     fn created(&self, new: &NewLog, version: i16) -> CreatableTopicResult {
-        let result = CreatableTopicResult::default();
+        let result = CreatableTopicResult::default().with_error_message(None);
         if version < 5 {
             return result;
         }
@@ -394,7 +394,10 @@ impl Metadata {
                 (false, ..=0) => Err(TopicError::TimedOut(request.timeout_ms)),
                 (false, _) => target,
             };
-            let mut response = DeletableTopicResult::default().with_name(name.cloned()).with_topic_id(wire_id(id));
+            let mut response = DeletableTopicResult::default()
+                .with_error_message(None)
+                .with_name(name.cloned())
+                .with_topic_id(wire_id(id));
             match decided {
                 Ok((log, id)) => {
                     response = response.with_name(Some(topic_name(&log))).with_topic_id(wire_id(id));
@@ -443,7 +446,8 @@ impl Metadata {
                 (Err(refused), false) => Err(refused.clone()),
                 (Ok(()), false) => self.decide_partitions(topic, &mut ctx.draw),
             };
-            let mut answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
+            let mut answer =
+                CreatePartitionsTopicResult::default().with_error_message(None).with_name(topic.name.clone());
             match decided {
                 Ok(record) if !request.validate_only => self.commit(vec![MetadataRecord::Log(record)], out),
                 Ok(_) => {}

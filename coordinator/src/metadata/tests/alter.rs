@@ -1,0 +1,192 @@
+use super::*;
+use kafka_protocol::messages::{alter_configs_request as full, incremental_alter_configs_request as incremental};
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+type Op<'a> = (&'a str, i8, Option<&'a str>);
+
+fn resource(kind: i8, name: &str, ops: &[Op<'_>]) -> incremental::AlterConfigsResource {
+    let config = |(name, operation, value): &Op<'_>| {
+        let config = incremental::AlterableConfig::default().with_name(s(name));
+        config.with_config_operation(*operation).with_value(value.map(s))
+    };
+    let resource = incremental::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name));
+    resource.with_configs(ops.iter().map(config).collect())
+}
+
+fn send(b: &mut Bench, resources: Vec<incremental::AlterConfigsResource>, validate_only: bool) -> Vec<(i16, String)> {
+    let request = m::IncrementalAlterConfigsRequest::default().with_resources(resources);
+    let request = request.with_validate_only(validate_only);
+    let Reply::IncrementalAlterConfigs(response) = b.send(1, Command::IncrementalAlterConfigs(request)) else {
+        panic!()
+    };
+    let message = |m: Option<StrBytes>| m.map(|m| m.to_string()).unwrap_or_default();
+    response.responses.into_iter().map(|r| (r.error_code, message(r.error_message))).collect()
+}
+
+fn ops(b: &mut Bench, kind: i8, name: &str, ops: &[Op<'_>]) -> i16 {
+    send(b, vec![resource(kind, name, ops)], false)[0].0
+}
+
+/// One change; DELETE takes no value.
+pub(super) fn one(b: &mut Bench, kind: i8, name: &str, config: &str, operation: i8, value: &str) -> i16 {
+    let value = (operation != DELETE).then_some(value);
+    ops(b, kind, name, &[(config, operation, value)])
+}
+
+fn replace(b: &mut Bench, kind: i8, name: &str, configs: &[(&str, Option<&str>)]) -> i16 {
+    let config = |(name, value): &(&str, Option<&str>)| {
+        full::AlterableConfig::default().with_name(s(name)).with_value(value.map(s))
+    };
+    let resource = full::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name));
+    let resource = resource.with_configs(configs.iter().map(config).collect());
+    let request = m::AlterConfigsRequest::default().with_resources(vec![resource]);
+    let Reply::AlterConfigs(response) = b.send(2, Command::AlterConfigs(request)) else { panic!() };
+    response.responses[0].error_code
+}
+
+fn policy(b: &Bench) -> Option<String> {
+    b.image().log("x").unwrap().overrides.get("cleanup.policy").cloned()
+}
+
+#[test]
+fn k05_append_subtract_delete() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, "compact"), 0);
+    assert_eq!(policy(&b).as_deref(), Some("delete,compact"));
+    let sets = b.sets.len();
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, "compact"), 0);
+    assert_eq!(b.sets.len(), sets, "no change, no record");
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", SUBTRACT, "delete"), 0);
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", SUBTRACT, "delete"), 0);
+    assert_eq!(policy(&b).as_deref(), Some("compact"));
+    assert_eq!(one(&mut b, 2, "x", "retention.ms", APPEND, "1"), 40);
+    assert_eq!(one(&mut b, 2, "x", "retention.ms", SUBTRACT, "1"), 40);
+    assert_eq!(one(&mut b, 2, "x", "retention.ms", DELETE, ""), 0);
+    assert_eq!(one(&mut b, 2, "x", "no.such.config", DELETE, ""), 0);
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", DELETE, ""), 0);
+    assert_eq!(policy(&b), None);
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, "zip"), 40);
+}
+
+#[test]
+fn k06_what_is_refused() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    assert_eq!(ops(&mut b, 2, "x", &[("retention.ms", SET, None)]), 42);
+    assert_eq!(ops(&mut b, 2, "x", &[("cleanup.policy", APPEND, None)]), 42);
+    assert_eq!(one(&mut b, 2, "x", "retention.msx", SET, "1"), 40);
+    assert_eq!(ops(&mut b, 2, "x", &[("retention.ms", SET, Some("1")), ("retention.ms", DELETE, None)]), 42);
+    assert_eq!(one(&mut b, 2, "", "retention.ms", SET, "1"), 42);
+    assert_eq!(one(&mut b, 32, "", "consumer.session.timeout.ms", SET, "50000"), 42);
+    assert_eq!(one(&mut b, 16, "", "interval.ms", SET, "1000"), 42);
+    assert_eq!(one(&mut b, 2, "none", "retention.ms", SET, "1"), 3);
+    assert_eq!(one(&mut b, 2, "bad name", "retention.ms", SET, "1"), 17);
+    assert_eq!(one(&mut b, 9, "x", "retention.ms", SET, "1"), 42);
+    assert_eq!(one(&mut b, 2, "x", "retention.ms", 9, "1"), 42, "Kafka says -1");
+    let twice = resource(2, "x", &[("retention.ms", SET, Some("1"))]);
+    let answers = send(&mut b, vec![twice.clone(), twice], false);
+    assert_eq!(answers.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [42, 42]);
+    assert!(b.image().log("x").unwrap().overrides.is_empty());
+    let lags = [("min.compaction.lag.ms", SET, Some("10")), ("max.compaction.lag.ms", SET, Some("5"))];
+    assert_eq!(ops(&mut b, 2, "x", &lags), 40);
+}
+
+#[test]
+fn k07_validate_only_and_settings_follow() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    let change = resource(2, "x", &[("retention.ms", SET, Some("5"))]);
+    let image = b.image();
+    assert_eq!(send(&mut b, vec![change.clone()], true)[0].0, 0);
+    assert_eq!(b.image(), image);
+    assert_eq!(send(&mut b, vec![resource(2, "x", &[("retention.ms", SET, Some("x"))])], true)[0].0, 40);
+    assert_eq!(send(&mut b, vec![change], false)[0].0, 0);
+    let log = b.image().log("x").unwrap().clone();
+    assert_eq!((log.settings.retention_ms, log.metadata.retention_config.age_ms), (5, Some(5)));
+}
+
+#[test]
+fn k08_brokers_and_loggers() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    assert_eq!(one(&mut b, 4, "1", "num.partitions", SET, "8"), 42);
+    assert_eq!(one(&mut b, 4, "", "num.partitions", SET, "8"), 42);
+    assert_eq!(one(&mut b, 4, "", "listeners", SET, "PLAINTEXT://:1"), 42, "a config of one broker");
+    assert_eq!(one(&mut b, 4, "7", "log.retention.ms", SET, "5"), 42);
+    assert_eq!(one(&mut b, 4, "q", "log.retention.ms", SET, "5"), 42);
+    assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "x"), 42);
+    assert_eq!(one(&mut b, 4, "1", "foo.bar", SET, "5"), 0, "unknown names are accepted");
+    assert_eq!(one(&mut b, 4, "", "log.retention.ms", SET, "80000"), 0);
+    assert_eq!(b.image().log("x").unwrap().settings.retention_ms, 80_000);
+    assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "70000"), 0);
+    assert_eq!(b.image().log("x").unwrap().settings.retention_ms, 70_000);
+    assert_eq!(one(&mut b, 4, "1", "log.cleaner.min.compaction.lag.ms", SET, "10"), 0);
+    assert_eq!(one(&mut b, 4, "1", "log.cleaner.max.compaction.lag.ms", SET, "5"), 42);
+    // SE-08: nothing that Kafka would load can be set.
+    assert_eq!(one(&mut b, 4, "1", "ssl.engine.factory.class", SET, "evil.Class"), 42);
+    assert_eq!(one(&mut b, 4, "1", "metric.reporters", SET, "evil.Class"), 42);
+
+    assert_eq!(one(&mut b, 8, "1", "no.logger", SET, "INFO"), 40);
+    assert_eq!(one(&mut b, 8, "1", "root", SET, "LOUD"), 40);
+    assert_eq!(one(&mut b, 8, "1", "root", SET, "INFO"), 0);
+    assert_eq!(one(&mut b, 8, "1", "root", SET, "DEBUG"), 42, "levels are chosen at start");
+    assert_eq!(one(&mut b, 8, "1", "root", DELETE, ""), 42);
+    assert_eq!(one(&mut b, 8, "3", "root", SET, "INFO"), 42);
+    assert_eq!(replace(&mut b, 8, "1", &[("root", Some("INFO"))]), 42);
+}
+
+#[test]
+fn k09_alter_configs_replaces_the_whole_set() {
+    let mut b = bench();
+    b.create("x", 1, &[("retention.ms", "5"), ("cleanup.policy", "compact")]);
+    assert_eq!(replace(&mut b, 2, "x", &[("segment.ms", Some("9"))]), 0);
+    let overrides = b.image().log("x").unwrap().overrides.clone();
+    assert_eq!(overrides.keys().collect::<Vec<_>>(), ["segment.ms"]);
+    assert_eq!(replace(&mut b, 2, "x", &[("segment.ms", None)]), 42);
+    assert_eq!(replace(&mut b, 2, "x", &[("segment.ms", Some("1")), ("segment.ms", Some("2"))]), 42);
+    assert_eq!(replace(&mut b, 2, "x", &[("nope", Some("1"))]), 40);
+    assert_eq!(replace(&mut b, 2, "x", &[]), 0);
+    assert!(b.image().log("x").unwrap().overrides.is_empty());
+}
+
+#[test]
+fn k10_groups_are_bounded_by_the_broker() {
+    let mut b = bench();
+    let timeout = "consumer.session.timeout.ms";
+    let low = send(&mut b, vec![resource(32, "g", &[(timeout, SET, Some("1"))])], false).remove(0);
+    assert_eq!(low.0, 40);
+    assert!(low.1.contains("group.consumer.min.session.timeout.ms=45000"), "{}", low.1);
+    assert_eq!(one(&mut b, 32, "g", timeout, SET, "60001"), 40);
+    assert_eq!(one(&mut b, 32, "g", timeout, SET, "abc"), 40);
+    assert_eq!(one(&mut b, 32, "g", "zzz", SET, "1"), 40);
+    assert_eq!(one(&mut b, 32, "g", "streams.num.standby.replicas", SET, "3"), 40);
+    assert_eq!(one(&mut b, 32, "g", timeout, SET, "46000"), 0);
+    assert_eq!(b.image().group_configs("g").unwrap().get(timeout).map(String::as_str), Some("46000"));
+    b.create("x", 1, &[]);
+    assert_eq!(one(&mut b, 2, "x", "remote.storage.enable", SET, "true"), 40);
+
+    assert_eq!(one(&mut b, 16, "m", "interval.ms", SET, "1"), 42);
+    assert_eq!(one(&mut b, 16, "m", "zzz", SET, "1"), 42);
+    assert_eq!(one(&mut b, 16, "m", "match", SET, "x=y"), 40);
+    assert_eq!(one(&mut b, 16, "m", "match", SET, "client_id=a.*"), 0);
+    assert_eq!(*b.reloaded().image(), *b.image());
+}
+
+#[test]
+fn limits_of_configs_are_policy_violations() {
+    let mut settings = Settings::new(NodeId(1));
+    settings.limits.configs_per_resource = 1;
+    settings.limits.configured_resources = 1;
+    let mut b = Bench::new(settings);
+    b.create("x", 1, &[("retention.ms", "5")]);
+    assert_eq!(one(&mut b, 2, "x", "segment.ms", SET, "5"), 44);
+    assert_eq!(one(&mut b, 32, "g", "share.isolation.level", SET, "read_committed"), 0);
+    assert_eq!(one(&mut b, 32, "h", "share.isolation.level", SET, "read_committed"), 44);
+    assert_eq!(one(&mut b, 4, "1", &"x".repeat(300), SET, "5"), 42);
+    assert_eq!(one(&mut b, 4, "1", "log.dir.x", SET, &"x".repeat(40_000)), 42);
+}
