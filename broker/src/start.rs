@@ -38,7 +38,7 @@ pub fn open_control(
     draw: Draw,
 ) -> Result<(ControlLoop<RocksStore>, Arc<Image>), String> {
     let node = node_id(&settings.configs)?;
-    let started = pyralog_coordinator::Settings { node, configs: settings.configs.clone(), limits: MetadataLimits::default() };
+    let started = pyralog_coordinator::Settings { node, configs: settings.configs.clone(), limits: MetadataLimits::default(), log_level: log_level(&settings.log) };
     let mut coordinator = Coordinator::new(started).map_err(|errors| {
         errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: ")
     })?;
@@ -57,6 +57,12 @@ pub fn open_control(
     let released = control.start(draw, clock.now()).map_err(|e| e.to_string())?;
     let image = released.image.unwrap_or_else(|| control.coordinator().image());
     Ok((control, image))
+}
+
+/// The general level of a log filter, in Kafka's words.
+fn log_level(filter: &str) -> String {
+    let general = filter.split(',').find(|part| !part.contains('='));
+    general.unwrap_or("info").trim().to_ascii_uppercase()
 }
 
 fn node_id(configs: &[(String, String)]) -> Result<NodeId, String> {
