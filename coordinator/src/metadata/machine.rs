@@ -21,7 +21,8 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Limits of the metadata that are no configs of Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most partitions that one request may create; more is POLICY_VIOLATION (behaviours A5, Kafka's number).
+    /// Most partitions that one request may create; more is POLICY_VIOLATION (behaviours A5, Kafka's number). Of what
+    /// one Metadata request asks for, as much is created, and the rest when it is asked for again.
     pub partitions_per_request: usize,
     /// Most partitions of all logs together; more is POLICY_VIOLATION.
     pub partitions_total: usize,
@@ -145,7 +146,7 @@ impl Metadata {
             MetadataRecord::Configs(configs) => self.apply_configs(configs),
             MetadataRecord::ProducerIds { next } => self.producer_ids_end = *next,
         }
-        debug_assert_eq!(self.image.by_id.len(), self.image.by_name.len(), "a log has one name and one id");
+        assert_eq!(self.image.by_id.len(), self.image.by_name.len(), "a log has one name and one id");
     }
 
     fn apply_log(&mut self, log: &LogRecord) {

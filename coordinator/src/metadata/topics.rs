@@ -324,6 +324,7 @@ impl Metadata {
 
     /// Behaviours M3, M6 and M7. What cannot be created is left out: Metadata has answered already, and asks again.
     pub(super) fn auto_create(&mut self, ctx: &mut Context, logs: Vec<LogId>, now: Now, out: &mut Effects) {
+        let mut room = self.limits().partitions_per_request;
         for log in logs {
             let topic = CreatableTopic::default().with_name(topic_name(&log)).with_replication_factor(-1);
             let defaults = &self.image().broker().logs;
@@ -333,6 +334,8 @@ impl Metadata {
                 _ => (defaults.num_partitions, false),
             };
             if let Ok(mut new) = self.decide_create(&topic.with_num_partitions(partitions), &mut ctx.draw, now.wall) {
+                let Some(left) = room.checked_sub(new.record.partitions.len()) else { break };
+                room = left;
                 if compacted {
                     new.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
                 }

@@ -32,6 +32,7 @@ fn ops(b: &mut Bench, kind: i8, name: &str, ops: &[Op<'_>]) -> i16 {
 }
 
 /// One change; DELETE takes no value.
+#[expect(clippy::too_many_arguments, reason = "reads like a line of a trace")]
 pub(super) fn one(b: &mut Bench, kind: i8, name: &str, config: &str, operation: i8, value: &str) -> i16 {
     let value = (operation != DELETE).then_some(value);
     ops(b, kind, name, &[(config, operation, value)])

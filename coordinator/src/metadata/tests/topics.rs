@@ -290,6 +290,28 @@ fn m03_m06_auto_creation() {
 }
 
 #[test]
+fn auto_creation_stops_at_the_limit_of_one_request() {
+    let mut settings = Settings::new(NodeId(1));
+    settings.limits.partitions_per_request = 2;
+    let mut b = Bench::new(settings);
+    let names = ["a", "b", "c"].map(|n| LogId::new(n).unwrap());
+    b.send(0, Command::AutoCreate(names.to_vec()));
+    assert_eq!(b.image().log_count(), 2);
+    b.send(0, Command::AutoCreate(names[2..].to_vec()));
+    assert_eq!(b.image().log_count(), 3);
+}
+
+#[test]
+fn a_deleted_log_frees_the_names_that_collided_with_it() {
+    let mut b = bench();
+    b.create("a_b", 1, &[]);
+    assert_eq!(code(&mut b, topic("a.b", 1, 1, &[])), 17);
+    delete(&mut b, 6, &[(Some("a_b"), TopicId::ZERO)]);
+    b.create("a.b", 1, &[]);
+    assert_eq!(code(&mut b, topic("a_b", 1, 1, &[])), 17);
+}
+
+#[test]
 fn declared_logs_are_created_once_and_errors_name_the_table() {
     let mut b = bench();
     let declared = |name: &str, count, value: &str| DeclaredLog {
