@@ -114,13 +114,22 @@ pub fn read_small<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, FileError> {
 /// Replaces `dir/name` durably: temporary file, sync, rename, directory sync (IO-03). After a crash the file is the
 /// old one or the new one.
 pub fn replace_durably<D: Disk>(disk: &D, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = format!("{dir}/{name}.tmp");
-    {
-        let file = disk.open(&temporary, OpenMode::Create)?;
-        file.write_all_at([bytes, &[]], 0)?;
-        file.sync_data()?;
-    }
-    disk.rename(&temporary, &format!("{dir}/{name}"))?;
+    let prepared = prepare(disk, dir, name, bytes)?;
+    finish(disk, dir, name, prepared)
+}
+
+/// First half of a replacement: writes the temporary file. A failure changes nothing.
+pub(crate) fn prepare<D: Disk>(disk: &D, dir: &str, name: &str, bytes: &[u8]) -> io::Result<D::File> {
+    let file = disk.open(&format!("{dir}/{name}.tmp"), OpenMode::Create)?;
+    file.write_all_at([bytes, &[]], 0)?;
+    Ok(file)
+}
+
+/// Second half: makes it durable and puts it in place. After a failure it is not known which of both is there.
+pub(crate) fn finish<D: Disk>(disk: &D, dir: &str, name: &str, prepared: D::File) -> io::Result<()> {
+    prepared.sync_data()?;
+    drop(prepared);
+    disk.rename(&format!("{dir}/{name}.tmp"), &format!("{dir}/{name}"))?;
     disk.sync_dir(dir)
 }
 

@@ -11,12 +11,12 @@ use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, Records, Timestam
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset};
 
 use crate::disk::{Disk, DiskFile, read_full};
+use crate::epochs::Epochs;
 use crate::log::{Log, Offline, end_of_segment};
 use crate::segment::{Segment, SegmentError};
 use crate::walk::{Found, Walk};
 
 /// Whole batches in a file. The range stays readable after retention removed the segment.
-#[derive(Debug)]
 pub struct ReadSlice<F> {
     /// The segment's file.
     pub file: Arc<F>,
@@ -24,6 +24,12 @@ pub struct ReadSlice<F> {
     pub position: u64,
     /// Number of bytes, at least one batch.
     pub len: usize,
+}
+
+impl<F> std::fmt::Debug for ReadSlice<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReadSlice({}+{})", self.position, self.len)
+    }
 }
 
 impl<F> Clone for ReadSlice<F> {
@@ -118,22 +124,14 @@ impl<D: Disk> Log<D> {
             return Err(ReadError::OutOfRange { offset, start, end });
         }
         let bound = bound.min(end);
-        let mut at = self.segments.partition_point(|s| s.base <= offset).saturating_sub(1);
-        while offset < bound
-            && let Some(segment) = self.segments.get_mut(at)
-        {
-            let base = segment.base;
-            let from = locate(&self.env, segment, offset).map_err(|e| ReadError::of(base, e))?;
-            let Some(first) = from else {
-                at += 1; // a hole up to the segment's end
-                continue;
-            };
-            let segment_end = end_of_segment(&self.segments, base, end);
-            let Some(segment) = self.segments.get_mut(at) else { break };
-            let limits = Limits { max_bytes, min_one_batch, bound, segment_end };
-            return extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e));
-        }
-        Ok(None)
+        let at = self.segments.partition_point(|s| s.base <= offset).saturating_sub(1);
+        let Some(base) = self.segments.get(at).map(|s| s.base).filter(|_| offset < bound) else { return Ok(None) };
+        let segment_end = end_of_segment(&self.segments, base, end);
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
+        let first = locate(&self.env, segment, offset).map_err(|e| ReadError::of(base, e))?;
+        let first = self.epochs.check(first, offset).map_err(|e| ReadError::of(base, e))?;
+        let limits = Limits { max_bytes, min_one_batch, bound, segment_end };
+        extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e))
     }
 
     /// The first record in [log start, bound) whose own timestamp is at least `timestamp`, found inside its batch (L5,
@@ -205,6 +203,22 @@ impl<D: Disk> Log<D> {
     }
 }
 
+impl Epochs {
+    /// IO-07: a batch that a misdirected write put here, or that stands where others are missing, is not the one that
+    /// was asked for. Logs have no holes as long as nothing is compacted.
+    fn check(&self, found: Option<Found>, offset: LogOffset) -> Result<Found, SegmentError> {
+        let Some(found) = found.filter(|f| f.header.base_offset <= offset.0) else {
+            return Err(SegmentError::Damaged { position: 0, what: "records are missing" });
+        };
+        match self.at(LogOffset(found.header.base_offset)) {
+            Some(epoch) if epoch.0 != found.header.leader_epoch => {
+                Err(SegmentError::Damaged { position: found.position, what: "another leader epoch" })
+            }
+            Some(_) | None => Ok(found),
+        }
+    }
+}
+
 struct Limits {
     max_bytes: u64,
     min_one_batch: bool,
@@ -225,7 +239,6 @@ pub(crate) fn locate<D: Disk>(
     let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
     let mut next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
     while let Some(found) = step(&mut walk)? {
-        // IO-07: a batch that a misdirected write put here is not the one that was asked for.
         if found.header.base_offset < next {
             return Err(SegmentError::Damaged { position: found.position, what: "offset out of order" });
         }

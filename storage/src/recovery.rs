@@ -90,6 +90,7 @@ pub enum OpenError {
 struct Listing {
     segments: Vec<LogOffset>,
     snapshots: Vec<LogOffset>,
+    temporary: Vec<String>,
 }
 
 impl<D: Disk> Log<D> {
@@ -112,11 +113,12 @@ impl<D: Disk> Log<D> {
         let mut log = Self::empty(env, meta);
         let listing = log.list().map_err(|e| log.io(e))?;
         log.add_segments(&listing, now).map_err(|e| log.io(e))?;
-        log.snapshots = listing.snapshots;
+        log.snapshots.clone_from(&listing.snapshots);
         let mut report = RecoveryReport::default();
         if hint.clean && log.open_clean() {
             report.clean = true;
         } else {
+            log.drop_temporary(&listing.temporary).map_err(|e| log.io(e))?;
             log.recover(hint.recovery_point, now, &mut report)?;
         }
         log.producers.expire(log.alive_since(now));
@@ -137,6 +139,7 @@ impl<D: Disk> Log<D> {
         for name in self.env.disk.list(&self.env.dir)? {
             listing.segments.extend(parse_name(&name, "log"));
             listing.snapshots.extend(parse_name(&name, "snapshot"));
+            listing.temporary.extend(Some(name).filter(|name| name.ends_with(".tmp")));
         }
         listing.segments.sort_unstable();
         listing.snapshots.sort_unstable();
@@ -155,6 +158,15 @@ impl<D: Disk> Log<D> {
             self.segments.push(Segment::existing(*base, size, now.wall));
         }
         Ok(())
+    }
+
+    /// Removes what an unfinished replacement left, durably. Otherwise the next one would write into the same file, and
+    /// a power loss could bring back its old content, an index or snapshot of batches that are gone, under a good name.
+    fn drop_temporary(&self, names: &[String]) -> io::Result<()> {
+        for name in names {
+            remove_if_there(&*self.env.disk, &self.env.path(name))?;
+        }
+        if names.is_empty() { Ok(()) } else { self.env.disk.sync_dir(&self.env.dir) }
     }
 
     fn remove_segment_files(&self, base: LogOffset) -> io::Result<()> {
@@ -231,7 +243,8 @@ impl<D: Disk> Log<D> {
                         Stop::Unwritten | Stop::Io(_) => ("never written", true),
                     };
                     self.refuse_below(chain.next, point, what)?;
-                    self.cut_tail(at, position, LogOffset(chain.next), report, (what, unwritten))?;
+                    let cut = Cut { at: LogOffset(chain.next), bytes: 0, unwritten, what };
+                    self.cut_tail(at, position, cut, report)?;
                     break;
                 }
             }
@@ -282,19 +295,20 @@ impl<D: Disk> Log<D> {
         &mut self,
         at: usize,
         position: u64,
-        end: LogOffset,
+        mut cut: Cut,
         report: &mut RecoveryReport,
-        (what, unwritten): (&'static str, bool),
     ) -> Result<(), OpenError> {
-        self.cut_segments(at + 1, end, report, what)?;
+        self.cut_segments(at + 1, cut.at, report, cut.what)?;
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        let bytes = segment.size.saturating_sub(position) + report.cut.as_ref().map_or(0, |cut| cut.bytes);
+        let behind = report.cut.as_ref().map_or(0, |later| later.bytes);
+        cut.bytes = segment.size.saturating_sub(position).saturating_add(behind);
+        cut.unwritten &= behind == 0;
         segment.size = position;
         segment.index = None;
         let index = self.env.path(&file_name(segment.base, "index"));
-        let cut = segment.file(&self.env).and_then(|file| file.set_len(position));
-        cut.and_then(|()| remove_if_there(&*self.env.disk, &index)).map_err(|e| self.io(e))?;
-        report.cut = Some(Cut { at: end, bytes, unwritten: unwritten && report.cut.is_none(), what });
+        let result = segment.file(&self.env).and_then(|file| file.set_len(position));
+        result.and_then(|()| remove_if_there(&*self.env.disk, &index)).map_err(|e| self.io(e))?;
+        report.cut = Some(cut);
         Ok(())
     }
 

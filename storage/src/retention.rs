@@ -8,10 +8,11 @@ use std::io;
 use pyralog_protocol::{ErrorCode, LogOffset, Now};
 
 use crate::disk::{Disk, is_full};
+use crate::files::{finish, prepare};
 use crate::log::{Log, Offline, end_of_segment};
 use crate::read::ReadError;
 use crate::segment::file_name;
-use crate::state::PartitionMeta;
+use crate::state::{META_FILE, PartitionMeta};
 
 /// What retention took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum DeleteError {
     /// No room to write the new log start. Nothing changed.
     #[error("the disk is full: {0}")]
     DiskFull(io::Error),
-    /// An age could not be looked up.
+    /// An age could not be looked up, or a file could not be opened. Nothing changed.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// See [`Offline`].
@@ -78,14 +79,26 @@ impl<D: Disk> Log<D> {
     /// below `high_watermark`; the active one is rolled first if it has to go.
     pub fn enforce_retention(&mut self, now: Now, high_watermark: LogOffset) -> Result<Removed, DeleteError> {
         self.check_online()?;
-        let doomed = self.doomed(now, high_watermark)?;
+        let mut doomed = self.doomed(now, high_watermark)?;
+        if doomed > 0 && doomed == self.segments.len() {
+            match self.roll(now.wall) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => doomed -= 1,
+                Err(error) => return Err(ReadError::Io(error).into()),
+            }
+        }
         if doomed == 0 {
             return Ok(Removed::default());
         }
-        if doomed == self.segments.len() {
-            self.roll(now.wall).map_err(|e| self.failed(e))?;
+        // First what is derived: on a full disk that makes the room that the rest needs (OP-10).
+        for segment in self.segments.iter_mut().take(doomed) {
+            segment.release();
+            let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, "index")));
         }
-        self.store_snapshot_durably().map_err(|e| self.failed(e))?;
+        match self.store_snapshot_durably() {
+            Err(error) if !is_full(&error) => return Err(self.failed(error)),
+            Ok(()) | Err(_) => {}
+        }
         let start = self.segments.get(doomed).map_or(self.log_end, |s| s.base);
         if start > self.log_start() {
             self.move_start(start)?;
@@ -96,7 +109,6 @@ impl<D: Disk> Log<D> {
             removed.bytes += segment.size;
             // What is not removed now lies below the log start and goes at the next open.
             let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, "log")));
-            let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, "index")));
         }
         Ok(removed)
     }
@@ -135,18 +147,18 @@ impl<D: Disk> Log<D> {
     /// Moves the log start, on disk first.
     fn move_start(&mut self, start: LogOffset) -> Result<(), DeleteError> {
         let meta = PartitionMeta { log_start: start, ..self.meta };
-        if let Err(error) = meta.write(&*self.env.disk, &self.env.dir) {
-            return Err(self.failed(error));
-        }
+        let prepared = match prepare(&*self.env.disk, &self.env.dir, META_FILE, &meta.encode()) {
+            Ok(file) => file,
+            Err(error) if is_full(&error) => return Err(DeleteError::DiskFull(error)),
+            Err(error) => return Err(ReadError::Io(error).into()),
+        };
+        finish(&*self.env.disk, &self.env.dir, META_FILE, prepared).map_err(|e| self.failed(e))?;
         self.meta = meta;
         self.epochs.cut_start(start);
         Ok(())
     }
 
     fn failed(&mut self, error: io::Error) -> DeleteError {
-        if is_full(&error) {
-            return DeleteError::DiskFull(error);
-        }
         self.go_offline(format!("log start of {}: {error}", self.env.dir)).into()
     }
 }

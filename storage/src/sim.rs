@@ -212,7 +212,7 @@ impl SimDisk {
         let mut survives = move || match mode {
             0 => false,
             1 => true,
-            _ => draw.next_u64() % 2 == 0,
+            _ => draw.next_u64().is_multiple_of(2),
         };
         let mut entries = state.durable.clone();
         for change in state.pending.iter().filter(|_| survives()) {

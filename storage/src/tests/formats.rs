@@ -1,1 +1,123 @@
+//! Every on-disk format, byte for byte. A change here is a new format version.
 
+use pyralog_protocol::EpochOffset;
+use pyralog_protocol::batch::BatchHeader;
+
+use super::*;
+use crate::epochs::Epochs;
+use crate::index::Index;
+use crate::producers::Producers;
+use crate::state::Snapshot;
+use crate::{FileError, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn header(base_offset: i64) -> BatchHeader {
+    let mut header = idempotent(9, 2, 5, 3).header;
+    header.base_offset = base_offset;
+    header
+}
+
+fn snapshot() -> Snapshot {
+    let mut producers = Producers::default();
+    producers.apply(&header(7), WallMs(77), 10);
+    let mut epochs = Epochs::default();
+    epochs.assign(LeaderEpoch(0), off(0));
+    epochs.assign(LeaderEpoch(4), off(7));
+    assert_eq!(epochs.entries()[1], EpochOffset { epoch: LeaderEpoch(4), offset: off(7) });
+    Snapshot { log_end: off(10), active_base: off(3), active_size: 500, epochs, producers }
+}
+
+#[test]
+fn partition_meta() {
+    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258) };
+    assert_eq!(hex(&meta.encode()), "504c4d540001000000000018070707070707070707070707070707070000000000000102a246dacf");
+}
+
+#[test]
+fn snapshot_file() {
+    let bytes = snapshot().encode();
+    assert_eq!(
+        hex(&bytes),
+        concat!(
+            "504c534e0001000000000073000000000000000a000000000000000300000000000001f400000002",
+            "00000000000000000000000000000004000000000000000700000001000000000000000900020000",
+            "00000000004d00000000000003e80100000005000000070000000000000007000000000000000900",
+            "000000000003e8c899ac1e",
+        )
+    );
+    assert_eq!(Snapshot::decode("x", &bytes).unwrap(), snapshot());
+    for cut in 0..bytes.len() {
+        assert!(Snapshot::decode("x", &bytes[..cut]).is_err());
+    }
+}
+
+#[test]
+fn index_file() {
+    let mut index = Index::new(3);
+    for base in [3, 6, 9] {
+        index.note(3, &header(base), 150);
+    }
+    assert_eq!(
+        hex(&index.encode(3)),
+        concat!(
+            "504c495800010010000000000000000300000000000001aa000000000000000c00000000000003e8",
+            "00000001cc91c849000000060000011c00000000000003e8bd0d8e47",
+        )
+    );
+}
+
+#[test]
+fn recovery_points_file() {
+    let points = RecoveryPoints::from([("logs/a-0".to_owned(), off(5)), ("logs/b-1".to_owned(), off(1 << 40))]);
+    let bytes = encode_recovery_points(&points);
+    assert_eq!(
+        hex(&bytes),
+        concat!(
+            "504c525000010000000000280000000200086c6f67732f612d30000000000000000500086c6f6773",
+            "2f622d310000010000000000096e488a",
+        )
+    );
+    assert_eq!(decode_recovery_points("x", &bytes).unwrap(), points);
+    assert!(decode_recovery_points("x", &bytes[1..]).is_err());
+}
+
+#[test]
+fn a_newer_version_is_named() {
+    let mut bytes = encode_recovery_points(&RecoveryPoints::new());
+    bytes[5] = 2;
+    let end = bytes.len() - 4;
+    let crc = crc32c::crc32c(&bytes[..end]);
+    bytes[end..].copy_from_slice(&crc.to_be_bytes());
+    let error = decode_recovery_points("recovery", &bytes).unwrap_err();
+    assert!(matches!(error, FileError::Version { found: 2, supported: 1, .. }));
+    assert_eq!(error.to_string(), "recovery has format version 2, this version of Pyralog reads 1");
+}
+
+#[test]
+fn an_index_of_many_blocks_answers_as_in_memory_and_notices_each_damaged_block() {
+    let mut index = Index::new(0);
+    for n in 0..2000 {
+        index.note(0, &header(3 * n), 0);
+    }
+    let disk = new_disk();
+    let write = |bytes: Vec<u8>| {
+        let file = crate::Disk::open(&disk, "logs/index", crate::OpenMode::Create).unwrap();
+        crate::DiskFile::write_all_at(&file, [&bytes, &[]], 0).unwrap();
+        file
+    };
+    let file = write(index.encode(0));
+    let header = crate::index::IndexHeader::load(&file, 0).unwrap();
+    for wanted in 0..6000 {
+        let before = |e: &crate::index::Entry| e.relative_offset <= wanted;
+        assert_eq!(header.last_where(&file, before), Some(index.last_where(before)));
+    }
+    assert_eq!(Index::load(&file, 0).unwrap(), index);
+    let mut bytes = index.encode(0);
+    bytes[crate::index::HEADER_BYTES + 5000] ^= 1;
+    let file = write(bytes);
+    assert_eq!(Index::load(&file, 0), None);
+    assert_eq!(header.last_where(&file, |e| e.relative_offset <= 900), None, "the damaged block");
+}

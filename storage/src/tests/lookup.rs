@@ -1,1 +1,174 @@
+//! Reads and look-ups by time: sections F and L of the behaviours, IO-15, IO-17, IO-18, IO-21.
 
+use proptest::prelude::*;
+use pyralog_protocol::ErrorCode;
+use pyralog_protocol::batch::{Codec, Compression};
+
+use super::*;
+use crate::TimestampOffset;
+
+const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+fn compressed(codec: Codec, timestamps: &[i64]) -> CheckedBatch {
+    let builder = BatchBuilder::new().compression(Compression::of(codec));
+    checked(timestamps.iter().fold(builder, |b, t| b.kv(*t, b"k", b"value")))
+}
+
+fn found(result: Option<TimestampOffset>) -> Option<(i64, i64)> {
+    result.map(|t| (t.timestamp, t.offset.0))
+}
+
+#[test]
+fn f01_io_17_every_offset_of_a_batch_returns_the_whole_batch() {
+    for codec in CODECS {
+        let (_, mut log) = new_log(small());
+        put(&mut log, &stamped(&[1, 2, 3]));
+        put(&mut log, &compressed(codec, &[4, 5, 6, 7]));
+        put(&mut log, &stamped(&[8]));
+        for offset in 3..7 {
+            assert_eq!(contents(&mut log, offset), [(3, 6), (7, 7)]);
+        }
+    }
+}
+
+#[test]
+fn f02_f03_the_end_is_empty_and_beyond_is_out_of_range() {
+    let (_, mut log) = new_log(small());
+    assert!(log.read(off(0), 100, true, off(0)).unwrap().is_none());
+    put(&mut log, &stamped(&[1, 2]));
+    assert!(log.read(off(2), 100, true, off(2)).unwrap().is_none());
+    log.delete_records_to(off(1), off(2)).unwrap();
+    for offset in [-1, 0, 3] {
+        assert_eq!(log.read(off(offset), 100, true, off(2)).unwrap_err().code(), ErrorCode::OffsetOutOfRange);
+    }
+    assert_eq!(contents(&mut log, 1), [(0, 1)], "L9: the whole batch at the log start");
+}
+
+#[test]
+fn f04_f05_io_18_whole_batches_up_to_the_limit_and_at_least_one_if_asked() {
+    let (_, mut log) = new_log(LogConfig { index_interval_bytes: 200, ..LogConfig::default() });
+    let batch = checked(sized(1, 100));
+    let size = batch.total_size() as u64;
+    for _ in 0..20 {
+        put(&mut log, &batch);
+    }
+    let mut len = |max, min_one| log.read(off(0), max, min_one, off(20)).unwrap().map_or(0, |s| s.len as u64);
+    for count in 1..20 {
+        assert_eq!(len(size * count, true), size * count, "fills to the limit");
+        assert_eq!(len(size * (count + 1) - 1, false), size * count, "but not above");
+    }
+    assert_eq!((len(0, true), len(size - 1, true)), (size, size));
+    assert_eq!((len(0, false), len(size - 1, false)), (0, 0));
+    assert_eq!(len(u64::MAX, false), size * 20);
+}
+
+#[test]
+fn io_18_reading_everything_takes_as_few_reads_as_the_limit_allows() {
+    let (_, mut log) = new_log(LogConfig { segment_bytes: 1 << 20, ..LogConfig::default() });
+    for _ in 0..400 {
+        put(&mut log, &checked(sized(10, 9000)));
+    }
+    let (mut next, mut reads) = (0, 0);
+    while let Some(slice) = log.read(off(next), 200_000, true, log.log_end()).unwrap() {
+        next = headers(&slice.read().unwrap()).last().unwrap().last_offset() + 1;
+        reads += 1;
+    }
+    let least = log.size_bytes().div_ceil(200_000);
+    assert_eq!(next, 4000);
+    assert!(reads <= least + log.segment_count() as u64, "{reads} reads, {least} at least");
+}
+
+#[test]
+fn reads_stop_below_the_bound_at_every_bound() {
+    let (_, mut log) = new_log(small());
+    for _ in 0..12 {
+        put(&mut log, &checked(sized(2, 150)));
+    }
+    for bound in 0..=24 {
+        let mut next = 0;
+        while let Some(slice) = log.read(off(next), 10_000, true, off(bound)).unwrap() {
+            next = headers(&slice.read().unwrap()).last().unwrap().last_offset() + 1;
+        }
+        assert_eq!(next, bound / 2 * 2, "whole batches below {bound}");
+    }
+}
+
+#[test]
+fn a_slice_stays_readable_after_its_segment_was_removed() {
+    let (_, mut log) = new_log(LogConfig { retention_bytes: Some(0), ..small() });
+    put(&mut log, &stamped(&[1]));
+    log.sync().unwrap();
+    let slice = log.read(off(0), 100, true, off(1)).unwrap().unwrap();
+    log.enforce_retention(at(1000), off(1)).unwrap();
+    assert_eq!(headers(&slice.read().unwrap()).len(), 1);
+}
+
+#[test]
+fn l05_io_21_a_time_finds_the_record_inside_its_batch_in_every_codec() {
+    for codec in CODECS {
+        let (_, mut log) = new_log(small());
+        put(&mut log, &compressed(codec, &[10, 50, 20, 40]));
+        put(&mut log, &compressed(codec, &[30, 60]));
+        for (time, expected) in
+            [(0, Some((10, 0))), (11, Some((50, 1))), (50, Some((50, 1))), (51, Some((60, 5))), (61, None)]
+        {
+            assert_eq!(found(log.offset_for_timestamp(time, off(6)).unwrap()), expected, "{codec:?} {time}");
+        }
+        assert_eq!(found(log.offset_for_timestamp(51, off(4)).unwrap()), None, "above the bound");
+    }
+}
+
+#[test]
+fn l05_a_batch_that_inflates_over_the_limit_answers_with_its_own_offset() {
+    let (_, mut log) = new_log(LogConfig { inflate_max_bytes: 10, ..small() });
+    put(&mut log, &compressed(Codec::Gzip, &[10, 50, 20, 40]));
+    assert_eq!(found(log.offset_for_timestamp(11, off(4)).unwrap()), Some((50, 0)));
+}
+
+#[test]
+fn l02_l06_l10_the_largest_timestamp() {
+    let (_, mut log) = new_log(small());
+    assert_eq!(found(log.max_timestamp(off(0)).unwrap()), None);
+    put(&mut log, &stamped(&[-1, -1]));
+    assert_eq!(found(log.max_timestamp(off(2)).unwrap()), Some((-1, 0)), "no timestamps");
+    put(&mut log, &stamped(&[5, 9, 9]));
+    put(&mut log, &stamped(&[9, 3]));
+    assert_eq!(found(log.max_timestamp(off(7)).unwrap()), Some((9, 3)), "the first of equals");
+    log.delete_records_to(off(5), off(7)).unwrap();
+    assert_eq!(found(log.max_timestamp(off(7)).unwrap()), Some((9, 5)));
+    log.delete_records_to(off(6), off(7)).unwrap();
+    assert_eq!(found(log.max_timestamp(off(7)).unwrap()), Some((3, 6)), "inside the batch");
+    log.delete_records_to(off(7), off(7)).unwrap();
+    assert_eq!(found(log.max_timestamp(off(7)).unwrap()), None, "never below the log start");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn l05_io_15_look_ups_by_time_agree_with_a_list(
+        batches in proptest::collection::vec(proptest::collection::vec(-1i64..100, 1..6), 1..60),
+        cut in 0i64..100, bound in 0i64..200, restart in any::<bool>(),
+    ) {
+        let (disk, mut log) = new_log(LogConfig { segment_bytes: 600, index_interval_bytes: 100, ..small() });
+        for batch in &batches {
+            put(&mut log, &stamped(batch));
+        }
+        log.sync().unwrap();
+        let stamps: Vec<i64> = batches.concat();
+        let end = stamps.len() as i64;
+        let (start, bound) = (end * cut / 100, bound.min(end));
+        log.delete_records_to(off(start), off(end)).unwrap();
+        log.enforce_retention(at(1000), off(end)).unwrap();
+        if restart {
+            log.close_clean().unwrap();
+            log = open(&disk, small(), clean(end)).0;
+        }
+        let listed = || (start..bound).map(|o| (stamps[o as usize], o));
+        for time in -2..101 {
+            let expected = listed().find(|(t, _)| *t >= time);
+            prop_assert_eq!(found(log.offset_for_timestamp(time, off(bound)).unwrap()), expected, "time {}", time);
+        }
+        let expected = listed().rev().max_by_key(|(t, _)| *t);
+        prop_assert_eq!(found(log.max_timestamp(off(bound)).unwrap()), expected);
+    }
+}

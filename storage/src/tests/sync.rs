@@ -148,6 +148,7 @@ fn a_failed_write_is_final() {
 fn op_13_an_idle_partition_has_no_file_open_and_opens_in_a_handful_of_calls() {
     let (disk, log) = new_log(small());
     assert_eq!((log.open_files(), log.segment_count()), (0, 0));
+    assert!(size_of::<Log<SimDisk>>() <= 1024, "and no buffers behind it");
     let (_, mut log) = (log.close_clean().unwrap(), open(&disk, small(), clean(0)).0);
     put(&mut log, &stamped(&[1]));
     let point = log.close_clean().unwrap();
