@@ -193,6 +193,13 @@ proptest! {
             run(&mut b, step);
             let (live, loaded) = (b.image(), b.reloaded().image());
             prop_assert_eq!(&*live, &*loaded);
+            for bytes in b.store.values() {
+                if let Record::Metadata(MetadataRecord::Configs(ConfigsRecord::Log { id, .. })) =
+                    postcard::from_bytes(bytes).unwrap()
+                {
+                    prop_assert!(live.log_by_id(id).is_some(), "configs of a deleted log stay in the store");
+                }
+            }
             // A follower that applies records in order gets there as well.
             let mut follower = Coordinator::new(b.settings.clone()).unwrap();
             b.sets.iter().flatten().for_each(|record| follower.apply(record));
