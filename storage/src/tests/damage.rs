@@ -239,3 +239,25 @@ fn a_damaged_or_newer_meta_file_quarantines_the_partition() {
     let opened = Log::open(Arc::new(disk), DIR, small(), clean(24), at(1000));
     assert!(matches!(opened, Err(OpenError::NotAPartition(_))));
 }
+
+#[test]
+fn io_11_recovery_reads_what_is_dirty_however_large_the_rest() {
+    let (disk, mut log) = new_log(LogConfig::default());
+    for _ in 0..400 {
+        put(&mut log, &checked(sized(10, 9000)));
+    }
+    log.sync().unwrap();
+    let point = log.checkpoint().unwrap();
+    let dirty = checked(sized(10, 9000));
+    put(&mut log, &dirty);
+    drop(log);
+    let before = disk.counters();
+    let (mut log, report) = open(&disk, LogConfig::default(), unclean(point.0));
+    assert_eq!(report.scanned_bytes, dirty.total_size() as u64);
+    let reads = disk.counters().reads - before.reads;
+    assert!(reads < 40, "{reads} reads");
+    put(&mut log, &dirty);
+    assert_eq!(contents(&mut log, 3990).len(), 3);
+    let reads = disk.counters().reads - before.reads;
+    assert!(reads < 80, "{reads} reads until it writes and reads again");
+}
