@@ -86,7 +86,9 @@ fn die(error: &ControlError) -> ! {
 
 /// Waits for requests or a deadline, and hands in what there is. `None`: everybody who could ask is gone.
 fn wait(shell: &Shell, queue: &ControlQueue, control: &mut ControlLoop<RocksStore>) -> Option<bool> {
-    let due = control.next_deadline().map(|at| shell.clock.instant(at).saturating_duration_since(tokio::time::Instant::now()));
+    let due = control
+        .next_deadline()
+        .map(|at| shell.clock.instant(at).saturating_duration_since(tokio::time::Instant::now()));
     let first = match queue.messages.recv_timeout(due.unwrap_or(QUIET).min(QUIET)) {
         Ok(message) => message,
         Err(RecvTimeoutError::Timeout) => return Some(false),

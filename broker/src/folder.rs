@@ -33,7 +33,9 @@ pub enum FolderError {
         path: PathBuf,
     },
     /// Another version wrote it.
-    #[error("the data folder {path} has format {found:?}, this pyralog reads format \"{FORMAT}\"; use the version that wrote it, or another folder with --data")]
+    #[error(
+        "the data folder {path} has format {found:?}, this pyralog reads format \"{FORMAT}\"; use the version that wrote it, or another folder with --data"
+    )]
     Format {
         /// The folder.
         path: PathBuf,
@@ -73,7 +75,12 @@ impl DataFolder {
         if !known && fs::read_dir(root).map_err(unusable(root))?.flatten().any(|e| !is_ours_or_hidden(&e.file_name())) {
             return Err(FolderError::Foreign { path: root.to_owned() });
         }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(unusable(&lock_path))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(unusable(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(FolderError::InUse { path: root.to_owned() }),

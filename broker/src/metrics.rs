@@ -77,7 +77,12 @@ impl Metrics {
             }
         };
         counter("kafka_network_requests", "Requests taken", None, &self.requests);
-        counter("kafka_network_requests_refused", "Requests that closed their connection", None, &self.requests_refused);
+        counter(
+            "kafka_network_requests_refused",
+            "Requests that closed their connection",
+            None,
+            &self.requests_refused,
+        );
         counter("kafka_network_connections_accepted", "Connections accepted", None, &self.connections);
         counter("kafka_network_connections_refused", "Connections refused at a limit", None, &self.connections_refused);
         counter("kafka_server_in", "Bytes received from clients", Some(Unit::Bytes), &self.bytes_in);

@@ -60,7 +60,9 @@ fn raise_file_limit() -> Result<(), String> {
     let limit = getrlimit(Resource::Nofile);
     let allowed = limit.maximum.unwrap_or(1 << 20);
     if allowed < FILES_MIN {
-        return Err(format!("only {allowed} open files are allowed, at least {FILES_MIN} are needed; raise it with ulimit -n"));
+        return Err(format!(
+            "only {allowed} open files are allowed, at least {FILES_MIN} are needed; raise it with ulimit -n"
+        ));
     }
     if limit.current.is_some_and(|current| current < allowed)
         && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum })
@@ -72,10 +74,12 @@ fn raise_file_limit() -> Result<(), String> {
 
 async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|e| {
-        let hint = match e.kind() {
-            std::io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another port",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose a higher one",
-            _ => "write HOST:PORT with an address of this machine",
+        let hint = if e.kind() == std::io::ErrorKind::AddrInUse {
+            "another process listens there; stop it or choose another port"
+        } else if e.kind() == std::io::ErrorKind::PermissionDenied {
+            "ports below 1024 need rights; choose a higher one"
+        } else {
+            "write HOST:PORT with an address of this machine"
         };
         format!("cannot listen on {address} ({flag}): {e}; {hint}")
     })
@@ -160,7 +164,11 @@ impl Running {
         );
         let shell = Arc::new(Shell::new(Parts { node, disk, clock, control: control_handle, syncers, remover, seed }));
         folder.mark_dirty().map_err(|e| format!("cannot write to the data folder: {e}"))?;
-        let image = if folder.was_clean || folder.is_new { image } else { start::raise_epochs(&mut control, clock, shell.draw())? };
+        let image = if folder.was_clean || folder.is_new {
+            image
+        } else {
+            start::raise_epochs(&mut control, clock, shell.draw())?
+        };
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         start::open_partitions(&shell, &folder, image, threads);
         start::declare_logs(&shell, &mut control, settings.logs)?;
@@ -183,6 +191,9 @@ impl Running {
         self.upkeep.stop();
         self.shell.control.stop();
         let _ = self.control.join();
+        while self.shell.node.is_syncing() && Instant::now() < until + GOODBYE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut out = self.shell.outputs();
         let (points, problems) = self.shell.node.close_all(&mut out);
         for problem in &problems {

@@ -232,8 +232,7 @@ impl Session {
     }
 
     fn ready_to_serve(&self) -> bool {
-        self.conn.accepts()
-            && self.frame_length().ok().flatten().is_some_and(|length| self.input.len() >= 4 + length)
+        self.conn.accepts() && self.frame_length().ok().flatten().is_some_and(|length| self.input.len() >= 4 + length)
     }
 
     /// Serves the frames that are complete, as far as the connection takes them.
@@ -247,13 +246,8 @@ impl Session {
             let frame = self.input.split_to(length);
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
-            let served = self.shell.node.on_frame(
-                &mut self.conn,
-                frame,
-                self.shell.draw(),
-                self.shell.clock.now(),
-                &mut out,
-            );
+            let served =
+                self.shell.node.on_frame(&mut self.conn, frame, (self.shell.draw(), self.shell.clock.now()), &mut out);
             self.absorb(out);
             self.permit = None;
             if let Err(reason) = served {

@@ -128,7 +128,10 @@ const PREFIX: &str = "PYRALOG_";
 
 impl Settings {
     /// Brings all sources together. `environment` holds every variable of the process.
-    pub fn gather(args: ServerArgs, environment: impl Iterator<Item = (String, String)>) -> Result<Self, SettingsError> {
+    pub fn gather(
+        args: ServerArgs,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsError> {
         let env: BTreeMap<String, String> =
             environment.filter_map(|(k, v)| Some((k.strip_prefix(PREFIX)?.to_owned(), v))).collect();
         let file = read_file(args.config.clone().or_else(|| env.get("CONFIG").map(PathBuf::from)))?;
@@ -206,9 +209,11 @@ fn flatten_into(table: &toml::Table, prefix: &str, flat: &mut BTreeMap<String, S
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Float(number) => number.to_string(),
             toml::Value::Boolean(flag) => flag.to_string(),
-            toml::Value::Array(items) => {
-                items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect::<Vec<_>>().join(",")
-            }
+            toml::Value::Array(items) => items
+                .iter()
+                .map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join(","),
             toml::Value::Table(inner) => {
                 flatten_into(inner, &name, flat)?;
                 continue;
@@ -231,7 +236,8 @@ fn from_environment<'a>(
     env.iter().filter(|(name, _)| !OWN_VARIABLES.contains(&name.as_str())).filter_map(|(variable, value)| {
         let lower = variable.to_ascii_lowercase().replace('_', ".");
         let own = format!("pyralog.{lower}");
-        let found = [lower.as_str(), own.as_str()].into_iter().find(|name| config::lookup(Scope::Broker, name).is_some());
+        let found =
+            [lower.as_str(), own.as_str()].into_iter().find(|name| config::lookup(Scope::Broker, name).is_some());
         if found.is_none() {
             let hint = config::nearest(Scope::Broker, &lower).map(|n| format!("; is {n} meant?")).unwrap_or_default();
             warnings.push(format!("the environment variable {PREFIX}{variable} is no setting{hint}"));

@@ -38,10 +38,14 @@ pub fn open_control(
     draw: Draw,
 ) -> Result<(ControlLoop<RocksStore>, Arc<Image>), String> {
     let node = node_id(&settings.configs)?;
-    let started = pyralog_coordinator::Settings { node, configs: settings.configs.clone(), limits: MetadataLimits::default(), log_level: log_level(&settings.log) };
-    let mut coordinator = Coordinator::new(started).map_err(|errors| {
-        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: ")
-    })?;
+    let started = pyralog_coordinator::Settings {
+        node,
+        configs: settings.configs.clone(),
+        limits: MetadataLimits::default(),
+        log_level: log_level(&settings.log),
+    };
+    let mut coordinator = Coordinator::new(started)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: "))?;
     let store = RocksStore::open(&folder.coordinator(), &RocksOptions::default()).map_err(|e| e.to_string())?;
     let id = u64::try_from(node.0).map_err(|_| format!("node.id={node} is negative"))? + 1;
     let options = ReplicaOptions {
@@ -87,13 +91,7 @@ pub fn run_own(
 }
 
 fn own_context(draw: Draw) -> Context {
-    Context {
-        token: Token(0),
-        api_version: 0,
-        client_id: "pyralog".into(),
-        client_host: "/127.0.0.1".into(),
-        draw,
-    }
+    Context { token: Token(0), api_version: 0, client_id: "pyralog".into(), client_host: "/127.0.0.1".into(), draw }
 }
 
 /// After an unclean stop: a new generation of every leadership, before anything is served. What a consumer read in the
@@ -138,7 +136,12 @@ pub fn open_partitions(shell: &Shell, folder: &DataFolder, image: Arc<Image>, th
     shell.node.install(image, opened.into_inner(), &mut out);
     shell.dispatch(out);
     if !specs.is_empty() {
-        info!(partitions = specs.len(), ms = started.elapsed().as_millis() as u64, clean = hints.clean, "opened all partitions");
+        info!(
+            partitions = specs.len(),
+            ms = %started.elapsed().as_millis(),
+            clean = hints.clean,
+            "opened all partitions"
+        );
     }
 }
 
@@ -158,7 +161,8 @@ fn open_share(
     loop {
         let next = done.fetch_add(1, Ordering::Relaxed);
         let Some(spec) = specs.get(next) else { return };
-        let hint = OpenHint { clean: hints.clean, recovery_point: hints.points.get(&spec.dir()).copied().unwrap_or_default() };
+        let hint =
+            OpenHint { clean: hints.clean, recovery_point: hints.points.get(&spec.dir()).copied().unwrap_or_default() };
         let open = shell.node.open_partition(&shell.disk, spec, hint, shell.clock.now());
         match &open.outcome {
             Ok(report) => tell_recovery(&open.partition.dir, report),

@@ -42,7 +42,10 @@ pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::
         .map(|number| {
             let shell = Arc::clone(shell);
             let jobs = queue.jobs.clone();
-            thread::Builder::new().name(format!("sync-{number}")).stack_size(256 << 10).spawn(move || work(&shell, &jobs))
+            thread::Builder::new()
+                .name(format!("sync-{number}"))
+                .stack_size(256 << 10)
+                .spawn(move || work(&shell, &jobs))
         })
         .collect()
 }

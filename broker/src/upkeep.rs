@@ -86,7 +86,7 @@ fn retain(shell: &Shell, now: pyralog_protocol::Now) {
 }
 
 fn checkpoint(shell: &Shell, folder: &DataFolder, written: &mut BTreeMap<String, LogOffset>) {
-    let points = shell.node.recovery_points();
+    let points = shell.node.checkpoint();
     if points == *written {
         return;
     }

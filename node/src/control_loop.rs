@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use pyralog_coordinator::coordinator::Coordinator;
 use pyralog_coordinator::metadata::Image;
 use pyralog_coordinator::raft::{Fatal, LogStore, ProposeError, Replica};
-use pyralog_coordinator::coordinator::Coordinator;
 use pyralog_coordinator::{Command, Context, Effects, Record, Reply, Token};
 use pyralog_protocol::{Draw, MonoMs, Now};
 

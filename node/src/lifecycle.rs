@@ -120,15 +120,15 @@ impl<D: Disk> Node<D> {
         self.topology.load().logs.values().flat_map(|entry| entry.partitions.iter().cloned()).collect()
     }
 
-    /// How far each partition is known to be on disk, for the checkpoint that bounds the next recovery.
-    pub fn recovery_points(&self) -> BTreeMap<String, LogOffset> {
-        let mut points = BTreeMap::new();
-        for partition in self.partitions() {
-            if let Ok(point) = partition.with_log(|log, _| log.recovery_point()) {
-                points.insert(partition.dir.clone(), point);
-            }
-        }
-        points
+    /// Checkpoints every partition; gives how far each is known to be on disk, which bounds the next recovery.
+    pub fn checkpoint(&self) -> BTreeMap<String, LogOffset> {
+        let point_of = |partition: &Arc<Partition<D>>| Some((partition.dir.clone(), partition.checkpoint()?));
+        self.partitions().iter().filter_map(point_of).collect()
+    }
+
+    /// Whether a sync is under way somewhere.
+    pub fn is_syncing(&self) -> bool {
+        self.partitions().iter().any(|partition| partition.is_syncing())
     }
 
     /// Applies retention in every partition. Gives the number of segments that went, and what went wrong.
@@ -177,6 +177,7 @@ enum OpenRefused {
     Vanished { dir: String, point: LogOffset },
 }
 
+#[expect(clippy::too_many_arguments, reason = "what storage needs to open a log, and who it belongs to")]
 fn open_or_create<D: Disk>(
     disk: &Arc<D>,
     dir: &str,

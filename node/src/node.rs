@@ -8,14 +8,16 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use kafka_protocol::messages::MetadataRequest;
 use parking_lot::Mutex;
-use pyralog_coordinator::metadata::{Endpoint, Image};
 use pyralog_coordinator::metadata::answers;
+use pyralog_coordinator::metadata::{Endpoint, Image};
 use pyralog_coordinator::{Command, Context, Reply, Token};
 use pyralog_protocol::response::unsupported_api_versions;
-use pyralog_protocol::{DecodeError, DecodeLimits, Draw, Now, Reaction, Request, Response, decode_request, kafka_protocol};
+use pyralog_protocol::{
+    DecodeError, DecodeLimits, Draw, Now, Reaction, Request, Response, decode_request, kafka_protocol,
+};
 use pyralog_storage::Disk;
 
-use crate::api::{Asked, control, fetch, info, lookups, negotiation, produce};
+use crate::api::{Asked, Step, control, fetch, info, lookups, negotiation, produce};
 use crate::connection::{Answer, Connection};
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
@@ -65,14 +67,13 @@ impl<D: Disk> Node<D> {
         &self,
         conn: &mut Connection,
         frame: BytesMut,
-        draw: Draw,
-        now: Now,
+        (draw, now): (Draw, Now),
         out: &mut Outputs<D>,
     ) -> Result<(), CloseReason> {
         let error = match decode_request(frame, &self.decode) {
             Ok((head, request)) => {
                 let asked = Asked::new(head, self.address(conn));
-                self.serve(conn, asked, request, (draw, now), out);
+                self.serve(Step { conn, asked, draw, now, out }, request);
                 return Ok(());
             }
             Err(error) => error,
@@ -88,44 +89,38 @@ impl<D: Disk> Node<D> {
         Err(error.into())
     }
 
-    fn serve(
-        &self,
-        conn: &mut Connection,
-        asked: Asked,
-        request: Request,
-        (draw, now): (Draw, Now),
-        out: &mut Outputs<D>,
-    ) {
+    fn serve(&self, mut step: Step<'_, D>, request: Request) {
         let topology = self.topology.load();
-        let version = asked.version;
+        let version = step.asked.version;
         let request = match control::command_of(request) {
-            Ok(command) => return self.call(conn, &asked, command, draw, None, out),
-            Err(request) => request,
+            Ok(command) => return call(step, command, None),
+            Err(request) => *request,
         };
         let response = match request {
-            Request::Produce(r) => return produce::produce(&topology, conn, &asked, r, now, out),
-            Request::Fetch(r) => return fetch::fetch(self, conn, &asked, &r, now, out),
-            Request::Metadata(r) => return self.metadata(conn, &asked, &r, draw, out),
+            Request::Produce(r) => return produce::produce(&topology, step, &r),
+            Request::Fetch(r) => return fetch::fetch(self, step, &r),
+            Request::Metadata(r) => return self.metadata(step, &r),
             Request::ListOffsets(r) => Response::ListOffsets(lookups::list_offsets(&topology, version, &r)),
             Request::OffsetForLeaderEpoch(r) => {
                 Response::OffsetForLeaderEpoch(lookups::offset_for_leader_epoch(&topology, &r))
             }
-            Request::DeleteRecords(r) => Response::DeleteRecords(lookups::delete_records(&topology, &r, out)),
+            Request::DeleteRecords(r) => Response::DeleteRecords(lookups::delete_records(&topology, &r, step.out)),
             Request::ApiVersions(r) => {
                 Response::ApiVersions(negotiation::api_versions(version, &r, topology.image.version()))
             }
             Request::FindCoordinator(r) => {
-                let address = (asked.local.0.as_str(), asked.local.1);
+                let address = (step.asked.local.0.as_str(), step.asked.local.1);
                 Response::FindCoordinator(info::find_coordinator(version, &r, topology.image.node(), address))
             }
-            Request::DescribeConfigs(r) => Response::DescribeConfigs(pyralog_coordinator::config::describe_configs(
+            Request::DescribeConfigs(r) => {
+                Response::DescribeConfigs(pyralog_coordinator::config::describe_configs(&topology.image, &r, version))
+            }
+            Request::DescribeCluster(r) => Response::DescribeCluster(answers::describe_cluster(
                 &topology.image,
+                &endpoint(&topology.image, &step.asked),
                 &r,
                 version,
             )),
-            Request::DescribeCluster(r) => {
-                Response::DescribeCluster(answers::describe_cluster(&topology.image, &endpoint(&topology.image, &asked), &r, version))
-            }
             Request::DescribeTopicPartitions(r) => {
                 Response::DescribeTopicPartitions(answers::describe_topic_partitions(&topology.image, &r))
             }
@@ -146,51 +141,23 @@ impl<D: Disk> Node<D> {
             | Request::ListGroups(_)
             | Request::DeleteGroups(_) => unreachable!("these became commands above"),
         };
-        asked.answer_now(conn, response);
+        step.answer(response);
     }
 
     fn address(&self, conn: &Connection) -> (String, u16) {
         self.advertised.clone().unwrap_or_else(|| conn.local.clone())
     }
 
-    fn metadata(
-        &self,
-        conn: &mut Connection,
-        asked: &Asked,
-        request: &MetadataRequest,
-        draw: Draw,
-        out: &mut Outputs<D>,
-    ) {
+    fn metadata(&self, mut step: Step<'_, D>, request: &MetadataRequest) {
         let topology = self.topology.load();
-        let endpoint = endpoint(&topology.image, asked);
+        let endpoint = endpoint(&topology.image, &step.asked);
         let answers::MetadataAnswer { response, create } =
-            answers::metadata(&topology.image, &endpoint, request, asked.version);
+            answers::metadata(&topology.image, &endpoint, request, step.asked.version);
         if create.is_empty() {
-            return asked.answer_now(conn, response.into());
+            return step.answer(response);
         }
         // The answer still says "unknown" (M3), but leaves only once the logs are there: the next request finds them.
-        self.call(conn, asked, Command::AutoCreate(create), draw, Some(response.into()), out);
-    }
-
-    fn call(
-        &self,
-        conn: &mut Connection,
-        asked: &Asked,
-        command: Command,
-        draw: Draw,
-        prepared: Option<Response>,
-        out: &mut Outputs<D>,
-    ) {
-        let responder = asked.responder(conn.reserve(true));
-        let prepared = prepared.map(|response| responder.answer(response).1);
-        let context = Context {
-            token: Token(0),
-            api_version: asked.version,
-            client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-            client_host: format!("/{}", conn.peer),
-            draw,
-        };
-        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared } });
+        call(step, Command::AutoCreate(create), Some(response.into()));
     }
 
     /// The answer to a call, from the coordinator's reply.
@@ -223,4 +190,19 @@ impl<D: Disk> Node<D> {
 
 fn endpoint(image: &Image, asked: &Asked) -> Endpoint {
     Endpoint { node: image.node(), host: asked.local.0.clone(), port: asked.local.1 }
+}
+
+/// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
+fn call<D: Disk>(step: Step<'_, D>, command: Command, prepared: Option<Response>) {
+    let Step { conn, asked, draw, out, .. } = step;
+    let responder = asked.responder(conn.reserve(true));
+    let prepared = prepared.map(|response| responder.answer(response).1);
+    let context = Context {
+        token: Token(0),
+        api_version: asked.version,
+        client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        client_host: format!("/{}", conn.peer),
+        draw,
+    };
+    out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared } });
 }

@@ -5,7 +5,7 @@
 //! The state sits behind a short lock instead of being handed from thread to thread: an append is a check, a write to
 //! the page cache and a few counters, which is less than a hop costs. Syncs and reads of records happen outside it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -72,7 +72,9 @@ struct State<D: Disk> {
     durability: Durability,
     syncing: bool,
     acks: VecDeque<Ack>,
-    fetchers: BTreeMap<ConnId, ()>,
+    fetchers: BTreeSet<ConnId>,
+    /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
+    checkpointed: Option<LogOffset>,
 }
 
 struct Ack {
@@ -145,7 +147,8 @@ impl<D: Disk> Partition<D> {
                 durability,
                 syncing: false,
                 acks: VecDeque::new(),
-                fetchers: BTreeMap::new(),
+                fetchers: BTreeSet::new(),
+                checkpointed: None,
             }),
         }
     }
@@ -236,7 +239,7 @@ impl<D: Disk> Partition<D> {
     }
 
     fn wake_all(state: &mut State<D>, out: &mut Outputs<D>) {
-        out.wakes.extend(std::mem::take(&mut state.fetchers).into_keys());
+        out.wakes.extend(std::mem::take(&mut state.fetchers));
     }
 
     fn take_offline(&self, state: &mut State<D>, out: &mut Outputs<D>) {
@@ -260,7 +263,7 @@ impl<D: Disk> Partition<D> {
 
     /// Registers a connection to be woken when something changes.
     pub fn watch(&self, conn: ConnId) {
-        self.state.lock().fetchers.insert(conn, ());
+        self.state.lock().fetchers.insert(conn);
     }
 
     /// Takes such a registration back.
@@ -288,9 +291,7 @@ impl<D: Disk> Partition<D> {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<(Bounds, Located<D>), Refusal> {
-        self.with_log(|log, bounds| {
-            (bounds, log.read(offset, max_bytes as u64, at_least_one, bounds.high_watermark))
-        })
+        self.with_log(|log, bounds| (bounds, log.read(offset, max_bytes as u64, at_least_one, bounds.high_watermark)))
     }
 
     /// Runs a look-up on the open log.
@@ -340,6 +341,28 @@ impl<D: Disk> Partition<D> {
             Self::wake_all(&mut state, out);
         }
         Ok(removed.segments)
+    }
+
+    /// Writes what makes the next start short, if anything changed since the last time, and gives the recovery point. A
+    /// log that did not change in between gives its descriptors back (OP-12): they come again with the next request.
+    pub fn checkpoint(&self) -> Option<LogOffset> {
+        let mut state = self.state.lock();
+        let State { log, checkpointed, .. } = &mut *state;
+        let log = log.as_mut().ok()?;
+        let point = log.recovery_point();
+        if *checkpointed == Some(point) {
+            log.release_files();
+            return Some(point);
+        }
+        // It goes offline by itself if this fails; the next append tells.
+        let point = log.checkpoint().unwrap_or(point);
+        *checkpointed = Some(point);
+        Some(point)
+    }
+
+    /// Whether a sync is under way.
+    pub fn is_syncing(&self) -> bool {
+        self.state.lock().syncing
     }
 
     /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Gives its end. Whoever

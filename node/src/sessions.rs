@@ -25,6 +25,16 @@ pub enum TopicKey {
     Id(TopicId),
 }
 
+impl TopicKey {
+    /// The key without the frame that it was read from: a session outlives its requests.
+    fn owned(&self) -> Self {
+        match self {
+            Self::Name(name) => Self::Name(StrBytes::from(name.to_string())),
+            Self::Id(id) => Self::Id(*id),
+        }
+    }
+}
+
 /// One partition that a client fetches from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -132,7 +142,7 @@ impl Sessions {
             return 0;
         }
         let partitions =
-            positions.iter().map(|(key, p)| Cached { key: key.clone(), position: p.clone(), told: None }).collect();
+            positions.iter().map(|(key, p)| Cached { key: key.owned(), position: p.clone(), told: None }).collect();
         let session = Session { epoch: 1, by_id, used: now, partitions };
         loop {
             let id = i32::try_from(self.draw.next_u64() >> 33).unwrap_or(1);
@@ -217,7 +227,7 @@ impl Session {
                 let at = places.entry((key.clone(), position.index)).or_insert(self.partitions.len());
                 match self.partitions.get_mut(*at) {
                     Some(cached) => cached.position = position,
-                    None => self.partitions.push(Cached { key, position, told: None }),
+                    None => self.partitions.push(Cached { key: key.owned(), position, told: None }),
                 }
             }
         }

@@ -4,7 +4,7 @@ use pyralog_coordinator::{Command, Reply};
 use pyralog_protocol::{Request, Response};
 
 /// The command of a request, or the request back when the coordinator does not serve it.
-pub(crate) fn command_of(request: Request) -> Result<Command, Request> {
+pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
     Ok(match request {
         Request::CreateTopics(r) => Command::CreateTopics(r),
         Request::DeleteTopics(r) => Command::DeleteTopics(r),
@@ -32,7 +32,7 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Request> {
         | Request::DescribeConfigs(_)
         | Request::DescribeCluster(_)
         | Request::DescribeTopicPartitions(_)
-        | Request::DeleteRecords(_)) => return Err(other),
+        | Request::DeleteRecords(_)) => return Err(Box::new(other)),
     })
 }
 

@@ -14,7 +14,7 @@ use pyralog_protocol::{ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
 use pyralog_storage::{Disk, ReadSlice};
 
 use crate::Node;
-use crate::api::{Asked, Responder};
+use crate::api::{Responder, Step};
 use crate::connection::Connection;
 use crate::outputs::Outputs;
 use crate::partition::{Bounds, Located, Partition, Refusal};
@@ -67,14 +67,8 @@ struct Found<D: Disk> {
 }
 
 /// Serves one Fetch request; may leave it waiting in the connection.
-pub(crate) fn fetch<D: Disk>(
-    node: &Node<D>,
-    conn: &mut Connection,
-    asked: &Asked,
-    request: &FetchRequest,
-    now: Now,
-    out: &mut Outputs<D>,
-) {
+pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchRequest) {
+    let Step { conn, asked, now, out, .. } = step;
     let responder = asked.responder(conn.reserve(true));
     if !matches!(request.isolation_level, 0 | 1) {
         return answer(&responder, top_level(ErrorCode::InvalidRequest), out);
@@ -183,7 +177,7 @@ impl Work {
         let mut first = true;
         let mut found = Vec::with_capacity(self.plan.positions.len());
         for (key, position) in &self.plan.positions {
-            let part = self.look_at(topology, key, position, budget, first);
+            let part = self.look_at(topology, (key, position), (budget, first));
             if let Some(slice) = &part.slice {
                 first = false;
                 budget = budget.saturating_sub(slice.len);
@@ -196,10 +190,8 @@ impl Work {
     fn look_at<D: Disk>(
         &self,
         topology: &Topology<D>,
-        key: &TopicKey,
-        position: &Position,
-        budget: usize,
-        first: bool,
+        (key, position): (&TopicKey, &Position),
+        (budget, first): (usize, bool),
     ) -> Found<D> {
         let refuse = |code, known| Found { data: failed(position.index, code), slice: None, ends_wait: known, known };
         let partition = match find(topology, key, position.index) {
@@ -214,14 +206,13 @@ impl Work {
         match partition.locate(LogOffset(position.offset), limit, first) {
             Err(Refusal::Deleted) if matches!(key, TopicKey::Id(_)) => refuse(ErrorCode::UnknownTopicId, true),
             Err(why) => refuse(why.code(), true),
-            Ok((bounds, read)) => self.judge(topology, partition, position, bounds, read),
+            Ok((bounds, read)) => self.judge((topology, partition), position, bounds, read),
         }
     }
 
     fn judge<D: Disk>(
         &self,
-        topology: &Topology<D>,
-        partition: &Partition<D>,
+        (topology, partition): (&Topology<D>, &Partition<D>),
         position: &Position,
         bounds: Bounds,
         read: Located<D>,
@@ -322,8 +313,7 @@ fn diverging<D: Disk>(
         .map_err(Refusal::code)?
         .ok_or(ErrorCode::OffsetOutOfRange)?;
     let diverges = end.epoch.0 < position.last_epoch || end.offset.0 < position.offset;
-    Ok(diverges
-        .then(|| EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0)))
+    Ok(diverges.then(|| EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0)))
 }
 
 /// Reads the bytes that were found. An error now is the partition's, not the request's.

@@ -9,13 +9,32 @@ pub mod produce;
 
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{
-    EpochOffset, ErrorCode, LeaderEpoch, RequestHead, Response, TopicId, encode_response, kafka_protocol,
+    Draw, EpochOffset, ErrorCode, LeaderEpoch, Now, RequestHead, Response, TopicId, encode_response, kafka_protocol,
 };
 use pyralog_storage::{Disk, Log};
 use uuid::Uuid;
 
 use crate::connection::{Answer, Connection, Ticket};
+use crate::outputs::Outputs;
 use crate::partition::Bounds;
+
+/// One request being served: whose it is, when, and where its effects go.
+pub(crate) struct Step<'a, D: Disk> {
+    pub conn: &'a mut Connection,
+    pub asked: Asked,
+    pub draw: Draw,
+    pub now: Now,
+    pub out: &'a mut Outputs<D>,
+}
+
+impl<D: Disk> Step<'_, D> {
+    /// Answers at once, in the request's place.
+    pub fn answer(&mut self, response: impl Into<Response>) {
+        let ticket = self.conn.reserve(true);
+        let (ticket, answer) = self.asked.responder(ticket).answer(response.into());
+        self.conn.complete(ticket.slot, answer);
+    }
+}
 
 /// The header of a request that is being served.
 #[derive(Clone, Debug)]
@@ -33,19 +52,7 @@ impl Asked {
     }
 
     pub fn responder(&self, ticket: Ticket) -> Responder {
-        Responder {
-            ticket,
-            version: self.version,
-            correlation_id: self.correlation_id,
-            local: self.local.clone(),
-        }
-    }
-
-    /// Answers at once, in the request's place.
-    pub fn answer_now(&self, conn: &mut Connection, response: Response) {
-        let ticket = conn.reserve(true);
-        let (ticket, answer) = self.responder(ticket).answer(response);
-        conn.complete(ticket.slot, answer);
+        Responder { ticket, version: self.version, correlation_id: self.correlation_id, local: self.local.clone() }
     }
 }
 

@@ -18,8 +18,7 @@ use pyralog_protocol::batch::{self, ProduceError, ProduceRules};
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
 use pyralog_storage::Disk;
 
-use crate::api::{Asked, Responder};
-use crate::connection::Connection;
+use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
 use crate::partition::{AppendRefused, Partition};
 use crate::topology::Topology;
@@ -100,17 +99,11 @@ fn refusal(index: i32, code: ErrorCode, message: Option<String>) -> PartitionPro
 }
 
 /// Serves one Produce request.
-pub(crate) fn produce<D: Disk>(
-    topology: &Topology<D>,
-    conn: &mut Connection,
-    asked: &Asked,
-    request: ProduceRequest,
-    now: Now,
-    out: &mut Outputs<D>,
-) {
+pub(crate) fn produce<D: Disk>(topology: &Topology<D>, step: Step<'_, D>, request: &ProduceRequest) {
+    let Step { conn, asked, now, out, .. } = step;
     let silent = request.acks == 0;
     let responder = (!silent).then(|| asked.responder(conn.reserve(false)));
-    let (items, response) = lay_out(&request, asked.version);
+    let (items, response) = lay_out(request, asked.version);
     let wait = Arc::new(ProduceWait {
         responder,
         open: AtomicUsize::new(1),
@@ -118,7 +111,7 @@ pub(crate) fn produce<D: Disk>(
         failures: Mutex::default(),
         places: items.iter().map(|item| item.place).collect(),
     });
-    let handler = Handler { topology, request: &request, version: asked.version, now, wait: &wait, silent };
+    let handler = Handler { topology, request, version: asked.version, now, wait: &wait, silent };
     for (number, item) in items.into_iter().enumerate() {
         handler.serve(number, item, out);
     }
@@ -152,9 +145,9 @@ fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceRespons
     for data in &request.topic_data {
         let id = if version >= TOPIC_IDS_FROM { *data.topic_id.as_bytes() } else { [0; 16] };
         let topic = *topics.entry((data.name.0.as_str(), id)).or_insert_with(|| {
-            response.responses.push(
-                TopicProduceResponse::default().with_name(data.name.clone()).with_topic_id(data.topic_id),
-            );
+            response
+                .responses
+                .push(TopicProduceResponse::default().with_name(data.name.clone()).with_topic_id(data.topic_id));
             response.responses.len() - 1
         });
         let Some(answer) = response.responses.get_mut(topic) else { continue };
@@ -179,6 +172,9 @@ fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceRespons
     (items, response)
 }
 
+/// Where a batch goes.
+type Target<D> = (Arc<LogState>, Arc<Partition<D>>);
+
 struct Handler<'a, D: Disk> {
     topology: &'a Topology<D>,
     request: &'a ProduceRequest,
@@ -193,17 +189,17 @@ impl<D: Disk> Handler<'_, D> {
         let index = item.index;
         match self.target(&item) {
             Err((code, message)) => self.wait.put(number, |part| *part = refusal(index, code, message)),
-            Ok((log, partition)) => match item.records {
+            Ok(target) => match item.records {
                 None => self.wait.put(number, |part| {
                     let why = format!("partition {index} is named twice in the request");
                     *part = refusal(index, ErrorCode::InvalidRequest, Some(why));
                 }),
-                Some(records) => self.append(number, index, (&log, &partition), records, out),
+                Some(records) => self.append((number, index), &target, records, out),
             },
         }
     }
 
-    fn target(&self, item: &Item) -> Result<(Arc<LogState>, Arc<Partition<D>>), (ErrorCode, Option<String>)> {
+    fn target(&self, item: &Item) -> Result<Target<D>, (ErrorCode, Option<String>)> {
         if !matches!(self.request.acks, -1..=1) {
             let why = format!("acks={} is not -1, 0 or 1", self.request.acks);
             return Err((ErrorCode::InvalidRequiredAcks, Some(why)));
@@ -226,13 +222,11 @@ impl<D: Disk> Handler<'_, D> {
 
     fn append(
         &self,
-        number: usize,
-        index: i32,
-        target: (&LogState, &Arc<Partition<D>>),
+        (number, index): (usize, i32),
+        (log, partition): &Target<D>,
         records: Option<Bytes>,
         out: &mut Outputs<D>,
     ) {
-        let (log, partition) = target;
         let checked = match batch::check_produced(records, &self.rules(log)) {
             Ok(checked) => checked,
             Err(error) => return self.refuse_batch(number, index, &error),
@@ -266,8 +260,11 @@ impl<D: Disk> Handler<'_, D> {
             Err(AppendRefused::Refused(why)) => refusal(index, why.code(), None),
             Err(AppendRefused::Log { error, log_start }) => {
                 let message = (self.version >= RECORD_ERRORS_FROM).then(|| error.to_string());
-                refusal(index, error.code(), message)
-                    .with_log_start_offset(if self.version >= 5 { log_start.0 } else { -1 })
+                refusal(index, error.code(), message).with_log_start_offset(if self.version >= 5 {
+                    log_start.0
+                } else {
+                    -1
+                })
             }
         }
     }
@@ -300,4 +297,3 @@ impl<D: Disk> Handler<'_, D> {
         self.wait.put(number, |part| *part = refusal(index, code, None));
     }
 }
-
