@@ -210,15 +210,18 @@ impl Drop for Broker {
             let _ = process.child.kill();
             let _ = process.child.wait();
             if std::thread::panicking() {
-                let stderr = process.stderr.lock().map(|s| s.clone()).unwrap_or_default();
-                let from = stderr.char_indices().rev().nth(4000).map_or(0, |(i, _)| i);
-                eprintln!("--- stderr of the broker ---\n{}", &stderr[from..]);
+                show_stderr(&process.stderr.lock().map(|s| s.clone()).unwrap_or_default());
             }
         }
         if self.folder_is_ours {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+fn show_stderr(stderr: &str) {
+    let from = stderr.char_indices().rev().nth(3000).map_or(0, |(i, _)| i);
+    eprintln!("--- stderr of the broker ---\n{}", &stderr[from..]);
 }
 
 fn spawn(options: &BrokerOptions, folder: &Path) -> Result<Process, FailedStart> {
@@ -335,7 +338,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
 /// What a test that needs no settings talks to.
 pub enum Target {
     /// A child of this test binary, shared by the tests that run at the same time.
-    Own(Arc<Broker>),
+    Own(Held),
     /// `PYRALOG_TEST_BOOTSTRAP`.
     Elsewhere(String),
 }
@@ -344,14 +347,30 @@ impl Target {
     /// `host:port` of the Kafka listener.
     pub fn kafka(&self) -> &str {
         match self {
-            Target::Own(broker) => broker.kafka(),
+            Target::Own(held) => held.0.kafka(),
             Target::Elsewhere(address) => address,
         }
     }
 
     /// A new connection to it.
     pub fn connect(&self) -> Conn {
-        Conn::connect(self.kafka())
+        let conn = Conn::connect(self.kafka());
+        match self {
+            Target::Own(held) => conn.holding(held.clone()),
+            Target::Elsewhere(_) => conn,
+        }
+    }
+}
+
+/// A share in the shared broker; shows its stderr when the test that holds it fails.
+#[derive(Clone)]
+pub struct Held(Arc<Broker>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            show_stderr(&self.0.stderr());
+        }
     }
 }
 
@@ -365,11 +384,11 @@ pub fn shared() -> Target {
     // A failed start in another test poisons the lock; the next test may try again.
     let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(broker) = shared.upgrade() {
-        return Target::Own(broker);
+        return Target::Own(Held(broker));
     }
     let broker = Arc::new(Broker::start(shared_options()));
     *shared = Arc::downgrade(&broker);
-    Target::Own(broker)
+    Target::Own(Held(broker))
 }
 
 /// The settings that the oracle runs with as well.

@@ -19,6 +19,8 @@ pub struct Conn {
     next_correlation: i32,
     /// What the header carries; `None` is the null string.
     pub client_id: Option<String>,
+    /// Lives as long as the connection: a broker that would end when nobody holds it.
+    held: Option<Box<dyn Send>>,
 }
 
 /// How a connection ended, as [`Conn::outcome`] saw it.
@@ -41,7 +43,14 @@ impl Conn {
         stream.set_read_timeout(Some(PATIENCE)).expect("set_read_timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("set_write_timeout");
         stream.set_nodelay(true).expect("set_nodelay");
-        Conn { stream, next_correlation: 1, client_id: Some("compat".to_owned()) }
+        Conn { stream, next_correlation: 1, client_id: Some("compat".to_owned()), held: None }
+    }
+
+    /// Keeps `what` alive for as long as this connection.
+    #[must_use]
+    pub fn holding(mut self, what: impl Send + 'static) -> Conn {
+        self.held = Some(Box::new(what));
+        self
     }
 
     /// The socket, for what the methods here do not cover.
