@@ -85,12 +85,13 @@ async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
     })
 }
 
-async fn serve(settings: Settings, clock: Clock) -> Result<(), String> {
+async fn serve(mut settings: Settings, clock: Clock) -> Result<(), String> {
     let kafka = bind(&settings.kafka_listen, "--kafka-listen").await?;
     let web = bind(&settings.http_listen, "--http-listen").await?;
     let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     let mut stop = Stop::listen()?;
+    settings.show_addresses(kafka_at);
     let running = Running::start(settings, clock)?;
     let readiness = Arc::new(Readiness::default());
     let cell = Arc::new(OnceLock::new());

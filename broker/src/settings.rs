@@ -169,6 +169,25 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Puts what really is in force into the configs, so that DescribeConfigs shows it as set, as consoles expect:
+    /// addresses and the data folder.
+    pub fn show_addresses(&mut self, listening: std::net::SocketAddr) {
+        let listen = format!("PLAINTEXT://{listening}");
+        let advertised = match &self.advertise {
+            Some((host, port)) => format!("PLAINTEXT://{host}:{port}"),
+            None => listen.clone(),
+        };
+        let folder = std::path::absolute(&self.data).unwrap_or_else(|_| self.data.clone());
+        self.configs.push(("listeners".into(), listen));
+        self.configs.push(("advertised.listeners".into(), advertised));
+        if !self.configs.iter().any(|(name, _)| name == "node.id") {
+            self.configs.push(("node.id".into(), "1".into()));
+        }
+        self.configs.push(("log.dirs".into(), folder.display().to_string()));
+    }
+}
+
 fn word_of(format: LogFormat) -> String {
     match format {
         LogFormat::Human => "human".into(),
