@@ -18,8 +18,10 @@ pub struct Cli {
 pub enum Command {
     /// Run a broker. Without arguments: one node on 127.0.0.1:9092, HTTP on 127.0.0.1:8080, data in ./pyralog-data
     Server(ServerArgs),
-    /// List the broker configs that can be given with --set, with type and default
+    /// List the broker configs that can be given with --set, with their defaults
     Configs,
+    /// Ask a running server whether it serves: exit code 0 if it does, 1 if not
+    Health(HealthArgs),
 }
 
 /// How logs are written.
@@ -60,4 +62,12 @@ pub struct ServerArgs {
     /// What is logged: error, warn, info, debug, trace, or per module [default: info] [env: PYRALOG_LOG]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
+}
+
+/// Flags of `pyralog health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// HTTP address of the server [default: 127.0.0.1:8080] [env: PYRALOG_HTTP_LISTEN]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
 }

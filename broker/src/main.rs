@@ -8,6 +8,7 @@ mod clock;
 mod control;
 mod disk;
 mod folder;
+mod health;
 mod http;
 mod listener;
 mod logging;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             server::print_configs();
             Ok(())
         }
+        cli::Command::Health(args) => health::check(&health::address(args.http)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,94 @@
+//! `pyralog health`: asks a running server whether it serves. For health checks of containers, whose image holds
+//! nothing else that could ask. One request over HTTP/1.1, no redirects, bounded in time and bytes.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// Longest wait for the connection, and for each read and write. Orchestrators ask again anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of the answer that are looked at: the status line lies in them.
+const ANSWER_BYTES: usize = 64;
+
+/// Where the server's HTTP is: the flag, the environment of the server, the default.
+pub fn address(flag: Option<String>) -> String {
+    flag.or_else(|| std::env::var("PYRALOG_HTTP_LISTEN").ok()).unwrap_or_else(|| "127.0.0.1:8080".into())
+}
+
+/// Whether the server at the address says that it is ready; the error is a text for the terminal.
+pub fn check(address: &str) -> Result<(), String> {
+    let status = ask(address).map_err(|e| format!("no answer from {address}: {e}; is the server running? (--http)"))?;
+    if status.starts_with("HTTP/1.1 200 ") {
+        return Ok(());
+    }
+    Err(format!("{address} is not ready: {}", status.lines().next().unwrap_or("an empty answer")))
+}
+
+fn ask(address: &str) -> std::io::Result<String> {
+    let mut last = std::io::Error::other("the name has no address");
+    for target in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&reachable(target), PATIENCE) {
+            Ok(stream) => return exchange(stream, address),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn exchange(mut stream: TcpStream, host: &str) -> std::io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::with_capacity(ANSWER_BYTES);
+    stream.take(ANSWER_BYTES as u64).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A server that listens on every address is asked on this machine's own.
+fn reachable(target: SocketAddr) -> SocketAddr {
+    let ip = match target.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, target.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request with `head`, and gives the outcome of the check.
+    fn asked(head: &'static str) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            let n = stream.read(&mut request).unwrap();
+            assert!(request[..n].starts_with(b"GET /health/ready HTTP/1.1\r\n"));
+            stream.write_all(head.as_bytes()).unwrap();
+        });
+        let outcome = check(&format!("0.0.0.0:{port}"));
+        server.join().unwrap();
+        outcome
+    }
+
+    #[test]
+    fn only_200_counts_and_the_reason_is_told() {
+        assert_eq!(asked("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n"), Ok(()));
+        assert!(asked("HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap_err().contains("503"));
+        assert!(asked("").unwrap_err().contains("empty answer"));
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_the_address() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(check(&free.to_string()).unwrap_err().contains(&free.to_string()));
+        assert!(check("nonsense").is_err());
+    }
+}
