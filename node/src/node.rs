@@ -110,7 +110,11 @@ impl<D: Disk> Node<D> {
             }
             Request::FindCoordinator(r) => {
                 let address = (step.asked.local.0.as_str(), step.asked.local.1);
-                Response::FindCoordinator(info::find_coordinator(version, &r, topology.image.node(), address))
+                let response = info::find_coordinator(version, &r, topology.image.node(), address);
+                if let Some(topic) = info::missing_internal_topic(&topology.image, &r) {
+                    return call(step, Command::AutoCreate(vec![topic]), Some(response.into()));
+                }
+                Response::FindCoordinator(response)
             }
             Request::DescribeConfigs(r) => {
                 Response::DescribeConfigs(pyralog_coordinator::config::describe_configs(&topology.image, &r, version))

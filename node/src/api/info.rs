@@ -3,12 +3,21 @@
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
-use pyralog_protocol::{ErrorCode, NodeId, kafka_protocol};
+use pyralog_coordinator::metadata::Image;
+use pyralog_protocol::{ErrorCode, LogId, NodeId, kafka_protocol};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// FindCoordinator v4 asks for several keys at once (KIP-699).
 const BATCHED_FROM: i16 = 4;
+
+/// The internal topic that comes into being when a group looks for its coordinator (G1), if it is not there yet. Our
+/// offsets live in the coordinator's store; the topic is what tools and clients expect to see.
+pub(crate) fn missing_internal_topic(image: &Image, request: &FindCoordinatorRequest) -> Option<LogId> {
+    let wanted = request.key_type == GROUP && image.log(CONSUMER_OFFSETS).is_none();
+    wanted.then(|| LogId::new(CONSUMER_OFFSETS).ok()).flatten()
+}
 
 /// Serves FindCoordinator. One node is the coordinator of everything, and ready at once.
 pub(crate) fn find_coordinator(
