@@ -86,20 +86,20 @@ pub fn heartbeat_request(group: &str, generation: i32, member: &str) -> Heartbea
         .with_member_id(text(member))
 }
 
-/// A commit of one offset per (topic, partition); generation and member are what an admin client sends.
+/// A commit of one offset per (topic, partition), adjacent ones of a topic in one entry; generation and member are what an admin client sends.
 pub fn commit_request(group: &str, offsets: &[(&str, i32, i64)]) -> OffsetCommitRequest {
-    let topics = offsets
-        .iter()
-        .map(|(name, partition, offset)| {
-            OffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![
-                OffsetCommitRequestPartition::default()
-                    .with_partition_index(*partition)
-                    .with_committed_offset(*offset)
-                    .with_committed_leader_epoch(-1)
-                    .with_committed_metadata(Some(text(""))),
-            ])
-        })
-        .collect();
+    let mut topics: Vec<OffsetCommitRequestTopic> = Vec::new();
+    for (name, partition, offset) in offsets {
+        let one = OffsetCommitRequestPartition::default()
+            .with_partition_index(*partition)
+            .with_committed_offset(*offset)
+            .with_committed_leader_epoch(-1)
+            .with_committed_metadata(Some(text("")));
+        match topics.last_mut() {
+            Some(last) if last.name.as_str() == *name => last.partitions.push(one),
+            _ => topics.push(OffsetCommitRequestTopic::default().with_name(topic(name)).with_partitions(vec![one])),
+        }
+    }
     OffsetCommitRequest::default()
         .with_group_id(group_id(group))
         .with_generation_id_or_member_epoch(-1)

@@ -17,8 +17,10 @@ pub mod batch;
 pub mod broker;
 pub mod calls;
 pub mod conn;
+pub mod diff;
 pub mod groups;
 pub mod hostile;
+pub mod kafka;
 
 pub use batch::{Batch, Codec, Record};
 pub use broker::{Broker, BrokerOptions, Target, on_kafka, own_brokers, private, shared, skip};

@@ -360,6 +360,8 @@ fn g15_sync_group() {
         (22, good.clone().with_generation_id(pair.first.generation + 1)),
         (25, good.clone().with_member_id(text("stranger"))),
         (25, good.clone().with_group_id(group_id(&unique("unknown")))),
+        (23, good.clone().with_protocol_type(None).with_member_id(text("stranger"))),
+        (23, good.clone().with_protocol_name(None)),
         (23, good.clone().with_protocol_type(Some(text("connect")))),
         (23, good.clone().with_protocol_name(Some(text("roundrobin")))),
     ];

@@ -169,12 +169,7 @@ impl Client for Kcat {
     }
 
     fn join(&mut self, group: &str, topic: &str) -> Result<Handle> {
-        let settings = [
-            "auto.offset.reset=earliest",
-            "auto.commit.interval.ms=100",
-            "session.timeout.ms=10000",
-            "heartbeat.interval.ms=500",
-        ];
+        let settings = ["auto.offset.reset=earliest", "session.timeout.ms=10000", "heartbeat.interval.ms=500"];
         self.consume(&settings, &["-G", group, topic])
     }
 
@@ -194,9 +189,8 @@ impl Client for Kcat {
         Ok(Polled { records, assigned: consumer.assigned.iter().copied().collect() })
     }
 
-    /// kcat commits by itself, every 100 ms as started here.
+    /// kcat commits when it leaves the group, and not before.
     fn commit(&mut self, _: Handle) -> Result<()> {
-        std::thread::sleep(Duration::from_millis(400));
         Ok(())
     }
 

@@ -280,13 +280,22 @@ pub fn restart_in_the_middle(client: &mut dyn Client, target: &mut Target) {
     let topic = create(client, target, 2, &[]);
     let both = |range: std::ops::Range<usize>| [numbered(0, range.clone()), numbered(1, range)].concat();
     client.produce(&topic, "none", &both(0..50)).unwrap();
-    let reader = client.open(&topic, 0, From::Beginning).unwrap();
+    let mut reader = client.open(&topic, 0, From::Beginning).unwrap();
     let mut seen = exactly(client, reader, 50);
-    let member = client.join(&unique("group"), &topic).unwrap();
+    let group = unique("group");
+    let mut member = client.join(&group, &topic).unwrap();
     poll_until(client, &[member], |_, read| has_all(read, &both(0..50)));
     client.commit(member).unwrap();
+    if client.is_only_a_pipe() {
+        client.close(member).unwrap();
+    }
 
     target.restart();
+    if client.is_only_a_pipe() {
+        // kcat ends when its last broker is down, and commits only when it ends in order; a shell starts it again.
+        reader = client.open(&topic, 0, From::Offset(50)).unwrap();
+        member = client.join(&group, &topic).unwrap();
+    }
 
     client.produce(&topic, "none", &both(50..100)).unwrap();
     seen.extend(exactly(client, reader, 50));
