@@ -158,9 +158,14 @@ fn failed(index: i32, code: ErrorCode) -> PartitionData {
         .with_high_watermark(-1)
         .with_last_stable_offset(-1)
         .with_log_start_offset(-1)
-        .with_aborted_transactions(Some(Vec::new()))
+        // Null but for what is not there at all, as Kafka has it (F12).
+        .with_aborted_transactions(is_unknown(code).then(Vec::new))
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(Bytes::new()))
+}
+
+fn is_unknown(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
 }
 
 impl Work {
