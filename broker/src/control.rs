@@ -14,10 +14,13 @@ use pyralog_storage::OpenHint;
 use tracing::{error, warn};
 
 use crate::disk::RealDisk;
+use crate::opening::open_all;
 use crate::shell::Shell;
 
 /// Requests taken in one turn at most; the rest waits for the next sync.
 const TURN_LIMIT: usize = 4096;
+/// Threads that create the partitions of new logs. They wait for the disk most of the time.
+const CREATORS: usize = 16;
 /// Longest sleep when nothing is due.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -120,13 +123,18 @@ fn release(shell: &Shell, released: Released) {
 
 /// Opens what an image adds and makes it visible.
 pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
-    let mut opened = Vec::new();
-    for spec in shell.node.missing(&image) {
-        let open = shell.node.open_partition(&shell.disk, &spec, OpenHint::default(), shell.clock.now());
-        if let Err(reason) = &open.outcome {
-            warn!(partition = %open.partition.dir, %reason, "a partition could not be created and is offline");
-        }
-        opened.push(open.partition);
-    }
+    let missing = shell.node.missing(&image);
+    let opened = open_all(
+        shell,
+        &missing,
+        CREATORS,
+        |_| OpenHint::default(),
+        |open, _| {
+            if let Err(reason) = &open.outcome {
+                warn!(partition = %open.partition.dir, %reason, "a partition could not be created and is offline");
+            }
+        },
+    );
+    let opened = opened.into_iter().map(|open| open.partition).collect();
     shell.node.install(image, opened, out);
 }

@@ -14,6 +14,7 @@ mod listener;
 mod logging;
 mod mailbox;
 mod metrics;
+mod opening;
 mod removal;
 mod server;
 mod session;

@@ -3,17 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use pyralog_coordinator::metadata::{Image, Limits as MetadataLimits};
 use pyralog_coordinator::raft::{CoordinatorReplica, ReplicaOptions, RocksOptions, RocksStore};
 use pyralog_coordinator::{Command, Context, Coordinator, DeclaredLog, Reply, Token};
 use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
 use pyralog_node::lifecycle::{PartitionSpec, partitions_of};
-use pyralog_node::partition::Partition;
 use pyralog_protocol::{Draw, LogOffset, NodeId};
 use pyralog_storage::{Disk, OpenHint};
 use tracing::{error, info, warn};
@@ -21,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::disk::RealDisk;
 use crate::folder::DataFolder;
+use crate::opening::open_all;
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -123,17 +121,22 @@ pub fn open_partitions(shell: &Shell, folder: &DataFolder, image: Arc<Image>, th
     let specs = partitions_of(&image);
     let hints = Hints { clean: folder.was_clean, points: folder.recovery_points() };
     let started = Instant::now();
-    let done = AtomicUsize::new(0);
-    let opened = Mutex::new(Vec::with_capacity(specs.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(specs.len()) {
-            scope.spawn(|| {
-                open_share(shell, &specs, &hints, (&done, &opened), started);
-            });
+    let hint = |spec: &PartitionSpec| OpenHint {
+        clean: hints.clean,
+        recovery_point: hints.points.get(&spec.dir()).copied().unwrap_or_default(),
+    };
+    let opened = open_all(shell, &specs, threads, hint, |open, number| {
+        match &open.outcome {
+            Ok(report) => tell_recovery(&open.partition.dir, report),
+            Err(reason) => error!(%reason, "a partition is offline; the others serve"),
+        }
+        if started.elapsed() > PROGRESS_EVERY && number % (specs.len() / 20).max(1) == 0 {
+            info!(opened = number, of = specs.len(), "opening partitions");
         }
     });
+    let opened = opened.into_iter().map(|open| open.partition).collect();
     let mut out = shell.outputs();
-    shell.node.install(image, opened.into_inner(), &mut out);
+    shell.node.install(image, opened, &mut out);
     shell.dispatch(out);
     if !specs.is_empty() {
         info!(
@@ -148,31 +151,6 @@ pub fn open_partitions(shell: &Shell, folder: &DataFolder, image: Arc<Image>, th
 struct Hints {
     clean: bool,
     points: BTreeMap<String, LogOffset>,
-}
-
-fn open_share(
-    shell: &Shell,
-    specs: &[PartitionSpec],
-    hints: &Hints,
-    (done, opened): (&AtomicUsize, &Mutex<Vec<Arc<Partition<RealDisk>>>>),
-    started: Instant,
-) {
-    // Each thread takes the next one nobody has; the count of taken ones is also the progress.
-    loop {
-        let next = done.fetch_add(1, Ordering::Relaxed);
-        let Some(spec) = specs.get(next) else { return };
-        let hint =
-            OpenHint { clean: hints.clean, recovery_point: hints.points.get(&spec.dir()).copied().unwrap_or_default() };
-        let open = shell.node.open_partition(&shell.disk, spec, hint, shell.clock.now());
-        match &open.outcome {
-            Ok(report) => tell_recovery(&open.partition.dir, report),
-            Err(reason) => error!(%reason, "a partition is offline; the others serve"),
-        }
-        opened.lock().push(open.partition);
-        if started.elapsed() > PROGRESS_EVERY && next % (specs.len() / 20).max(1) == 0 {
-            info!(opened = next, of = specs.len(), "opening partitions");
-        }
-    }
 }
 
 fn tell_recovery(dir: &str, report: &pyralog_storage::RecoveryReport) {

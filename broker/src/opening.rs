@@ -1,0 +1,44 @@
+//! Opens many partitions at a time: recovery scans on several cores, and creations whose syncs the file system's
+//! journal can put together.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use pyralog_node::lifecycle::{Opened, PartitionSpec};
+use pyralog_storage::OpenHint;
+
+use crate::disk::RealDisk;
+use crate::shell::Shell;
+
+/// Opens or creates all of them on up to `threads` threads. `each` sees every partition as it is opened, with the count
+/// of those that were begun; it runs on the opening threads.
+pub fn open_all(
+    shell: &Shell,
+    specs: &[PartitionSpec],
+    threads: usize,
+    hint: impl Fn(&PartitionSpec) -> OpenHint + Sync,
+    each: impl Fn(&Opened<RealDisk>, usize) + Sync,
+) -> Vec<Opened<RealDisk>> {
+    let next = AtomicUsize::new(0);
+    let opened = Mutex::new(Vec::with_capacity(specs.len()));
+    // Each thread takes the next one that nobody has.
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(spec) = specs.get(number) else { return };
+            let open = shell.node.open_partition(&shell.disk, spec, hint(spec), shell.clock.now());
+            each(&open, number);
+            opened.lock().push(open);
+        }
+    };
+    if threads.min(specs.len()) <= 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(specs.len()) {
+                scope.spawn(work);
+            }
+        });
+    }
+    opened.into_inner()
+}
