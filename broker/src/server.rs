@@ -37,13 +37,13 @@ pub fn run(args: ServerArgs) -> Result<(), String> {
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    raise_file_limit()?;
+    let files = raise_file_limit()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("net")
         .build()
         .map_err(|e| format!("cannot start the network threads: {e}"))?;
-    runtime.block_on(serve(settings, clock))
+    runtime.block_on(serve(settings, clock, files))
 }
 
 /// `pyralog configs`.
@@ -55,7 +55,7 @@ pub fn print_configs() {
 }
 
 /// Takes all descriptors that the system allows us.
-fn raise_file_limit() -> Result<(), String> {
+fn raise_file_limit() -> Result<u64, String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let allowed = limit.maximum.unwrap_or(1 << 20);
@@ -64,12 +64,16 @@ fn raise_file_limit() -> Result<(), String> {
             "only {allowed} open files are allowed, at least {FILES_MIN} are needed; raise it with ulimit -n"
         ));
     }
-    if limit.current.is_some_and(|current| current < allowed)
-        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum })
-    {
-        warn!(error = %e, "the limit of open files could not be raised");
+    if limit.current.is_none_or(|current| current >= allowed) {
+        return Ok(allowed);
     }
-    Ok(())
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum: limit.maximum }) {
+        Ok(()) => Ok(allowed),
+        Err(e) => {
+            warn!(error = %e, "the limit of open files could not be raised");
+            Ok(limit.current.unwrap_or(FILES_MIN))
+        }
+    }
 }
 
 async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
@@ -85,14 +89,14 @@ async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
     })
 }
 
-async fn serve(mut settings: Settings, clock: Clock) -> Result<(), String> {
+async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), String> {
     let kafka = bind(&settings.kafka_listen, "--kafka-listen").await?;
     let web = bind(&settings.http_listen, "--http-listen").await?;
     let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);
-    let running = Running::start(settings, clock)?;
+    let running = Running::start(settings, clock, files)?;
     let readiness = Arc::new(Readiness::default());
     let cell = Arc::new(OnceLock::new());
     let _ = cell.set(Arc::clone(&running.shell));
@@ -148,7 +152,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(settings: Settings, clock: Clock) -> Result<Self, String> {
+    fn start(settings: Settings, clock: Clock, files: u64) -> Result<Self, String> {
         let folder = Arc::new(DataFolder::open(&settings.data).map_err(|e| e.to_string())?);
         let seed = seed()?;
         let (mut control, image) = start::open_control(&settings, &folder, clock, Draw::new(u128::from(seed)))?;
@@ -158,7 +162,7 @@ impl Running {
         let (control_handle, control_queue) = control::queue();
         let (syncers, sync_queue) = syncer::queue();
         let node = Node::new(
-            limits_of(&broker),
+            limits_of(&broker, files),
             Arc::clone(&image),
             settings.advertise.clone(),
             Draw::new(u128::from(seed.rotate_left(32))),
@@ -218,12 +222,14 @@ fn seed() -> Result<u64, String> {
 }
 
 /// The limits of the node from the configs; what Kafka leaves open is closed here.
-fn limits_of(broker: &BrokerSettings) -> Limits {
+fn limits_of(broker: &BrokerSettings, files: u64) -> Limits {
+    // Connections leave a quarter of the descriptors to the logs, so that no append fails for want of one (OP-12).
+    let sockets = usize::try_from(files - files / 4).unwrap_or(usize::MAX);
     let defaults = Limits::default();
     let network = &broker.network;
     Limits {
         frame_bytes: usize::try_from(network.request_max_bytes).unwrap_or(defaults.frame_bytes),
-        connections: unless_open(network.connections_max, defaults.connections),
+        connections: unless_open(network.connections_max, defaults.connections).min(sockets),
         connections_per_address: unless_open(network.connections_per_ip_max, defaults.connections_per_address),
         request_bytes: usize::try_from(network.queued_max_bytes).unwrap_or(defaults.request_bytes),
         idle_ms: u64::try_from(network.idle_max_ms).unwrap_or(defaults.idle_ms),

@@ -18,8 +18,10 @@ use tracing::debug;
 use crate::mailbox::{Events, Mailbox};
 use crate::shell::Shell;
 
-/// Buffer of a connection from which something came in, in bytes.
-const FIRST_BUFFER: usize = 16 << 10;
+/// First buffer of a connection from which something came in, in bytes: one that says little costs little.
+const FIRST_BUFFER: usize = 4 << 10;
+/// Buffer of a connection that keeps filling it, in bytes.
+const BUSY_BUFFER: usize = 64 << 10;
 /// Frames above this are read into a buffer that grows as they arrive, under the shared budget.
 const BUDGET_FROM: usize = 64 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
@@ -64,6 +66,8 @@ pub struct Session {
     mailbox: Arc<Mailbox>,
     input: BytesMut,
     permit: Option<OwnedSemaphorePermit>,
+    /// Size of the next buffer; grows while reads fill what they are given.
+    read_size: usize,
     unsent: VecDeque<Bytes>,
     unsent_bytes: usize,
     /// When something last went through the socket, in either direction.
@@ -82,6 +86,7 @@ impl Session {
             mailbox,
             input: BytesMut::new(),
             permit: None,
+            read_size: FIRST_BUFFER,
             unsent: VecDeque::new(),
             unsent_bytes: 0,
             active: Instant::now(),
@@ -96,6 +101,7 @@ impl Session {
         if let Err(end) = end {
             debug!(%peer, reason = %end, "connection ended");
         }
+        self.shell.node.take_unsent(self.unsent_bytes);
         self.shell.mailboxes.close(self.conn.id);
         self.shell.node.on_disconnect(&mut self.conn);
     }
@@ -268,6 +274,8 @@ impl Session {
         match self.stream.try_read_buf(&mut self.input) {
             Ok(0) => Err(End::Eof),
             Ok(read) => {
+                let filled = self.input.len() == self.input.capacity();
+                self.read_size = if filled { (self.read_size * 4).min(BUSY_BUFFER) } else { read.max(FIRST_BUFFER) };
                 self.shell.metrics.bytes_in.add(read as u64);
                 self.active = Instant::now();
                 Ok(())
@@ -284,9 +292,9 @@ impl Session {
         }
         let missing = match self.frame_length()? {
             Some(length) => (4 + length).saturating_sub(self.input.len()),
-            None => FIRST_BUFFER,
+            None => self.read_size,
         };
-        let more = missing.clamp(1, self.input.len().max(FIRST_BUFFER) * 3);
+        let more = missing.max(self.read_size).min(self.input.len().max(self.read_size) * 3);
         if self.input.len() + more > BUDGET_FROM {
             self.take_budget(more).await?;
         }
@@ -311,6 +319,7 @@ impl Session {
     fn collect_answers(&mut self) {
         while let Some(bytes) = self.conn.next_answer() {
             self.unsent_bytes += bytes.len();
+            self.shell.node.add_unsent(bytes.len());
             self.unsent.push_back(bytes);
         }
     }
@@ -333,6 +342,7 @@ impl Session {
 
     fn sent(&mut self, mut written: usize) {
         self.unsent_bytes -= written;
+        self.shell.node.take_unsent(written);
         while let Some(front) = self.unsent.front_mut() {
             if front.len() > written {
                 front.advance(written);

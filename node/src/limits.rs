@@ -20,6 +20,9 @@ pub struct Limits {
     pub stall_ms: u64,
     /// Most bytes of records that one fetch answer carries, whatever the client asks (`fetch.max.bytes`).
     pub fetch_bytes: usize,
+    /// Bytes of answers that wait to be sent, over all connections. The fuller it is, the less a fetch is given: at the
+    /// limit one batch, so that everybody gets on while readers that do not read cost little (SE-17).
+    pub answer_bytes: usize,
     /// Fetch sessions kept (`max.incremental.fetch.session.cache.slots`). At the limit the oldest idle one gives way;
     /// where none is idle, the client goes on without a session (KIP-227).
     pub fetch_sessions: usize,
@@ -36,6 +39,7 @@ impl Default for Limits {
             idle_ms: 600_000,
             stall_ms: 30_000,
             fetch_bytes: 57_671_680,
+            answer_bytes: 64 << 20,
             fetch_sessions: 1_000,
         }
     }

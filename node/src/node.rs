@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
@@ -33,6 +34,8 @@ pub struct Node<D: Disk> {
     advertised: Option<(String, u16)>,
     pub(crate) producer_expiration_ms: i32,
     decode: DecodeLimits,
+    /// Bytes of answers that wait to be sent.
+    unsent: AtomicUsize,
 }
 
 /// Why a connection is closed without an answer.
@@ -49,7 +52,15 @@ impl<D: Disk> Node<D> {
         let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, draw));
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
-        Self { limits, topology, sessions, advertised, producer_expiration_ms, decode: DecodeLimits::default() }
+        Self {
+            limits,
+            topology,
+            sessions,
+            advertised,
+            producer_expiration_ms,
+            decode: DecodeLimits::default(),
+            unsent: AtomicUsize::new(0),
+        }
     }
 
     /// The limits in force.
@@ -184,6 +195,22 @@ impl<D: Disk> Node<D> {
     /// Number of incremental fetch sessions.
     pub fn fetch_sessions(&self) -> usize {
         self.sessions.lock().len()
+    }
+
+    /// The shell holds this many bytes of answers more.
+    pub fn add_unsent(&self, bytes: usize) {
+        self.unsent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many of them are sent, or dropped with their connection.
+    pub fn take_unsent(&self, bytes: usize) {
+        self.unsent.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of records that a fetch may carry now.
+    pub(crate) fn fetch_budget(&self) -> usize {
+        let room = self.limits.answer_bytes.saturating_sub(self.unsent.load(Ordering::Relaxed));
+        room.min(self.limits.fetch_bytes)
     }
 
     /// A connection is gone.

@@ -43,7 +43,8 @@ impl Groups {
     pub(super) fn sync(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step) {
         // From v5 on both names are mandatory, and Kafka looks at nothing else before (G15).
         let nameless = request.protocol_type.is_none() || request.protocol_name.is_none();
-        let checked = if ctx.api_version >= 5 && nameless { Err(SyncError::Protocol) } else { self.check_sync(request) };
+        let checked =
+            if ctx.api_version >= 5 && nameless { Err(SyncError::Protocol) } else { self.check_sync(request) };
         match checked {
             Err(error) => step.reply(ctx.token, sync_error(error.code())),
             Ok(Stage::Stable) => self.sync_stable(ctx, request, step),

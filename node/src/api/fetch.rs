@@ -82,20 +82,20 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         version: asked.version,
         plan,
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.limits.fetch_bytes),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0),
         read_committed: request.isolation_level == 1,
         refusal: refusal_for_all(request),
         responder,
     };
     let wait_ms = request.max_wait_ms.min(MAX_WAIT_MS);
     let topology = node.topology.load();
-    let found = work.look(&topology);
+    let found = work.look(&topology, node.fetch_budget());
     if wait_ms <= 0 || work.is_done(&found) {
         return work.finish(node, found, out);
     }
     // Watch first, look again afterwards: what arrives in between is seen by one of the two.
     work.each_partition(&topology, |partition| partition.watch(conn.id));
-    let found = work.look(&topology);
+    let found = work.look(&topology, node.fetch_budget());
     if work.is_done(&found) {
         work.each_partition(&topology, |partition| partition.unwatch(conn.id));
         return work.finish(node, found, out);
@@ -110,10 +110,10 @@ pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, now: Now, o
     let topology = node.topology.load();
     let over = now.mono >= wait.deadline;
     let is_done = |found: &[Found<D>]| over || count_unknown(found) > wait.unknown || wait.work.is_done(found);
-    let mut found = wait.work.look(&topology);
+    let mut found = wait.work.look(&topology, node.fetch_budget());
     if !is_done(&found) {
         wait.work.each_partition(&topology, |partition| partition.watch(conn.id));
-        found = wait.work.look(&topology);
+        found = wait.work.look(&topology, node.fetch_budget());
         if !is_done(&found) {
             conn.fetch = Some(wait);
             return;
@@ -177,8 +177,8 @@ impl Work {
         }
     }
 
-    fn look<D: Disk>(&self, topology: &Topology<D>) -> Vec<Found<D>> {
-        let mut budget = self.max_bytes;
+    fn look<D: Disk>(&self, topology: &Topology<D>, room: usize) -> Vec<Found<D>> {
+        let mut budget = self.max_bytes.min(room);
         let mut first = true;
         let mut found = Vec::with_capacity(self.plan.positions.len());
         for (key, position) in &self.plan.positions {
