@@ -121,8 +121,12 @@ fn release(shell: &Shell, released: Released) {
     shell.dispatch(out);
 }
 
-/// Opens what an image adds and makes it visible.
+/// Moves away what an image drops, opens what it adds, and makes it visible.
 pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
+    shell.node.retire(&image, out);
+    for (dir, topic) in std::mem::take(&mut out.removals) {
+        shell.remover.push(&dir, topic);
+    }
     let missing = shell.node.missing(&image);
     let opened = open_all(
         shell,

@@ -93,6 +93,7 @@ impl Shell {
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
         let Outputs { answers, wakes, syncs, removals, calls } = out;
+        debug_assert!(removals.is_empty(), "removed where the image is installed");
         for partition in syncs {
             self.syncers.push(partition);
         }
@@ -101,9 +102,6 @@ impl Shell {
         }
         for conn in wakes {
             self.mailboxes.wake(conn);
-        }
-        for (dir, topic) in removals {
-            self.remover.push(&dir, topic);
         }
         for call in calls {
             self.submit(call);

@@ -57,12 +57,13 @@ fn work(shell: &Shell, jobs: &Receiver<Job>) {
             Some(plan) => {
                 let result = plan.run(&shell.disk);
                 shell.metrics.syncs.add(1);
-                if let Err(error) = &result {
+                let cause = result.as_ref().err().map(ToString::to_string);
+                if partition.synced(&plan, result, &mut out) {
                     shell.metrics.sync_failures.add(1);
-                    tracing::error!(partition = %partition.dir, %error,
-                        "a sync failed; the partition is offline until it is looked at and the broker restarted");
+                    let cause = cause.unwrap_or_default();
+                    tracing::error!(partition = %partition.dir, %cause,
+                        "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
                 }
-                partition.synced(&plan, result, &mut out);
             }
             None => partition.nothing_to_sync(),
         }

@@ -86,6 +86,9 @@ fn retain(shell: &Shell, now: pyralog_protocol::Now) {
 }
 
 fn checkpoint(shell: &Shell, folder: &DataFolder, written: &mut BTreeMap<String, LogOffset>) {
+    let mut out = shell.outputs();
+    shell.node.flush(&mut out);
+    shell.dispatch(out);
     let points = shell.node.checkpoint();
     if points == *written {
         return;

@@ -78,8 +78,8 @@ impl<D: Disk> Node<D> {
         settings::log_config(&log.settings, self.producer_expiration_ms)
     }
 
-    /// Makes an image the one that requests see. Partitions that are new must be among `opened`; those of deleted logs
-    /// stop serving, and their folders are handed out for removal.
+    /// Makes an image the one that requests see. Partitions that are new must be among `opened`; deleted logs must be
+    /// [retired](Self::retire).
     pub fn install(&self, image: Arc<Image>, opened: Vec<Arc<Partition<D>>>, out: &mut Outputs<D>) {
         let before = self.topology.load();
         let mut fresh: BTreeMap<_, Vec<Arc<Partition<D>>>> = BTreeMap::new();
@@ -95,10 +95,15 @@ impl<D: Disk> Node<D> {
             };
             logs.insert(topic, entry);
         }
-        let gone: Vec<_> =
-            before.logs.iter().filter(|(topic, _)| !logs.contains_key(topic)).map(|(_, e)| Arc::clone(e)).collect();
         self.topology.store(Arc::new(Topology { image, logs }));
-        for entry in gone {
+    }
+
+    /// Ends service of the logs that an image does not name any more, and hands out their folders for removal. To be
+    /// called, and the folders moved away, before anything of that image is opened: a log created again under the same
+    /// name takes the same folder.
+    pub fn retire(&self, image: &Image, out: &mut Outputs<D>) {
+        let topology = self.topology.load();
+        for (_, entry) in topology.logs.iter().filter(|(topic, _)| image.log_by_id(**topic).is_none()) {
             for partition in &entry.partitions {
                 drop(partition.delete(out));
                 out.removals.push((partition.dir.clone(), partition.topic));
@@ -124,6 +129,14 @@ impl<D: Disk> Node<D> {
     pub fn checkpoint(&self) -> BTreeMap<String, LogOffset> {
         let point_of = |partition: &Arc<Partition<D>>| Some((partition.dir.clone(), partition.checkpoint()?));
         self.partitions().iter().filter_map(point_of).collect()
+    }
+
+    /// Asks for a sync wherever something is only in memory, as `memory` durability leaves it: what a crash may take stays
+    /// bounded, and so does the next recovery.
+    pub fn flush(&self, out: &mut Outputs<D>) {
+        for partition in self.partitions() {
+            partition.flush(out);
+        }
     }
 
     /// Whether a sync is under way somewhere.

@@ -196,8 +196,9 @@ impl<D: Disk> Partition<D> {
         state.log.as_mut().ok()?.sync_plan()
     }
 
-    /// The result of a sync. A failure is final: the partition goes offline and is never synced again (IO-01).
-    pub fn synced(self: &Arc<Self>, plan: &SyncPlan<D>, result: std::io::Result<()>, out: &mut Outputs<D>) {
+    /// The result of a sync. A failure is final: the partition goes offline and is never synced again (IO-01). Tells
+    /// whether that happened; a sync that fails because its log was deleted meanwhile is none.
+    pub fn synced(self: &Arc<Self>, plan: &SyncPlan<D>, result: std::io::Result<()>, out: &mut Outputs<D>) -> bool {
         let mut state = self.state.lock();
         let failed = match state.log.as_mut() {
             Ok(log) => log.synced(plan.id, result).is_err(),
@@ -207,9 +208,22 @@ impl<D: Disk> Partition<D> {
             self.take_offline(&mut state, out);
         }
         self.advance(&mut state, out);
-        let more = !state.acks.is_empty();
+        // Without waiters too: what acks=0 appended while the sync ran becomes visible by the next one only.
+        let State { log, durability, .. } = &*state;
+        let more = *durability == Durability::Fsync && log.as_ref().is_ok_and(|log| log.stable_end() < log.log_end());
         state.syncing = more;
         if more {
+            out.syncs.push(Arc::clone(self));
+        }
+        failed
+    }
+
+    /// Asks for a sync of what is only in memory, if anything is and none is under way.
+    pub fn flush(self: &Arc<Self>, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        let dirty = state.log.as_ref().is_ok_and(|log| log.stable_end() < log.log_end());
+        if dirty && !state.syncing {
+            state.syncing = true;
             out.syncs.push(Arc::clone(self));
         }
     }
