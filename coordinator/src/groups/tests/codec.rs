@@ -26,6 +26,8 @@ fn stable() -> Groups {
         .with_group_id(str("g").into())
         .with_member_id(str(&member))
         .with_generation_id(1)
+        .with_protocol_type(Some(str("consumer")))
+        .with_protocol_name(Some(str("range")))
         .with_assignments(vec![share]);
     ask(&mut groups, 5, Command::SyncGroup(sync));
     groups

@@ -315,8 +315,8 @@ impl World {
             .with_member_id(member)
             .with_generation_id(generation)
             .with_group_instance_id(w.instance())
-            .with_protocol_type(w.opt("type").map(str))
-            .with_protocol_name(w.opt("protocol").map(str))
+            .with_protocol_type(Some(str(w.opt("type").unwrap_or("consumer"))))
+            .with_protocol_name(Some(str(w.opt("protocol").unwrap_or("range"))))
             .with_assignments(w.opt("give").into_iter().flat_map(|g| g.split(',').map(share)).collect());
         (w.version(5), Command::SyncGroup(request))
     }

@@ -492,6 +492,8 @@ impl Run {
             .with_group_id(str("g").into())
             .with_member_id(str(&client.member))
             .with_generation_id(self.claimed(generation))
+            .with_protocol_type(Some(str("consumer")))
+            .with_protocol_name(Some(str("range")))
             .with_assignments(shares.collect());
         self.ask(who, (client.join_version).min(5), generation, 0, Command::SyncGroup(request))
     }
