@@ -153,9 +153,8 @@ impl Producer {
     }
 
     /// Writes until the connection breaks.
-    fn run(&mut self, address: &str) -> History {
+    fn run(&mut self, mut conn: Conn) -> History {
         let mut history = History::default();
-        let mut conn = Conn::connect(address);
         loop {
             let retry = self.pending.take().filter(|_| self.id >= 0);
             let (partition, first, ids, codec) = retry.unwrap_or_else(|| self.next());
@@ -178,9 +177,8 @@ impl Producer {
 }
 
 /// Commits rising offsets until the connection breaks; `last` goes on from round to round.
-fn commit_until_broken(address: &str, last: &mut i64, draw: &mut Draw, acked: &BTreeMap<i32, (i64, i64)>) -> History {
+fn commit_until_broken(mut conn: Conn, last: &mut i64, draw: &mut Draw, acked: &BTreeMap<i32, (i64, i64)>) -> History {
     let mut history = History { commits: acked.clone(), ..History::default() };
-    let mut conn = Conn::connect(address);
     loop {
         *last += 1;
         let partition = i32::try_from(draw.below(u64::from(PARTITIONS.unsigned_abs()))).unwrap();
@@ -239,12 +237,15 @@ fn acknowledged_is_there_after_kill_9() {
         (Draw::stream(seed, "moment"), Draw::stream(seed, "commit"), 0);
     let mut history = History::default();
     for round in 0..rounds {
-        let address = broker.kafka().to_owned();
         let commits = history.commits.clone();
         let pause = Duration::from_millis(5 + moment.below(200));
+        // Connected before the clock runs: the kill may come at once.
+        let conns: Vec<Conn> = producers.iter().map(|_| broker.connect()).collect();
+        let committer = broker.connect();
         let told: Vec<History> = std::thread::scope(|scope| {
-            let mut threads: Vec<_> = producers.iter_mut().map(|p| scope.spawn(|| p.run(&address))).collect();
-            threads.push(scope.spawn(|| commit_until_broken(&address, &mut last_commit, &mut commit_draw, &commits)));
+            let mut threads: Vec<_> =
+                producers.iter_mut().zip(conns).map(|(p, conn)| scope.spawn(|| p.run(conn))).collect();
+            threads.push(scope.spawn(|| commit_until_broken(committer, &mut last_commit, &mut commit_draw, &commits)));
             std::thread::sleep(pause);
             broker.kill9();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
