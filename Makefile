@@ -33,8 +33,8 @@ test: deps ## all tests
 clients: ## fetch the clients that the compatibility tests use
 	compat-tests/clients/setup
 
-bench: build ## measure against Apache Kafka on this machine
-	@echo "make bench: not there yet; see docs/STATUS.md" && exit 1
+bench: build ## measure what an idle node costs on this machine
+	bench/figures $(BIN)
 
 clean: ## remove what was built
 	$(CARGO) clean
