@@ -6,6 +6,7 @@ mod broker_table;
 pub mod brokers;
 pub mod catalogue;
 pub mod describe;
+pub mod list;
 pub mod settings;
 mod topic_table;
 pub mod value;
@@ -13,6 +14,7 @@ pub mod value;
 pub use brokers::{BrokerConfigs, Overrides, Source};
 pub use catalogue::{Config, Scope, lookup, nearest, unused};
 pub use describe::describe_configs;
+pub use list::list_config_resources;
 pub use settings::{BrokerSettings, Cleanup, Compression, Durability, TimestampType, TopicSettings};
 pub use value::{ConfigError, config_code, validate};
 

@@ -11,7 +11,7 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use pyralog_protocol::{ErrorCode, LogId, TopicId, kafka_protocol};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What everybody may do with a log while there is no authorizer, as Kafka's bits (behaviours M13): read, write, create,
 /// delete, alter, describe, describe configs, alter configs.
@@ -33,7 +33,7 @@ pub fn metadata(image: &Image, endpoint: &Endpoint, request: &m::MetadataRequest
     let asked = request.topics.as_deref().filter(|topics| !(version == 0 && topics.is_empty()));
     let (mut topics, mut create) = (Vec::new(), Vec::new());
     match asked {
-        None => topics.extend(sorted_logs(image).into_values().map(found)),
+        None => topics.extend(image.sorted_logs().into_values().map(found)),
         Some(asked) => {
             // Ids came with v10 and were answered from v12 on (M11).
             let too_early = |t: &MetadataRequestTopic| t.name.is_none() || !topic_id(&t.topic_id).is_zero();
@@ -130,10 +130,6 @@ fn partition_code(p: &PartitionMetadata) -> i16 {
     if p.leader.is_some() { ErrorCode::None.code() } else { ErrorCode::LeaderNotAvailable.code() }
 }
 
-fn sorted_logs(image: &Image) -> BTreeMap<&str, &std::sync::Arc<LogState>> {
-    image.logs().map(|log| (log.metadata.log_id.as_str(), log)).collect()
-}
-
 /// Answers DescribeCluster (behaviours M13, M17).
 pub fn describe_cluster(
     image: &Image,
@@ -181,7 +177,7 @@ pub fn describe_topic_partitions(
         let refused = asked.iter().map(|name| unknown(name, ErrorCode::InvalidRequest));
         return m::DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
     }
-    let names = if asked.is_empty() { sorted_logs(image).into_keys().collect() } else { asked };
+    let names = if asked.is_empty() { image.sorted_logs().into_keys().collect() } else { asked };
     let limit = request.response_partition_limit.clamp(1, image.broker().logs.describe_partitions_max.max(1));
     let mut room = usize::try_from(limit).unwrap_or(1);
     let (mut topics, mut next_cursor) = (Vec::new(), None);

@@ -105,6 +105,11 @@ impl Image {
         self.by_name.values()
     }
 
+    /// All logs, by name.
+    pub fn sorted_logs(&self) -> BTreeMap<&str, &Arc<LogState>> {
+        self.logs().map(|log| (log.metadata.log_id.as_str(), log)).collect()
+    }
+
     /// How many logs there are.
     pub fn log_count(&self) -> usize {
         self.by_name.len()
@@ -133,6 +138,16 @@ impl Image {
     /// What is set on a group.
     pub fn group_configs(&self, group: &str) -> Option<&Overrides> {
         self.groups.get(group)
+    }
+
+    /// Groups that something is set on, in order.
+    pub fn configured_groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(String::as_str)
+    }
+
+    /// Subscriptions to client metrics, in order.
+    pub fn client_metrics_names(&self) -> impl Iterator<Item = &str> {
+        self.client_metrics.keys().map(String::as_str)
     }
 
     /// What is set on a subscription to client metrics.

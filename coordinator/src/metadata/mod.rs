@@ -9,6 +9,7 @@ mod buckets;
 mod image;
 mod machine;
 mod placement;
+pub mod reassign;
 mod record;
 mod topics;
 pub(crate) mod wire;

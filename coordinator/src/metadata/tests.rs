@@ -5,6 +5,8 @@
 mod alter;
 mod answers;
 mod describe;
+mod list;
+mod reassign;
 mod records;
 mod topics;
 
