@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use pyralog_storage::{Disk, DiskFile, OpenMode};
+use pyralog_storage::{Disk, DiskFile, OpenMode, Space};
 
 /// The data folder.
 #[derive(Debug)]
@@ -77,6 +77,12 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &str) -> io::Result<bool> {
         self.path(path).try_exists()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let volume = rustix::fs::statvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+        Ok(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
     }
 }
 

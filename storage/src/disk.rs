@@ -17,6 +17,15 @@ pub enum OpenMode {
     Create,
 }
 
+/// Room on the volume that holds the data folder, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What this process may still fill.
+    pub usable_bytes: u64,
+}
+
 /// A file system, or a part of one. Directory changes are durable only after [`Disk::sync_dir`] (IO-03).
 pub trait Disk: Send + Sync + 'static {
     /// An open file. Closed when dropped.
@@ -40,6 +49,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Whether there is a file or directory of that name.
     fn exists(&self, path: &str) -> io::Result<bool>;
+    /// Room on the volume, now.
+    fn space(&self) -> io::Result<Space>;
 }
 
 /// An open file. All positions are bytes from its beginning.

@@ -29,7 +29,7 @@ mod tests;
 mod walk;
 
 pub use config::LogConfig;
-pub use disk::{Disk, DiskFile, OpenMode};
+pub use disk::{Disk, DiskFile, OpenMode, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
 pub use log::{AppendError, Appended, DELETED_SUFFIX, Log, Offline, SyncPlan, create, delete};
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};

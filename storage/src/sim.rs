@@ -12,9 +12,11 @@ use std::sync::{Arc, RwLock};
 
 use pyralog_protocol::Draw;
 
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, Space};
 
 const SECTOR: usize = 512;
+/// Size of the simulated volume in bytes.
+pub const VOLUME_BYTES: u64 = 1 << 40;
 
 /// What goes wrong, and when. Operations are counted from 1 over the life of the disk.
 #[derive(Clone, Debug, Default)]
@@ -364,6 +366,13 @@ impl Disk for SimDisk {
         let state = self.0.read().unwrap();
         state.alive()?;
         Ok(state.view.contains_key(path))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let state = self.0.read().unwrap();
+        state.alive()?;
+        let used: u64 = state.inodes.values().map(|file| file.view.len() as u64).sum();
+        Ok(Space { total_bytes: VOLUME_BYTES, usable_bytes: VOLUME_BYTES - used })
     }
 }
 
