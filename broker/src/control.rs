@@ -66,7 +66,10 @@ pub fn start(
     thread::Builder::new().name("control".into()).spawn(move || {
         while let Some(stop) = wait(&shell, &queue, &mut control) {
             match control.turn(shell.clock.now()) {
-                Ok(released) => release(&shell, released),
+                Ok(released) => {
+                    shell.node.observe_quorum(control.quorum());
+                    release(&shell, released);
+                }
                 Err(error) => die(&error),
             }
             if stop {

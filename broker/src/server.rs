@@ -165,6 +165,7 @@ impl Running {
             limits_of(&broker, files),
             Arc::clone(&image),
             settings.advertise.clone(),
+            Arc::clone(&disk),
             Draw::new(u128::from(seed.rotate_left(32))),
         );
         let shell = Arc::new(Shell::new(Parts { node, disk, clock, control: control_handle, syncers, remover, seed }));
@@ -177,6 +178,7 @@ impl Running {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         start::open_partitions(&shell, &folder, image, threads);
         start::declare_logs(&shell, &mut control, settings.logs)?;
+        shell.node.observe_quorum(control.quorum());
         let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
         syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;

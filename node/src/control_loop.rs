@@ -42,6 +42,17 @@ pub struct Released {
     pub replies: Vec<(Asker, Reply)>,
 }
 
+/// Where the metadata's Raft group stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quorum {
+    /// Whether this node leads it and may serve.
+    pub leads: bool,
+    /// Its term.
+    pub term: u64,
+    /// Index of the last entry that is committed and applied.
+    pub applied: u64,
+}
+
 /// Replies that wait until the log is committed up to an index.
 struct Parked {
     index: u64,
@@ -155,6 +166,12 @@ impl<S: LogStore> ControlLoop<S> {
             self.replica.reclaim()?;
         }
         Ok(())
+    }
+
+    /// Where the Raft group stands. Right after a turn it covers everything that the turn released.
+    pub fn quorum(&self) -> Quorum {
+        let replica = &self.replica;
+        Quorum { leads: replica.is_ready_leader(), term: replica.term(), applied: replica.applied() }
     }
 
     /// The coordinator, for reading.

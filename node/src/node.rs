@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use kafka_protocol::messages::MetadataRequest;
 use parking_lot::Mutex;
-use pyralog_coordinator::metadata::answers;
-use pyralog_coordinator::metadata::{Endpoint, Image};
+use pyralog_coordinator::config;
+use pyralog_coordinator::metadata::{Endpoint, Image, answers, reassign};
 use pyralog_coordinator::{Command, Context, Reply, Token};
 use pyralog_protocol::response::unsupported_api_versions;
 use pyralog_protocol::{
@@ -18,8 +18,9 @@ use pyralog_protocol::{
 };
 use pyralog_storage::Disk;
 
-use crate::api::{Asked, Step, control, fetch, info, lookups, negotiation, produce};
+use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiation, produce, quorum, replicas};
 use crate::connection::{Answer, Connection};
+use crate::control_loop::Quorum;
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
 use crate::sessions::Sessions;
@@ -36,6 +37,9 @@ pub struct Node<D: Disk> {
     decode: DecodeLimits,
     /// Bytes of answers that wait to be sent.
     unsent: AtomicUsize,
+    /// Asked for its room only; partitions have their own way to it.
+    disk: Arc<D>,
+    quorum: Mutex<Quorum>,
 }
 
 /// Why a connection is closed without an answer.
@@ -48,7 +52,7 @@ pub enum CloseReason {
 
 impl<D: Disk> Node<D> {
     /// A node that knows no logs yet.
-    pub fn new(limits: Limits, image: Arc<Image>, advertised: Option<(String, u16)>, draw: Draw) -> Self {
+    pub fn new(limits: Limits, image: Arc<Image>, advertised: Option<(String, u16)>, disk: Arc<D>, draw: Draw) -> Self {
         let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, draw));
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
@@ -60,6 +64,8 @@ impl<D: Disk> Node<D> {
             producer_expiration_ms,
             decode: DecodeLimits::default(),
             unsent: AtomicUsize::new(0),
+            disk,
+            quorum: Mutex::default(),
         }
     }
 
@@ -71,6 +77,11 @@ impl<D: Disk> Node<D> {
     /// The state that requests see now.
     pub fn topology(&self) -> Arc<Topology<D>> {
         self.topology.load_full()
+    }
+
+    /// Takes over where the control loop stands; before the replies that rest on it leave.
+    pub fn observe_quorum(&self, quorum: Quorum) {
+        *self.quorum.lock() = quorum;
     }
 
     /// Serves one frame (without its length prefix). The connection must [accept](Connection::accepts) one.
@@ -107,38 +118,39 @@ impl<D: Disk> Node<D> {
             Ok(command) => return call(step, command, None),
             Err(request) => *request,
         };
-        let response = match request {
+        let (image, asked) = (&topology.image, &step.asked);
+        let response: Response = match request {
             Request::Produce(r) => return produce::produce(&topology, step, &r),
             Request::Fetch(r) => return fetch::fetch(self, step, &r),
             Request::Metadata(r) => return self.metadata(step, &r),
-            Request::ListOffsets(r) => Response::ListOffsets(lookups::list_offsets(&topology, version, &r)),
-            Request::OffsetForLeaderEpoch(r) => {
-                Response::OffsetForLeaderEpoch(lookups::offset_for_leader_epoch(&topology, &r))
-            }
-            Request::DeleteRecords(r) => Response::DeleteRecords(lookups::delete_records(&topology, &r, step.out)),
-            Request::ApiVersions(r) => {
-                Response::ApiVersions(negotiation::api_versions(version, &r, topology.image.version()))
-            }
+            Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r).into(),
+            Request::OffsetForLeaderEpoch(r) => lookups::offset_for_leader_epoch(&topology, &r).into(),
+            Request::DeleteRecords(r) => lookups::delete_records(&topology, &r, step.out).into(),
+            Request::ApiVersions(r) => negotiation::api_versions(version, &r, image.version()).into(),
             Request::FindCoordinator(r) => {
-                let address = (step.asked.local.0.as_str(), step.asked.local.1);
-                let response = info::find_coordinator(version, &r, topology.image.node(), address);
-                if let Some(topic) = info::missing_internal_topic(&topology.image, &r) {
+                let address = (asked.local.0.as_str(), asked.local.1);
+                let response = info::find_coordinator(version, &r, image.node(), address);
+                if let Some(topic) = info::missing_internal_topic(image, &r) {
                     return call(step, Command::AutoCreate(vec![topic]), Some(response.into()));
                 }
-                Response::FindCoordinator(response)
+                response.into()
             }
-            Request::DescribeConfigs(r) => {
-                Response::DescribeConfigs(pyralog_coordinator::config::describe_configs(&topology.image, &r, version))
+            Request::DescribeConfigs(r) => config::describe_configs(image, &r, version).into(),
+            Request::ListConfigResources(r) => config::list_config_resources(image, &r, version).into(),
+            Request::DescribeCluster(r) => {
+                answers::describe_cluster(image, &endpoint(image, asked), &r, version).into()
             }
-            Request::DescribeCluster(r) => Response::DescribeCluster(answers::describe_cluster(
-                &topology.image,
-                &endpoint(&topology.image, &step.asked),
-                &r,
-                version,
-            )),
-            Request::DescribeTopicPartitions(r) => {
-                Response::DescribeTopicPartitions(answers::describe_topic_partitions(&topology.image, &r))
+            Request::DescribeTopicPartitions(r) => answers::describe_topic_partitions(image, &r).into(),
+            Request::ElectLeaders(r) => reassign::elect_leaders(image, &r).into(),
+            Request::AlterPartitionReassignments(r) => reassign::alter_partition_reassignments(image, &r).into(),
+            Request::ListPartitionReassignments(_) => reassign::list_partition_reassignments().into(),
+            Request::DescribeQuorum(r) => {
+                quorum::describe_quorum(&r, *self.quorum.lock(), &endpoint(image, asked), step.now.wall).into()
             }
+            Request::UpdateFeatures(r) => features::update_features(version, &r).into(),
+            Request::DescribeLogDirs(r) => replicas::describe_log_dirs(&topology, &*self.disk, &r).into(),
+            Request::AlterReplicaLogDirs(r) => replicas::alter_replica_log_dirs(&topology, &r).into(),
+            Request::DescribeProducers(r) => replicas::describe_producers(&topology, &r).into(),
             Request::CreateTopics(_)
             | Request::DeleteTopics(_)
             | Request::CreatePartitions(_)

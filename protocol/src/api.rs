@@ -30,11 +30,20 @@ pub enum ApiKey {
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
     AlterConfigs = 33,
+    AlterReplicaLogDirs = 34,
+    DescribeLogDirs = 35,
     CreatePartitions = 37,
     DeleteGroups = 42,
+    ElectLeaders = 43,
     IncrementalAlterConfigs = 44,
+    AlterPartitionReassignments = 45,
+    ListPartitionReassignments = 46,
     OffsetDelete = 47,
+    DescribeQuorum = 55,
+    UpdateFeatures = 57,
     DescribeCluster = 60,
+    DescribeProducers = 61,
+    ListConfigResources = 74,
     DescribeTopicPartitions = 75,
 }
 
@@ -95,7 +104,7 @@ const fn produce() -> ApiSpec {
 }
 
 /// Every API, in the order of the keys.
-pub static APIS: [ApiSpec; 27] = [
+pub static APIS: [ApiSpec; 36] = [
     produce(),
     api(ApiKey::Fetch, "Fetch", (4, 18), 12),
     api(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6),
@@ -117,11 +126,20 @@ pub static APIS: [ApiSpec; 27] = [
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", (2, 4), 4),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", (1, 4), 4),
     api(ApiKey::AlterConfigs, "AlterConfigs", (0, 2), 2),
+    api(ApiKey::AlterReplicaLogDirs, "AlterReplicaLogDirs", (1, 2), 2),
+    api(ApiKey::DescribeLogDirs, "DescribeLogDirs", (1, 4), 2),
     api(ApiKey::CreatePartitions, "CreatePartitions", (0, 3), 2),
     api(ApiKey::DeleteGroups, "DeleteGroups", (0, 2), 2),
+    api(ApiKey::ElectLeaders, "ElectLeaders", (0, 2), 2),
     api(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs", (0, 1), 1),
+    api(ApiKey::AlterPartitionReassignments, "AlterPartitionReassignments", (0, 1), 0),
+    api(ApiKey::ListPartitionReassignments, "ListPartitionReassignments", (0, 0), 0),
     api(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), NEVER_FLEXIBLE),
+    api(ApiKey::DescribeQuorum, "DescribeQuorum", (0, 2), 0),
+    api(ApiKey::UpdateFeatures, "UpdateFeatures", (0, 2), 0),
     api(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), 0),
+    api(ApiKey::DescribeProducers, "DescribeProducers", (0, 0), 0),
+    api(ApiKey::ListConfigResources, "ListConfigResources", (0, 1), 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0),
 ];
 

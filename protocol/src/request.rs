@@ -39,11 +39,20 @@ macro_rules! for_each_api {
             OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
             DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResponse;
             AlterConfigs, AlterConfigsRequest, AlterConfigsResponse;
+            AlterReplicaLogDirs, AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse;
+            DescribeLogDirs, DescribeLogDirsRequest, DescribeLogDirsResponse;
             CreatePartitions, CreatePartitionsRequest, CreatePartitionsResponse;
             DeleteGroups, DeleteGroupsRequest, DeleteGroupsResponse;
+            ElectLeaders, ElectLeadersRequest, ElectLeadersResponse;
             IncrementalAlterConfigs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+            AlterPartitionReassignments, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
+            ListPartitionReassignments, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
             OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse;
+            DescribeQuorum, DescribeQuorumRequest, DescribeQuorumResponse;
+            UpdateFeatures, UpdateFeaturesRequest, UpdateFeaturesResponse;
             DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
+            DescribeProducers, DescribeProducersRequest, DescribeProducersResponse;
+            ListConfigResources, ListConfigResourcesRequest, ListConfigResourcesResponse;
             DescribeTopicPartitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         }
     };

@@ -145,7 +145,8 @@ pub fn listed_apis() -> impl Iterator<Item = kp::api_versions_response::ApiVersi
     })
 }
 
-/// Resets what the version cannot carry. Tagged fields need no care: the encoder leaves them out by itself.
+/// Resets what the version cannot carry. Tagged fields and those that Kafka calls ignorable need
+/// no care: the encoder leaves them out by itself.
 fn fit(response: &mut Response, version: i16) {
     match response {
         Response::Fetch(body) => fit_fetch(body, version),
@@ -157,7 +158,18 @@ fn fit(response: &mut Response, version: i16) {
         Response::LeaveGroup(body) if version < 3 => body.members.clear(),
         Response::DescribeGroups(body) => fit_describe_groups(body, version),
         Response::DescribeCluster(body) => fit_describe_cluster(body, version),
+        Response::ElectLeaders(body) if version < 1 => body.error_code = 0,
+        Response::DescribeQuorum(body) if version < 2 => fit_describe_quorum(body),
         Response::ListOffsets(_)
+        | Response::ElectLeaders(_)
+        | Response::AlterPartitionReassignments(_)
+        | Response::UpdateFeatures(_)
+        | Response::ListConfigResources(_)
+        | Response::AlterReplicaLogDirs(_)
+        | Response::ListPartitionReassignments(_)
+        | Response::DescribeProducers(_)
+        | Response::DescribeLogDirs(_)
+        | Response::DescribeQuorum(_)
         | Response::JoinGroup(_)
         | Response::LeaveGroup(_)
         | Response::Produce(_)
@@ -218,6 +230,14 @@ fn fit_describe_cluster(body: &mut kp::DescribeClusterResponse, version: i16) {
     }
     if version < 2 {
         body.brokers.iter_mut().for_each(|b| b.is_fenced = false);
+    }
+}
+
+fn fit_describe_quorum(body: &mut kp::DescribeQuorumResponse) {
+    body.nodes.clear();
+    for partition in body.topics.iter_mut().flat_map(|t| &mut t.partitions) {
+        let replicas = partition.current_voters.iter_mut().chain(&mut partition.observers);
+        replicas.for_each(|replica| replica.replica_directory_id = Default::default());
     }
 }
 

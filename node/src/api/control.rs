@@ -32,6 +32,15 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
         | Request::DescribeConfigs(_)
         | Request::DescribeCluster(_)
         | Request::DescribeTopicPartitions(_)
+        | Request::DescribeLogDirs(_)
+        | Request::AlterReplicaLogDirs(_)
+        | Request::DescribeProducers(_)
+        | Request::ElectLeaders(_)
+        | Request::AlterPartitionReassignments(_)
+        | Request::ListPartitionReassignments(_)
+        | Request::DescribeQuorum(_)
+        | Request::UpdateFeatures(_)
+        | Request::ListConfigResources(_)
         | Request::DeleteRecords(_)) => return Err(Box::new(other)),
     })
 }

@@ -1,11 +1,14 @@
 //! The APIs: each file turns requests into domain steps and their outcomes into answers.
 
 pub mod control;
+pub mod features;
 pub mod fetch;
 pub mod info;
 pub mod lookups;
 pub mod negotiation;
 pub mod produce;
+pub mod quorum;
+pub mod replicas;
 
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{

@@ -6,12 +6,10 @@ use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::response::listed_apis;
 use pyralog_protocol::{ErrorCode, kafka_protocol};
 
+use super::features::{FEATURES, Feature};
+
 /// From here on clients name their software (KIP-511) and features travel (KIP-584).
 const FLEXIBLE_FROM: i16 = 3;
-/// Levels of `metadata.version` that a Kafka 4.3.1 supports; administration tools of that age look for it. Nothing else
-/// is finalized, because clients switch on whole protocols by levels (`group.version`, `transaction.version`,
-/// `share.version`): each is listed with the first release in which all of its APIs work.
-const METADATA_VERSION: (i16, i16) = (7, 30);
 
 /// Serves ApiVersions. `epoch` is the metadata's version: finalized levels are as old as that.
 pub(crate) fn api_versions(version: i16, request: &ApiVersionsRequest, epoch: u64) -> ApiVersionsResponse {
@@ -24,16 +22,19 @@ pub(crate) fn api_versions(version: i16, request: &ApiVersionsRequest, epoch: u6
     if version < FLEXIBLE_FROM {
         return response;
     }
-    let (min, max) = METADATA_VERSION;
-    let name = StrBytes::from_static_str("metadata.version");
+    let name = |feature: &Feature| StrBytes::from_static_str(feature.name);
+    let supported = FEATURES.iter().map(|feature| {
+        let key = SupportedFeatureKey::default().with_name(name(feature));
+        key.with_min_version(feature.min).with_max_version(feature.max)
+    });
+    let finalized = FEATURES.iter().map(|feature| {
+        let key = FinalizedFeatureKey::default().with_name(name(feature));
+        key.with_min_version_level(feature.finalized).with_max_version_level(feature.finalized)
+    });
     response
-        .with_supported_features(vec![
-            SupportedFeatureKey::default().with_name(name.clone()).with_min_version(min).with_max_version(max),
-        ])
+        .with_supported_features(supported.collect())
         .with_finalized_features_epoch(i64::try_from(epoch).unwrap_or(i64::MAX))
-        .with_finalized_features(vec![
-            FinalizedFeatureKey::default().with_name(name).with_min_version_level(max).with_max_version_level(max),
-        ])
+        .with_finalized_features(finalized.collect())
 }
 
 /// Kafka's pattern `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?` (C5).

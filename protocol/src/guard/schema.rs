@@ -3,13 +3,15 @@
 //! captured and on mutated frames of every version.
 
 use kafka_protocol::messages::{
-    alter_configs_request, api_versions_request, create_partitions_request, create_topics_request,
-    delete_groups_request, delete_records_request, delete_topics_request, describe_cluster_request,
-    describe_configs_request, describe_groups_request, describe_topic_partitions_request, fetch_request,
-    find_coordinator_request, heartbeat_request, incremental_alter_configs_request, init_producer_id_request,
-    join_group_request, leave_group_request, list_groups_request, list_offsets_request, metadata_request,
-    offset_commit_request, offset_delete_request, offset_fetch_request, offset_for_leader_epoch_request,
-    produce_request, sync_group_request,
+    alter_configs_request, alter_partition_reassignments_request, alter_replica_log_dirs_request, api_versions_request,
+    create_partitions_request, create_topics_request, delete_groups_request, delete_records_request,
+    delete_topics_request, describe_cluster_request, describe_configs_request, describe_groups_request,
+    describe_log_dirs_request, describe_producers_request, describe_quorum_request, describe_topic_partitions_request,
+    elect_leaders_request, fetch_request, find_coordinator_request, heartbeat_request,
+    incremental_alter_configs_request, init_producer_id_request, join_group_request, leave_group_request,
+    list_config_resources_request, list_groups_request, list_offsets_request, list_partition_reassignments_request,
+    metadata_request, offset_commit_request, offset_delete_request, offset_fetch_request,
+    offset_for_leader_epoch_request, produce_request, sync_group_request, update_features_request,
 };
 
 use super::walk::Kind::{Bool, Bytes, I8, I16, I32, I64, Many, One, Str, Uuid};
@@ -40,11 +42,20 @@ pub(super) fn of(api: ApiKey) -> &'static Shape {
         ApiKey::OffsetForLeaderEpoch => &OFFSET_FOR_LEADER_EPOCH,
         ApiKey::DescribeConfigs => &DESCRIBE_CONFIGS,
         ApiKey::AlterConfigs => &ALTER_CONFIGS,
+        ApiKey::AlterReplicaLogDirs => &ALTER_REPLICA_LOG_DIRS,
+        ApiKey::DescribeLogDirs => &DESCRIBE_LOG_DIRS,
         ApiKey::CreatePartitions => &CREATE_PARTITIONS,
         ApiKey::DeleteGroups => &DELETE_GROUPS,
+        ApiKey::ElectLeaders => &ELECT_LEADERS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
+        ApiKey::AlterPartitionReassignments => &ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey::ListPartitionReassignments => &LIST_PARTITION_REASSIGNMENTS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
+        ApiKey::UpdateFeatures => &UPDATE_FEATURES,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
+        ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     }
 }
@@ -389,6 +400,34 @@ static ALTER_CONFIGS: Shape = shape::<alter_configs_request::AlterConfigsRequest
     field("validate_only", Bool),
 ]);
 
+// AlterReplicaLogDirs (34)
+
+static ALTER_REPLICA_LOG_DIR_TOPIC: Shape = shape::<alter_replica_log_dirs_request::AlterReplicaLogDirTopic>(&[
+    field("name", Str),
+    field("partitions", Many(&I32)),
+]);
+
+static ALTER_REPLICA_LOG_DIR: Shape = shape::<alter_replica_log_dirs_request::AlterReplicaLogDir>(&[
+    field("path", Str),
+    field("topics", Many(&One(&ALTER_REPLICA_LOG_DIR_TOPIC))),
+]);
+
+static ALTER_REPLICA_LOG_DIRS: Shape = shape::<alter_replica_log_dirs_request::AlterReplicaLogDirsRequest>(&[field(
+    "dirs",
+    Many(&One(&ALTER_REPLICA_LOG_DIR)),
+)]);
+
+// DescribeLogDirs (35)
+
+static DESCRIBABLE_LOG_DIR_TOPIC: Shape =
+    shape::<describe_log_dirs_request::DescribableLogDirTopic>(&[field("topic", Str), field("partitions", Many(&I32))]);
+
+static DESCRIBE_LOG_DIRS: Shape = shape::<describe_log_dirs_request::DescribeLogDirsRequest>(&[field(
+    "topics",
+    Many(&One(&DESCRIBABLE_LOG_DIR_TOPIC)),
+)
+.nullable(0)]);
+
 // CreatePartitions (37)
 
 static CREATE_PARTITIONS_ASSIGNMENT: Shape =
@@ -409,6 +448,17 @@ static CREATE_PARTITIONS: Shape = shape::<create_partitions_request::CreateParti
 // DeleteGroups (42)
 
 static DELETE_GROUPS: Shape = shape::<delete_groups_request::DeleteGroupsRequest>(&[field("groups_names", Many(&Str))]);
+
+// ElectLeaders (43)
+
+static ELECT_LEADERS_TOPIC_PARTITIONS: Shape =
+    shape::<elect_leaders_request::TopicPartitions>(&[field("topic", Str), field("partitions", Many(&I32))]);
+
+static ELECT_LEADERS: Shape = shape::<elect_leaders_request::ElectLeadersRequest>(&[
+    field("election_type", I8).since(1),
+    field("topic_partitions", Many(&One(&ELECT_LEADERS_TOPIC_PARTITIONS))).nullable(0),
+    field("timeout_ms", I32),
+]);
 
 // IncrementalAlterConfigs (44)
 
@@ -432,6 +482,37 @@ static INCREMENTAL_ALTER_CONFIGS: Shape =
         field("validate_only", Bool),
     ]);
 
+// AlterPartitionReassignments (45)
+
+static REASSIGNABLE_PARTITION: Shape = shape::<alter_partition_reassignments_request::ReassignablePartition>(&[
+    field("partition_index", I32),
+    field("replicas", Many(&I32)).nullable(0),
+]);
+
+static REASSIGNABLE_TOPIC: Shape = shape::<alter_partition_reassignments_request::ReassignableTopic>(&[
+    field("name", Str),
+    field("partitions", Many(&One(&REASSIGNABLE_PARTITION))),
+]);
+
+static ALTER_PARTITION_REASSIGNMENTS: Shape =
+    shape::<alter_partition_reassignments_request::AlterPartitionReassignmentsRequest>(&[
+        field("timeout_ms", I32),
+        field("allow_replication_factor_change", Bool).since(1),
+        field("topics", Many(&One(&REASSIGNABLE_TOPIC))),
+    ]);
+
+// ListPartitionReassignments (46)
+
+static LIST_PARTITION_REASSIGNMENTS_TOPICS: Shape = shape::<
+    list_partition_reassignments_request::ListPartitionReassignmentsTopics,
+>(&[field("name", Str), field("partition_indexes", Many(&I32))]);
+
+static LIST_PARTITION_REASSIGNMENTS: Shape =
+    shape::<list_partition_reassignments_request::ListPartitionReassignmentsRequest>(&[
+        field("timeout_ms", I32),
+        field("topics", Many(&One(&LIST_PARTITION_REASSIGNMENTS_TOPICS))).nullable(0),
+    ]);
+
 // OffsetDelete (47)
 
 static OFFSET_DELETE_REQUEST_PARTITION: Shape =
@@ -447,6 +528,36 @@ static OFFSET_DELETE: Shape = shape::<offset_delete_request::OffsetDeleteRequest
     field("topics", Many(&One(&OFFSET_DELETE_REQUEST_TOPIC))),
 ]);
 
+// DescribeQuorum (55)
+
+static DESCRIBE_QUORUM_PARTITION_DATA: Shape =
+    shape::<describe_quorum_request::PartitionData>(&[field("partition_index", I32)]);
+
+static DESCRIBE_QUORUM_TOPIC_DATA: Shape = shape::<describe_quorum_request::TopicData>(&[
+    field("topic_name", Str),
+    field("partitions", Many(&One(&DESCRIBE_QUORUM_PARTITION_DATA))),
+]);
+
+static DESCRIBE_QUORUM: Shape = shape::<describe_quorum_request::DescribeQuorumRequest>(&[field(
+    "topics",
+    Many(&One(&DESCRIBE_QUORUM_TOPIC_DATA)),
+)]);
+
+// UpdateFeatures (57)
+
+static FEATURE_UPDATE_KEY: Shape = shape::<update_features_request::FeatureUpdateKey>(&[
+    field("feature", Str),
+    field("max_version_level", I16),
+    field("allow_downgrade", Bool).between(0, 0),
+    field("upgrade_type", I8).since(1),
+]);
+
+static UPDATE_FEATURES: Shape = shape::<update_features_request::UpdateFeaturesRequest>(&[
+    field("timeout_ms", I32),
+    field("feature_updates", Many(&One(&FEATURE_UPDATE_KEY))),
+    field("validate_only", Bool).since(1),
+]);
+
 // DescribeCluster (60)
 
 static DESCRIBE_CLUSTER: Shape = shape::<describe_cluster_request::DescribeClusterRequest>(&[
@@ -454,6 +565,21 @@ static DESCRIBE_CLUSTER: Shape = shape::<describe_cluster_request::DescribeClust
     field("endpoint_type", I8).since(1),
     field("include_fenced_brokers", Bool).since(2),
 ]);
+
+// DescribeProducers (61)
+
+static DESCRIBE_PRODUCERS_TOPIC_REQUEST: Shape =
+    shape::<describe_producers_request::TopicRequest>(&[field("name", Str), field("partition_indexes", Many(&I32))]);
+
+static DESCRIBE_PRODUCERS: Shape = shape::<describe_producers_request::DescribeProducersRequest>(&[field(
+    "topics",
+    Many(&One(&DESCRIBE_PRODUCERS_TOPIC_REQUEST)),
+)]);
+
+// ListConfigResources (74)
+
+static LIST_CONFIG_RESOURCES: Shape =
+    shape::<list_config_resources_request::ListConfigResourcesRequest>(&[field("resource_types", Many(&I8)).since(1)]);
 
 // DescribeTopicPartitions (75)
 

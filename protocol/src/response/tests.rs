@@ -2,7 +2,10 @@
 
 use super::*;
 use kp::produce_response::{LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse};
-use kp::{describe_cluster_response, describe_groups_response, fetch_response, metadata_response, produce_response};
+use kp::{
+    describe_cluster_response, describe_groups_response, describe_quorum_response, fetch_response, metadata_response,
+    produce_response,
+};
 
 /// Answers with every field set that some version lacks.
 fn fullest() -> Vec<Response> {
@@ -29,7 +32,22 @@ fn fullest() -> Vec<Response> {
     let group = describe_groups_response::DescribedGroup::default()
         .with_error_message(Some(Default::default()))
         .with_authorized_operations(8);
+    let voter = describe_quorum_response::ReplicaState::default()
+        .with_replica_directory_id(vec![11; 16].try_into().unwrap())
+        .with_last_fetch_timestamp(12)
+        .with_last_caught_up_timestamp(13);
+    let quorum = describe_quorum_response::PartitionData::default()
+        .with_error_message(Some(Default::default()))
+        .with_current_voters(vec![voter.clone()])
+        .with_observers(vec![voter]);
+    let quorum = describe_quorum_response::TopicData::default().with_partitions(vec![quorum]);
     vec![
+        kp::ElectLeadersResponse::default().with_error_code(1).into(),
+        kp::DescribeQuorumResponse::default()
+            .with_error_message(Some(Default::default()))
+            .with_topics(vec![quorum])
+            .with_nodes(vec![Default::default()])
+            .into(),
         produce.into(),
         fetch.into(),
         kp::ListOffsetsResponse::default().with_topics(vec![offsets]).into(),
