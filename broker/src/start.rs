@@ -123,7 +123,7 @@ pub fn open_partitions(shell: &Shell, folder: &DataFolder, image: Arc<Image>, th
     let started = Instant::now();
     let hint = |spec: &PartitionSpec| OpenHint {
         clean: hints.clean,
-        recovery_point: hints.points.get(&spec.dir()).copied().unwrap_or_default(),
+        recovery_point: hints.points.get(&spec.key()).copied().unwrap_or_default(),
     };
     let opened = open_all(shell, &specs, threads, hint, |open, number| {
         match &open.outcome {

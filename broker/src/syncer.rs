@@ -53,19 +53,16 @@ pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::
 fn work(shell: &Shell, jobs: &Receiver<Job>) {
     for partition in jobs {
         let mut out = shell.outputs();
-        match partition.sync_plan() {
-            Some(plan) => {
-                let result = plan.run(&shell.disk);
-                shell.metrics.syncs.add(1);
-                let cause = result.as_ref().err().map(ToString::to_string);
-                if partition.synced(&plan, result, &mut out) {
-                    shell.metrics.sync_failures.add(1);
-                    let cause = cause.unwrap_or_default();
-                    tracing::error!(partition = %partition.dir, %cause,
-                        "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
-                }
+        if let Some(plan) = partition.sync_plan(&mut out) {
+            let result = plan.run(&shell.disk);
+            shell.metrics.syncs.add(1);
+            let cause = result.as_ref().err().map(ToString::to_string);
+            if partition.synced(&plan, result, &mut out) {
+                shell.metrics.sync_failures.add(1);
+                let cause = cause.unwrap_or_default();
+                tracing::error!(partition = %partition.dir, %cause,
+                    "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
             }
-            None => partition.nothing_to_sync(),
         }
         shell.dispatch(out);
     }

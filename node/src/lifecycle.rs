@@ -36,6 +36,16 @@ impl PartitionSpec {
     pub fn dir(&self) -> String {
         format!("{LOGS}/{}-{}", self.log.metadata.log_id, self.index)
     }
+
+    /// Key of its recovery point, see [`Partition::key`].
+    pub fn key(&self) -> String {
+        key_of(self.log.metadata.topic_id, self.index)
+    }
+}
+
+/// Names a partition by its log's id: a log of the same name that comes later has recovery points of its own.
+pub(crate) fn key_of(topic: TopicId, index: PartitionIndex) -> String {
+    format!("{topic}-{index}")
 }
 
 /// A partition after opening, and what there is to say about it.
@@ -70,7 +80,7 @@ impl<D: Disk> Node<D> {
         };
         let epoch = settings::leader_epoch(&spec.log, spec.index);
         let durability = settings::durability(&spec.log.settings);
-        let partition = Partition::new((topic, spec.index, dir), log, epoch, durability);
+        let partition = Partition::new((topic, spec.index, dir), log, (epoch, durability), hint.recovery_point);
         Opened { partition: Arc::new(partition), outcome }
     }
 
@@ -127,8 +137,7 @@ impl<D: Disk> Node<D> {
 
     /// Checkpoints every partition; gives how far each is known to be on disk, which bounds the next recovery.
     pub fn checkpoint(&self) -> BTreeMap<String, LogOffset> {
-        let point_of = |partition: &Arc<Partition<D>>| Some((partition.dir.clone(), partition.checkpoint()?));
-        self.partitions().iter().filter_map(point_of).collect()
+        self.partitions().iter().map(|partition| (partition.key(), partition.checkpoint())).collect()
     }
 
     /// Asks for a sync wherever something is only in memory, as `memory` durability leaves it: what a crash may take stays
@@ -165,7 +174,7 @@ impl<D: Disk> Node<D> {
         for partition in self.partitions() {
             match partition.close(out) {
                 Ok(Some(end)) => {
-                    points.insert(partition.dir.clone(), end);
+                    points.insert(partition.key(), end);
                 }
                 // It was offline before; the next start looks at it again.
                 Ok(None) => problems.push(format!("{}: was offline", partition.dir)),

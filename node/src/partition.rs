@@ -39,10 +39,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The code on the wire. By id a deleted log is an unknown id.
+    /// The code on the wire for who named the log by name.
     pub fn code(self) -> ErrorCode {
         match self {
             Self::Deleted => ErrorCode::UnknownTopicOrPartition,
+            Self::Offline => ErrorCode::KafkaStorageError,
+        }
+    }
+
+    /// The code on the wire for who named it by id: a deleted log is an unknown id.
+    pub fn code_by_id(self) -> ErrorCode {
+        match self {
+            Self::Deleted => ErrorCode::UnknownTopicId,
             Self::Offline => ErrorCode::KafkaStorageError,
         }
     }
@@ -75,6 +83,9 @@ struct State<D: Disk> {
     fetchers: BTreeSet<ConnId>,
     /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
     checkpointed: Option<LogOffset>,
+    /// Everything below was on disk once. Kept when the log goes offline or does not open at all: without it the next
+    /// recovery would take damage for an end that was never acknowledged, and cut it (IO-06).
+    recovery_point: LogOffset,
 }
 
 struct Ack {
@@ -126,12 +137,13 @@ pub enum AppendRefused {
 }
 
 impl<D: Disk> Partition<D> {
-    /// A partition over an open log, or one that explains why there is none.
+    /// A partition over an open log, or one that explains why there is none. Below `recovery_point` everything was on
+    /// disk once.
     pub fn new(
         identity: (TopicId, PartitionIndex, String),
         log: Result<Log<D>, Refusal>,
-        epoch: LeaderEpoch,
-        durability: Durability,
+        (epoch, durability): (LeaderEpoch, Durability),
+        recovery_point: LogOffset,
     ) -> Self {
         let (topic, index, dir) = identity;
         // What recovery found was synced by it, so all of it counts (IO-14).
@@ -149,8 +161,14 @@ impl<D: Disk> Partition<D> {
                 acks: VecDeque::new(),
                 fetchers: BTreeSet::new(),
                 checkpointed: None,
+                recovery_point,
             }),
         }
+    }
+
+    /// Key of its recovery point: by the log's id, because a log of the same name may follow it.
+    pub fn key(&self) -> String {
+        crate::lifecycle::key_of(self.topic, self.index)
     }
 
     /// Appends a checked batch. With `wait` the caller is told when it is acknowledged, unless it is at once.
@@ -168,9 +186,7 @@ impl<D: Disk> Partition<D> {
             Ok(appended) => appended,
             Err(error) => {
                 let log_start = log.log_start();
-                if matches!(error, AppendError::Offline(_)) {
-                    self.take_offline(&mut state, out);
-                }
+                self.settle(&mut state, out);
                 return Err(AppendRefused::Log { error, log_start });
             }
         };
@@ -190,23 +206,26 @@ impl<D: Disk> Partition<D> {
         Ok(AppendDone { appended, log_start, acknowledged })
     }
 
-    /// What is to be made durable now. Run by a disk worker, without the partition's lock held during the sync.
-    pub fn sync_plan(&self) -> Option<SyncPlan<D>> {
+    /// What is to be made durable now. Run by a disk worker, without the partition's lock held during the sync. `None`:
+    /// nothing after all, and the partition asks again when there is.
+    pub fn sync_plan(&self, out: &mut Outputs<D>) -> Option<SyncPlan<D>> {
         let mut state = self.state.lock();
-        state.log.as_mut().ok()?.sync_plan()
+        self.settle(&mut state, out);
+        let plan = state.log.as_mut().ok().and_then(Log::sync_plan);
+        state.syncing = plan.is_some();
+        plan
     }
 
     /// The result of a sync. A failure is final: the partition goes offline and is never synced again (IO-01). Tells
     /// whether that happened; a sync that fails because its log was deleted meanwhile is none.
     pub fn synced(self: &Arc<Self>, plan: &SyncPlan<D>, result: std::io::Result<()>, out: &mut Outputs<D>) -> bool {
         let mut state = self.state.lock();
-        let failed = match state.log.as_mut() {
-            Ok(log) => log.synced(plan.id, result).is_err(),
-            Err(_) => false,
-        };
-        if failed {
-            self.take_offline(&mut state, out);
+        let served = state.log.is_ok();
+        if let Ok(log) = state.log.as_mut() {
+            // A failure is told by the log's being offline.
+            let _ = log.synced(plan.id, result);
         }
+        self.settle(&mut state, out);
         self.advance(&mut state, out);
         // Without waiters too: what acks=0 appended while the sync ran becomes visible by the next one only.
         let State { log, durability, .. } = &*state;
@@ -215,7 +234,14 @@ impl<D: Disk> Partition<D> {
         if more {
             out.syncs.push(Arc::clone(self));
         }
-        failed
+        served && state.log.is_err()
+    }
+
+    /// Ends service when the log has gone offline, whatever it was doing, so that nobody waits for it any longer.
+    fn settle(&self, state: &mut State<D>, out: &mut Outputs<D>) {
+        if state.log.as_ref().is_ok_and(|log| log.offline().is_some()) {
+            self.refuse(state, Refusal::Offline, out);
+        }
     }
 
     /// Asks for a sync of what is only in memory, if anything is and none is under way.
@@ -226,11 +252,6 @@ impl<D: Disk> Partition<D> {
             state.syncing = true;
             out.syncs.push(Arc::clone(self));
         }
-    }
-
-    /// No sync was due after all.
-    pub fn nothing_to_sync(&self) {
-        self.state.lock().syncing = false;
     }
 
     /// Moves the high watermark to where the durability allows, and tells everybody who waited for it.
@@ -256,12 +277,11 @@ impl<D: Disk> Partition<D> {
         out.wakes.extend(std::mem::take(&mut state.fetchers));
     }
 
-    fn take_offline(&self, state: &mut State<D>, out: &mut Outputs<D>) {
-        self.refuse(state, Refusal::Offline, out);
-    }
-
     fn refuse(&self, state: &mut State<D>, why: Refusal, out: &mut Outputs<D>) -> Option<Log<D>> {
         let log = std::mem::replace(&mut state.log, Err(why)).ok();
+        if let Some(log) = &log {
+            state.recovery_point = state.recovery_point.max(log.recovery_point());
+        }
         for ack in std::mem::take(&mut state.acks) {
             ack.wait.failed(ack.item, why.code(), out);
         }
@@ -328,6 +348,7 @@ impl<D: Disk> Partition<D> {
         let log = log.as_mut().map_err(|r| *r)?;
         let bounds = self.bounds_of(*epoch, log);
         let result = change(log, bounds);
+        self.settle(&mut state, out);
         Self::wake_all(&mut state, out);
         Ok(result)
     }
@@ -350,28 +371,29 @@ impl<D: Disk> Partition<D> {
         let Ok(log) = state.log.as_mut() else { return Ok(0) };
         log.expire_producers(now);
         let before = log.log_start();
-        let removed = log.enforce_retention(now, high_watermark)?;
-        if log.log_start() != before {
+        let removed = log.enforce_retention(now, high_watermark);
+        let moved = log.log_start() != before;
+        self.settle(&mut state, out);
+        if moved {
             Self::wake_all(&mut state, out);
         }
-        Ok(removed.segments)
+        Ok(removed?.segments)
     }
 
-    /// Writes what makes the next start short, if anything changed since the last time, and gives the recovery point. A
-    /// log that did not change in between gives its descriptors back (OP-12): they come again with the next request.
-    pub fn checkpoint(&self) -> Option<LogOffset> {
+    /// Writes what makes the next start short, if anything changed since the last time, and gives the recovery point: the
+    /// last one that is known where the log is offline. A log that did not change in between gives its descriptors back (OP-12): they come again with the next request.
+    pub fn checkpoint(&self) -> LogOffset {
         let mut state = self.state.lock();
-        let State { log, checkpointed, .. } = &mut *state;
-        let log = log.as_mut().ok()?;
-        let point = log.recovery_point();
-        if *checkpointed == Some(point) {
-            log.release_files();
-            return Some(point);
+        let State { log, checkpointed, recovery_point, .. } = &mut *state;
+        if let Ok(log) = log.as_mut() {
+            *recovery_point = log.recovery_point().max(*recovery_point);
+            if *checkpointed == Some(*recovery_point) {
+                log.release_files();
+            } else if log.checkpoint().is_ok() {
+                *checkpointed = Some(*recovery_point);
+            }
         }
-        // It goes offline by itself if this fails; the next append tells.
-        let point = log.checkpoint().unwrap_or(point);
-        *checkpointed = Some(point);
-        Some(point)
+        *recovery_point
     }
 
     /// Whether a sync is under way.
@@ -383,10 +405,13 @@ impl<D: Disk> Partition<D> {
     /// still waited is told that the partition does not serve.
     pub fn close(&self, out: &mut Outputs<D>) -> Result<Option<LogOffset>, Offline> {
         let mut state = self.state.lock();
-        let Some(mut log) = std::mem::replace(&mut state.log, Err(Refusal::Offline)).ok() else { return Ok(None) };
-        log.sync()?;
-        let end = log.close_clean()?;
-        self.refuse(&mut state, Refusal::Offline, out);
-        Ok(Some(end))
+        let synced = match state.log.as_mut() {
+            Ok(log) => log.sync(),
+            Err(_) => return Ok(None),
+        };
+        self.advance(&mut state, out);
+        let log = self.refuse(&mut state, Refusal::Offline, out);
+        synced?;
+        log.map(Log::close_clean).transpose()
     }
 }
