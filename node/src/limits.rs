@@ -26,6 +26,9 @@ pub struct Limits {
     /// Fetch sessions kept (`max.incremental.fetch.session.cache.slots`). At the limit the oldest idle one gives way;
     /// where none is idle, the client goes on without a session (KIP-227).
     pub fetch_sessions: usize,
+    /// Memory for fetch sessions in all, in bytes. Where it is used up and no session is idle, the client goes on without
+    /// one.
+    pub fetch_session_bytes: usize,
 }
 
 impl Default for Limits {
@@ -41,6 +44,7 @@ impl Default for Limits {
             fetch_bytes: 57_671_680,
             answer_bytes: 64 << 20,
             fetch_sessions: 1_000,
+            fetch_session_bytes: 64 << 20,
         }
     }
 }

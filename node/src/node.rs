@@ -53,7 +53,7 @@ pub enum CloseReason {
 impl<D: Disk> Node<D> {
     /// A node that knows no logs yet.
     pub fn new(limits: Limits, image: Arc<Image>, advertised: Option<(String, u16)>, disk: Arc<D>, draw: Draw) -> Self {
-        let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, draw));
+        let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, limits.fetch_session_bytes, draw));
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
         Self {

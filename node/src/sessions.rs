@@ -1,6 +1,7 @@
 //! Incremental fetch sessions (KIP-227): what a client has told before, so that it need not tell it again.
-//! Bounded: at the limit the session that was idle longest gives way if it was idle for [`EVICTABLE_AFTER_MS`];
-//! otherwise the newcomer gets no session, which is legal (F19).
+//! Bounded in number and in bytes: at the limit the session that was idle longest gives way if it was idle for
+//! [`EVICTABLE_AFTER_MS`]; otherwise the newcomer gets no session, which is legal (F19). A session that would grow over
+//! the limit ends: its client is told that it is unknown and begins anew.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,6 +12,8 @@ use pyralog_protocol::{Draw, ErrorCode, MonoMs, TopicId, kafka_protocol};
 
 /// Idle time after which a session may be evicted, in ms (Kafka's `min.incremental.fetch.session.eviction.ms`).
 pub const EVICTABLE_AFTER_MS: u64 = 120_000;
+/// What one partition of a session takes, without its name, in bytes, about.
+const PARTITION_BYTES: usize = 128;
 /// `session_epoch` that asks for no session.
 const FINAL: i32 = -1;
 /// `session_epoch` that asks for a new session.
@@ -26,6 +29,14 @@ pub enum TopicKey {
 }
 
 impl TopicKey {
+    /// Memory that a partition under this key takes in a session, in bytes, about.
+    fn cost(&self) -> usize {
+        match self {
+            Self::Name(name) => PARTITION_BYTES + name.len(),
+            Self::Id(_) => PARTITION_BYTES,
+        }
+    }
+
     /// The key without the frame that it was read from: a session outlives its requests.
     fn owned(&self) -> Self {
         match self {
@@ -63,6 +74,7 @@ struct Session {
     epoch: i32,
     by_id: bool,
     used: MonoMs,
+    bytes: usize,
     /// In the order in which partitions are served. A partition that had data goes to the end, so that no other
     /// starves behind it.
     partitions: Vec<Cached>,
@@ -84,13 +96,21 @@ pub struct Plan {
 pub struct Sessions {
     sessions: BTreeMap<i32, Session>,
     limit: usize,
+    bytes: usize,
+    bytes_limit: usize,
     draw: Draw,
 }
 
 impl Sessions {
-    /// No sessions, and room for `limit`.
-    pub fn new(limit: usize, draw: Draw) -> Self {
-        Self { sessions: BTreeMap::new(), limit, draw }
+    /// No sessions, and room for `limit` of them that take `bytes_limit` together.
+    pub fn new(limit: usize, bytes_limit: usize, draw: Draw) -> Self {
+        Self { sessions: BTreeMap::new(), limit, bytes: 0, bytes_limit, draw }
+    }
+
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.bytes -= session.bytes;
+        }
     }
 
     /// Number of sessions.
@@ -107,9 +127,7 @@ impl Sessions {
     pub fn plan(&mut self, request: &FetchRequest, by_id: bool, now: MonoMs) -> Result<Plan, ErrorCode> {
         let (id, epoch) = (request.session_id, request.session_epoch);
         if epoch == FINAL || epoch == INITIAL {
-            if id != 0 {
-                self.sessions.remove(&id);
-            }
+            self.remove(id);
             let positions = positions_of(request, by_id);
             let session_id = if epoch == INITIAL { self.open(&positions, by_id, now) } else { 0 };
             return Ok(Plan { positions, session_id, incremental: false });
@@ -128,22 +146,30 @@ impl Sessions {
         }
         session.used = now;
         session.epoch = next_epoch(session.epoch);
+        let before = session.bytes;
         session.update(request, by_id);
         let positions: Vec<_> = session.partitions.iter().map(|c| (c.key.clone(), c.position.clone())).collect();
+        self.bytes = self.bytes + session.bytes - before;
+        if self.bytes > self.bytes_limit && session.bytes > before {
+            self.remove(id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         if positions.is_empty() {
-            self.sessions.remove(&id);
+            self.remove(id);
             return Ok(Plan { positions, session_id: 0, incremental: false });
         }
         Ok(Plan { positions, session_id: id, incremental: true })
     }
 
     fn open(&mut self, positions: &[(TopicKey, Position)], by_id: bool, now: MonoMs) -> i32 {
-        if !self.make_room(now) {
+        let bytes = positions.iter().map(|(key, _)| key.cost()).sum();
+        if !self.make_room(bytes, now) {
             return 0;
         }
         let partitions =
             positions.iter().map(|(key, p)| Cached { key: key.owned(), position: p.clone(), told: None }).collect();
-        let session = Session { epoch: 1, by_id, used: now, partitions };
+        let session = Session { epoch: 1, by_id, used: now, bytes, partitions };
+        self.bytes += bytes;
         loop {
             let id = i32::try_from(self.draw.next_u64() >> 33).unwrap_or(1);
             if id == 0 {
@@ -156,18 +182,15 @@ impl Sessions {
         }
     }
 
-    fn make_room(&mut self, now: MonoMs) -> bool {
-        if self.sessions.len() < self.limit {
-            return true;
-        }
-        let oldest = self.sessions.iter().min_by_key(|(_, s)| s.used).map(|(id, s)| (*id, s.used));
-        match oldest {
-            Some((id, used)) if now.0.saturating_sub(used.0) >= EVICTABLE_AFTER_MS => {
-                self.sessions.remove(&id);
-                true
+    fn make_room(&mut self, bytes: usize, now: MonoMs) -> bool {
+        while self.sessions.len() >= self.limit || self.bytes.saturating_add(bytes) > self.bytes_limit {
+            let oldest = self.sessions.iter().min_by_key(|(_, s)| s.used).map(|(id, s)| (*id, s.used));
+            match oldest {
+                Some((id, used)) if now.0.saturating_sub(used.0) >= EVICTABLE_AFTER_MS => self.remove(id),
+                Some(_) | None => return false,
             }
-            Some(_) | None => false,
         }
+        true
     }
 
     /// Notes what an answer of the session says, and tells which of its partitions are news. `outcomes` stand in the
@@ -234,6 +257,9 @@ impl Session {
         for topic in &request.forgotten_topics_data {
             let key = key_of(&topic.topic.0, *topic.topic_id.as_bytes(), by_id);
             self.partitions.retain(|c| c.key != key || !topic.partitions.contains(&c.position.index));
+        }
+        if !(request.topics.is_empty() && request.forgotten_topics_data.is_empty()) {
+            self.bytes = self.partitions.iter().map(|c| c.key.cost()).sum();
         }
     }
 }
