@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use pyralog_protocol::MonoMs;
+use pyralog_protocol::{ApiKey, MonoMs};
 
 use crate::api::fetch::FetchWait;
 
@@ -74,9 +74,16 @@ impl Connection {
         }
     }
 
-    /// Whether the next request may be handed in now.
+    /// Whether more requests may be read from the client.
     pub fn accepts(&self) -> bool {
         !self.closing && self.blocking.is_none() && self.slots.len() < self.in_flight_limit
+    }
+
+    /// Whether this frame (without its length prefix) may be served now. Only produce requests overlap: every other one
+    /// waits for the answers before it, and so sees what the client wrote before, as with Kafka, which serves one request
+    /// of a connection at a time.
+    pub fn accepts_frame(&self, frame: &[u8]) -> bool {
+        self.accepts() && (self.slots.is_empty() || frame.starts_with(&ApiKey::Produce.code().to_be_bytes()))
     }
 
     /// Whether nothing is unanswered.

@@ -62,6 +62,10 @@ struct Work {
 struct Found<D: Disk> {
     data: PartitionData,
     slice: Option<ReadSlice<D::File>>,
+    /// Bytes that count towards `min_bytes`: what the partition's own limit lets through, whether or not the answer has
+    /// room for all of it. Counting only the whole batches that fit would make a client whose limits are close to
+    /// `min_bytes` wait in front of a full log.
+    available: usize,
     ends_wait: bool,
     known: bool,
 }
@@ -198,7 +202,13 @@ impl Work {
         (key, position): (&TopicKey, &Position),
         (budget, first): (usize, bool),
     ) -> Found<D> {
-        let refuse = |code, known| Found { data: failed(position.index, code), slice: None, ends_wait: known, known };
+        let refuse = |code, known| Found {
+            data: failed(position.index, code),
+            slice: None,
+            available: 0,
+            ends_wait: known,
+            known,
+        };
         let partition = match find(topology, key, position.index) {
             Ok(partition) => partition,
             Err(code) => return refuse(code, false),
@@ -209,7 +219,7 @@ impl Work {
         }
         let limit = budget.min(usize::try_from(position.max_bytes).unwrap_or(0));
         match partition.locate(LogOffset(position.offset), limit, first) {
-            Err(Refusal::Deleted) if matches!(key, TopicKey::Id(_)) => refuse(ErrorCode::UnknownTopicId, true),
+            Err(why) if matches!(key, TopicKey::Id(_)) => refuse(why.code_by_id(), true),
             Err(why) => refuse(why.code(), true),
             Ok((bounds, read)) => self.judge((topology, partition), position, bounds, read),
         }
@@ -222,7 +232,13 @@ impl Work {
         bounds: Bounds,
         read: Located<D>,
     ) -> Found<D> {
-        let refuse = |code| Found { data: failed(position.index, code), slice: None, ends_wait: true, known: true };
+        let refuse = |code| Found {
+            data: failed(position.index, code),
+            slice: None,
+            available: 0,
+            ends_wait: true,
+            known: true,
+        };
         if let Some(code) = super::epoch_refusal(position.current_epoch, bounds.epoch) {
             let mut found = refuse(code);
             if self.version >= LEADER_HINTS_FROM && code == ErrorCode::FencedLeaderEpoch {
@@ -245,7 +261,11 @@ impl Work {
             }
         }
         match read {
-            Ok(slice) => self.found(position, bounds, slice),
+            Ok(slice) => {
+                let fits = slice.as_ref().map_or(0, |slice| slice.len);
+                let available = if self.min_bytes <= 1 { fits } else { fits.max(available(partition, position)) };
+                Found { available, ..self.found(position, bounds, slice) }
+            }
             Err(error) => refuse(error.code()),
         }
     }
@@ -259,7 +279,7 @@ impl Work {
             .with_aborted_transactions(self.read_committed.then(Vec::new))
             .with_preferred_read_replica(BrokerId(-1))
             .with_records(Some(Bytes::new()));
-        Found { data, slice, ends_wait: false, known: true }
+        Found { data, slice, available: 0, ends_wait: false, known: true }
     }
 
     fn is_done<D: Disk>(&self, found: &[Found<D>]) -> bool {
@@ -267,8 +287,7 @@ impl Work {
         if found.iter().all(|f| !f.known) || found.iter().any(|f| f.ends_wait) {
             return true;
         }
-        let bytes: usize = found.iter().filter_map(|f| f.slice.as_ref()).map(|slice| slice.len).sum();
-        bytes >= self.min_bytes
+        found.iter().map(|f| f.available).fold(0, usize::saturating_add) >= self.min_bytes.min(self.max_bytes)
     }
 
     fn finish<D: Disk>(&self, node: &Node<D>, found: Vec<Found<D>>, out: &mut Outputs<D>) {
@@ -305,6 +324,15 @@ fn find<'t, D: Disk>(
         TopicKey::Id(id) => (topology.by_id(*id), ErrorCode::UnknownTopicId),
     };
     entry.ok_or(missing)?.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Bytes that the partition has for this reader, up to its own limit.
+fn available<D: Disk>(partition: &Partition<D>, position: &Position) -> usize {
+    let limit = usize::try_from(position.max_bytes).unwrap_or(0);
+    match partition.locate(LogOffset(position.offset), usize::MAX, true) {
+        Ok((_, Ok(Some(slice)))) => slice.len.min(limit),
+        Ok((_, Ok(None) | Err(_))) | Err(_) => 0,
+    }
 }
 
 /// Whether the reader's last epoch ended before the position it is at (KIP-595, F14).

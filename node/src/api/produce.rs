@@ -257,7 +257,10 @@ impl<D: Disk> Handler<'_, D> {
                 .with_base_offset(done.appended.base_offset.0)
                 .with_log_append_time_ms(done.appended.log_append_time)
                 .with_log_start_offset(if self.version >= 5 { done.log_start.0 } else { -1 }),
-            Err(AppendRefused::Refused(why)) => refusal(index, why.code(), None),
+            Err(AppendRefused::Refused(why)) => {
+                let code = if self.version >= TOPIC_IDS_FROM { why.code_by_id() } else { why.code() };
+                refusal(index, code, None)
+            }
             Err(AppendRefused::Log { error, log_start }) => {
                 let message = (self.version >= RECORD_ERRORS_FROM).then(|| error.to_string());
                 refusal(index, error.code(), message).with_log_start_offset(if self.version >= 5 {
