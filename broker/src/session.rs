@@ -73,6 +73,17 @@ pub struct Session {
     /// When something last went through the socket, in either direction.
     active: Instant,
     stopping: bool,
+    /// The client sends nothing more.
+    ended: bool,
+}
+
+impl Drop for Session {
+    /// Also when serving panicked: nothing may be left behind for a connection that is gone.
+    fn drop(&mut self) {
+        self.shell.mailboxes.close(self.conn.id);
+        self.shell.node.on_disconnect(&mut self.conn);
+        self.shell.node.take_unsent(self.unsent_bytes);
+    }
 }
 
 impl Session {
@@ -91,6 +102,7 @@ impl Session {
             unsent_bytes: 0,
             active: Instant::now(),
             stopping: false,
+            ended: false,
         }
     }
 
@@ -101,9 +113,6 @@ impl Session {
         if let Err(end) = end {
             debug!(%peer, reason = %end, "connection ended");
         }
-        self.shell.node.take_unsent(self.unsent_bytes);
-        self.shell.mailboxes.close(self.conn.id);
-        self.shell.node.on_disconnect(&mut self.conn);
     }
 
     async fn serve(&mut self) -> Result<(), End> {
@@ -111,7 +120,8 @@ impl Session {
             self.serve_frames().await?;
             self.collect_answers();
             self.write_some()?;
-            if self.unsent.is_empty() && (self.conn.is_closed() || (self.stopping && self.conn.is_idle())) {
+            let over = self.conn.is_closed() || (self.stopping || self.ended) && self.conn.is_idle();
+            if self.unsent.is_empty() && over {
                 return Err(End::Done);
             }
             let reading = self.wants_input();
@@ -222,7 +232,11 @@ impl Session {
 
     /// Whether more bytes should be read now.
     fn wants_input(&self) -> bool {
-        !self.stopping && self.conn.accepts() && self.unsent_bytes < UNSENT_LIMIT && !self.ready_to_serve()
+        !self.stopping
+            && !self.ended
+            && self.conn.accepts()
+            && self.unsent_bytes < UNSENT_LIMIT
+            && self.next_frame().is_none()
     }
 
     /// Length of the next frame, once it is known and acceptable.
@@ -237,15 +251,21 @@ impl Session {
         }
     }
 
+    /// The next frame, if all of it is there.
+    fn next_frame(&self) -> Option<&[u8]> {
+        let length = self.frame_length().ok().flatten()?;
+        self.input.get(4..4 + length)
+    }
+
     fn ready_to_serve(&self) -> bool {
-        self.conn.accepts() && self.frame_length().ok().flatten().is_some_and(|length| self.input.len() >= 4 + length)
+        self.next_frame().is_some_and(|frame| self.conn.accepts_frame(frame))
     }
 
     /// Serves the frames that are complete, as far as the connection takes them.
     async fn serve_frames(&mut self) -> Result<(), End> {
         while self.conn.accepts() && self.unsent_bytes < UNSENT_LIMIT {
             let Some(length) = self.frame_length()? else { break };
-            if self.input.len() < 4 + length {
+            if !self.ready_to_serve() {
                 break;
             }
             self.input.advance(4);
@@ -272,6 +292,11 @@ impl Session {
     async fn read_some(&mut self) -> Result<(), End> {
         self.make_room().await?;
         match self.stream.try_read_buf(&mut self.input) {
+            // The client has said all it will. What it asked before is answered still: it may have closed only its half.
+            Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
+                self.ended = true;
+                Ok(())
+            }
             Ok(0) => Err(End::Eof),
             Ok(read) => {
                 let filled = self.input.len() == self.input.capacity();
