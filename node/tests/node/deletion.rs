@@ -1,0 +1,141 @@
+//! Logs that are deleted, created again or grow while they are in use.
+
+use kafka_protocol::messages::CreatePartitionsRequest;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN};
+use pyralog_protocol::{Draw, ErrorCode, kafka_protocol};
+use pyralog_storage::Disk;
+
+use crate::world::*;
+
+#[test]
+fn f10_deletion_ends_waiting_fetches_and_waiting_produces() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    world.create("b", 1, &[]);
+    let (reader, producer) = (world.connect(), world.connect());
+    world.send(reader, FETCH, fetch_request(&[("b", 0, 0), ("a", 0, 0)], 60_000, 1));
+    world.send(producer, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+    assert!(world.begin_sync(0));
+    let admin = world.connect();
+    world.send(admin, 5, delete_request("a"));
+    world.turn();
+    world.deliver(reader);
+    world.deliver(producer);
+    let codes = |response| {
+        let topics = fetch_response(response).responses;
+        topics.iter().map(|t| t.partitions[0].error_code).collect::<Vec<_>>()
+    };
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    assert_eq!(codes(world.answer(reader).expect("the poll ends").1), [0, unknown]);
+    assert_eq!(produced(world.answer(producer).expect("an answer").1).error_code, unknown);
+    // The sync that was under way comes back to nobody.
+    world.end_sync(0);
+    world.settle();
+    assert!(world.ids(producer).is_empty());
+    assert_eq!(world.queued_syncs(), 0);
+}
+
+#[test]
+fn rl_22_a_log_deleted_and_created_in_one_turn_keeps_the_new_one() {
+    let mut world = World::new();
+    world.create("a", 2, &[]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"old")));
+    let (one, other) = (world.connect(), world.connect());
+    world.send(one, 5, delete_request("a"));
+    world.send(other, 5, create_request("a", 1, &[]));
+    world.turn();
+    world.settle();
+    world.remove_graves();
+    let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"new"))));
+    assert_eq!((part.error_code, part.base_offset), (0, 0));
+    let names = world.disk.list(LOGS).unwrap();
+    assert!(names.iter().all(|n| !n.ends_with(DELETED) && !n.ends_with(ORPHAN)), "{names:?}");
+    let mut world = world.crash(1);
+    assert_eq!(world.problems, [""; 0]);
+    let values: Vec<_> = world.read("a", 0).unwrap().into_values().collect();
+    assert_eq!(values, [b"new"]);
+}
+
+#[test]
+fn io_06_recovery_points_of_a_deleted_log_mean_nothing_to_its_successor() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    for _ in 0..10 {
+        world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"old")));
+    }
+    world.checkpoint();
+    world.delete("a");
+    world.create("a", 1, &[]);
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"new")));
+    // The checkpoint still speaks of ten records.
+    let mut world = world.crash(0);
+    assert_eq!(world.problems, [""; 0]);
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+}
+
+#[test]
+fn m20_partitions_that_are_added_serve_beside_those_in_use() {
+    for seed in 0..50 {
+        let mut world = World::new();
+        world.create("a", 1, &[]);
+        let (producer, reader, admin) = (world.connect(), world.connect(), world.connect());
+        for _ in 0..3 {
+            world.push(producer, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+        }
+        world.push(reader, FETCH, fetch_request(&[("a", 0, 0)], 60_000, 1));
+        let more = CreatePartitionsTopic::default().with_name(name("a")).with_count(4).with_assignments(None);
+        let grow = CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(1000);
+        world.push(admin, 3, grow);
+        let mut draw = Draw::new(seed);
+        while world.step(&mut draw) {}
+        assert_eq!(world.ids(producer).len(), 3);
+        assert_eq!(world.ids(reader).len(), 1);
+        assert_eq!(world.ids(admin).len(), 1);
+        for partition in 0..4 {
+            let part = produced(world.ask(producer, PRODUCE, produce_request("a", partition, -1, batch(b"w"))));
+            assert_eq!(part.error_code, 0, "partition {partition}");
+        }
+    }
+}
+
+#[test]
+fn m20_whoever_is_told_of_a_log_finds_it_serving() {
+    for seed in 0..100 {
+        let mut world = World::new();
+        let mut draw = Draw::new(seed);
+        let (admin, client) = (world.connect(), world.connect());
+        world.push(admin, 5, create_request("a", 2, &[]));
+        loop {
+            let more = world.step(&mut draw);
+            if world.answer(admin).is_some() {
+                break;
+            }
+            assert!(more, "the creation was never answered");
+        }
+        world.send(client, PRODUCE, produce_request("a", 1, -1, batch(b"v")));
+        world.settle();
+        assert_eq!(produced(world.answer(client).unwrap().1).error_code, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn rl_23_a_log_that_was_answered_for_is_there_after_a_crash() {
+    for seed in 0..60 {
+        let mut world = World::new();
+        world.create("a", 2, &[]);
+        world.create("gone", 1, &[]);
+        world.delete("gone");
+        if seed % 2 == 0 {
+            world.remove_graves();
+        }
+        let mut world = world.crash(seed);
+        assert_eq!(world.problems, [""; 0]);
+        assert_eq!(world.read("a", 1).unwrap().len(), 0);
+        assert_eq!(world.read("gone", 0), Err(ErrorCode::UnknownTopicOrPartition.code()));
+        assert_eq!(world.create("gone", 1, &[]), ErrorCode::None);
+        assert_eq!(world.read("gone", 0).unwrap().len(), 0);
+    }
+}

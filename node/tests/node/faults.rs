@@ -1,0 +1,220 @@
+//! Disks that fail, and what each durability promises.
+
+use pyralog_node::Limits;
+use pyralog_protocol::{ErrorCode, Response};
+use pyralog_storage::Disk;
+use pyralog_storage::sim::Faults;
+
+use crate::world::*;
+
+const STORAGE: i16 = ErrorCode::KafkaStorageError.code();
+
+#[test]
+fn io_01_after_a_failed_sync_nothing_is_acknowledged_and_nothing_synced_again() {
+    for nth in 1..8 {
+        let mut world = World::new();
+        world.create("bad", 1, &[]);
+        world.create("good", 1, &[]);
+        let (producer, reader) = (world.connect(), world.connect());
+        world.disk.set_faults(Faults { fail_sync: Some(world.disk.counters().syncs + nth), ..Faults::default() });
+        let mut acknowledged = Vec::new();
+        let mut failed = false;
+        for number in 0..10 {
+            let value = format!("{number}").into_bytes();
+            let part = produced(world.ask(producer, PRODUCE, produce_request("bad", 0, -1, batch(&value))));
+            match part.error_code {
+                0 => {
+                    assert!(!failed, "acknowledged after the failed sync {nth}");
+                    acknowledged.push((part.base_offset, value));
+                }
+                code => {
+                    assert_eq!(code, STORAGE);
+                    failed = true;
+                }
+            }
+        }
+        assert!(failed);
+        assert_eq!(world.disk.syncs_after_failure(), 0, "a second sync (nth {nth})");
+        assert_eq!(world.read("bad", 0), Err(STORAGE));
+        let part = produced(world.ask(reader, PRODUCE, produce_request("good", 0, -1, batch(b"v"))));
+        assert_eq!(part.error_code, 0, "other partitions serve");
+        let mut world = world.crash(nth);
+        let kept = world.read("bad", 0).unwrap();
+        for (offset, value) in acknowledged {
+            assert_eq!(kept.get(&offset), Some(&value), "nth {nth}");
+        }
+    }
+}
+
+#[test]
+fn io_01_who_waits_for_a_sync_that_fails_is_told_and_a_waiting_fetch_ends() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let (producer, reader) = (world.connect(), world.connect());
+    world.send(reader, FETCH, fetch_request(&[("a", 0, 0)], 60_000, 1));
+    world.send(producer, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+    world.send(producer, PRODUCE, produce_request("a", 0, 1, batch(b"w")));
+    world.disk.set_faults(Faults { fail_sync: Some(world.disk.counters().syncs + 1), ..Faults::default() });
+    world.settle();
+    for _ in 0..2 {
+        assert_eq!(produced(world.answer(producer).unwrap().1).error_code, STORAGE);
+    }
+    assert_eq!(fetched(world.answer(reader).unwrap().1).error_code, STORAGE);
+}
+
+#[test]
+fn io_01_a_log_that_fails_in_retention_answers_who_waits_for_its_sync() {
+    let mut world = World::new();
+    world.create("a", 1, &[("retention.bytes", "1"), ("segment.bytes", "1048576")]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[0; 900_000])));
+    world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[1; 900_000])));
+    assert_eq!(world.queued_syncs(), 1);
+    // The sync has not begun when retention fails to write the log start.
+    world.disk.set_faults(Faults { fail_sync: Some(world.disk.counters().syncs + 1), ..Faults::default() });
+    let mut out = pyralog_node::Outputs::default();
+    let (_, problems) = world.node.enforce_retention(world.now, &mut out);
+    assert!(!problems.is_empty(), "retention was to fail here");
+    world.take(out);
+    world.settle();
+    assert_eq!(produced(world.answer(conn).expect("an answer").1).error_code, STORAGE);
+}
+
+#[test]
+fn io_08_fsync_keeps_what_it_acknowledged_and_memory_what_was_written_back() {
+    for seed in 0..50 {
+        let mut world = World::new();
+        world.create("safe", 1, &[]);
+        world.create("fast", 1, &[("pyralog.durability", "memory")]);
+        let conn = world.connect();
+        for topic in ["safe", "fast"] {
+            assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(topic, 0, -1, batch(b"1")))).error_code, 0);
+        }
+        // A checkpoint writes back what nobody waits for.
+        world.checkpoint();
+        world.settle();
+        world.checkpoint();
+        world.settle();
+        let syncs = world.disk.counters().syncs;
+        assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("fast", 0, -1, batch(b"2")))).error_code, 0);
+        assert_eq!(world.disk.counters().syncs, syncs, "memory waits for no sync");
+        assert_eq!(world.read("fast", 0).unwrap().len(), 2, "and is readable at once");
+        let mut world = world.crash(seed);
+        assert_eq!(world.problems, [""; 0]);
+        assert_eq!(world.read("safe", 0).unwrap().len(), 1);
+        let kept = world.read("fast", 0).unwrap();
+        assert_eq!(kept.get(&0).map(Vec::as_slice), Some(&b"1"[..]), "written back long ago, seed {seed}");
+    }
+}
+
+#[test]
+fn io_08_memory_survives_the_process() {
+    let mut world = World::new();
+    world.create("fast", 1, &[("pyralog.durability", "memory")]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("fast", 0, -1, batch(b"1")));
+    let mut world = world.kill();
+    assert_eq!(world.read("fast", 0).unwrap().len(), 1);
+}
+
+#[test]
+fn io_02_memory_does_not_collect_unsynced_files_for_ever() {
+    let mut world = World::new();
+    let config = [("pyralog.durability", "memory"), ("segment.bytes", "1048576"), ("retention.bytes", "1")];
+    world.create("fast", 1, &config);
+    let conn = world.connect();
+    for _ in 0..8 {
+        world.ask(conn, PRODUCE, produce_request("fast", 0, -1, batch(&vec![7; 900_000])));
+    }
+    let open = |world: &World| world.node.partitions()[0].with_log(|log, _| log.open_files()).unwrap();
+    assert!(open(&world) > 2);
+    for _ in 0..3 {
+        world.checkpoint();
+        world.settle();
+    }
+    assert!(open(&world) <= 1, "{} files", open(&world));
+}
+
+#[test]
+fn io_06_a_damaged_partition_stays_refused_at_every_later_start() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    for _ in 0..5 {
+        world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"acknowledged")));
+    }
+    world.checkpoint();
+    let path = "logs/a-0/00000000000000000000.log";
+    let intact = world.disk.bytes(path);
+    let mut bytes = intact.clone();
+    bytes[16] ^= 0xff;
+    world.disk.overwrite(path, bytes);
+    // The recovery checkpoint of the broken start must not forget how much there was: else the next one cuts it.
+    for _ in 0..3 {
+        world = world.kill();
+        assert_eq!(world.problems.len(), 1, "{:?}", world.problems);
+        assert_eq!(world.read("a", 0), Err(STORAGE));
+        world.checkpoint();
+        world.checkpoint();
+    }
+    assert_eq!(world.disk.bytes(path).len(), intact.len(), "nothing was cut");
+    world.disk.overwrite(path, intact);
+    let mut world = world.kill();
+    assert_eq!(world.read("a", 0).unwrap().len(), 5);
+}
+
+#[test]
+fn op_10_a_full_disk_refuses_appends_and_nothing_else() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"before")));
+    world.disk.set_faults(Faults { full_from: Some(0), ..Faults::default() });
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"no")))).error_code, STORAGE);
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+    world.disk.set_faults(Faults::default());
+    let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"after"))));
+    assert_eq!((part.error_code, part.base_offset), (0, 1));
+}
+
+#[test]
+fn se_17_answers_shrink_when_clients_do_not_take_them() {
+    let limits = Limits { answer_bytes: 100_000, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    for _ in 0..40 {
+        world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[1; 2000])));
+    }
+    let size = |world: &mut World| {
+        let response: Response = world.ask(conn, FETCH, fetch_request(&[("a", 0, 0)], 0, 1));
+        fetched(response).records.unwrap().len()
+    };
+    let free = size(&mut world);
+    assert!(free > 80_000, "{free}");
+    world.node.add_unsent(90_000);
+    assert!(size(&mut world) <= 10_000);
+    world.node.add_unsent(1_000_000);
+    assert!(size(&mut world) > 2000, "one batch always, or the client would never go on");
+    world.node.take_unsent(1_090_000);
+    assert_eq!(size(&mut world), free);
+}
+
+#[test]
+fn op_10_a_partition_without_its_folder_is_offline_alone() {
+    let mut world = World::new();
+    world.create("a", 2, &[]);
+    let conn = world.connect();
+    for partition in 0..2 {
+        world.ask(conn, PRODUCE, produce_request("a", partition, -1, batch(b"v")));
+    }
+    world.checkpoint();
+    world.disk.rename("logs/a-0", "logs/elsewhere").unwrap();
+    let mut world = world.kill();
+    assert_eq!(world.read("a", 0), Err(STORAGE), "never taken for an empty log");
+    assert_eq!(world.read("a", 1).unwrap().len(), 1);
+    world.checkpoint();
+    world.disk.rename("logs/elsewhere", "logs/a-0").unwrap();
+    let mut world = world.kill();
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+}
