@@ -8,7 +8,7 @@ BIN := $(TARGET)/release/pyralog
 # Arguments for the server: make run ARGS="--kafka-listen 0.0.0.0:9092"
 ARGS ?=
 
-.PHONY: run build test check lint clients bench clean help
+.PHONY: deps deps-test run build test check lint clients bench clean help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -16,18 +16,21 @@ help: ## this list
 deps:
 	@tools/deps build
 
+deps-test:
+	@tools/deps test
+
 build: deps ## build target/release/pyralog
 	$(CARGO) build --release --locked -p pyralog-broker
 
 run: build ## build what is missing and run a single node
 	@exec $(BIN) server $(ARGS)
 
-check: deps ## cheap checks: format, lints, layering
+check: deps-test ## cheap checks: format, lints, layering
 	$(CARGO) fmt --all --check
 	tools/layering
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
-test: deps ## all tests
+test: deps-test ## all tests
 	tools/test
 
 clients: ## fetch the clients that the compatibility tests use
