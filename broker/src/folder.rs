@@ -161,3 +161,6 @@ fn write_durably(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     fs::rename(&fresh, dir.join(name))?;
     File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ impl Mailboxes {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

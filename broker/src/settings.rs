@@ -323,3 +323,6 @@ fn declared(name: String, table: LogTable) -> Result<DeclaredLog, SettingsError>
         configs: configs.into_iter().collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Who may use a folder, and what its markers say.
+
+use super::*;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pyralog-folder-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn open(&self) -> Result<DataFolder, FolderError> {
+        DataFolder::open(&self.0)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn io_10_the_clean_marker_counts_once_and_only_when_it_was_the_last_act() {
+    let folder = Folder::new("clean");
+    let first = folder.open().unwrap();
+    assert!(first.is_new && !first.was_clean);
+    first.mark_dirty().unwrap();
+    drop(first);
+    let killed = folder.open().unwrap();
+    assert!(!killed.is_new && !killed.was_clean, "it was never closed");
+    killed.mark_clean().unwrap();
+    drop(killed);
+    let clean = folder.open().unwrap();
+    assert!(clean.was_clean);
+    clean.mark_dirty().unwrap();
+    drop(clean);
+    assert!(!folder.open().unwrap().was_clean, "the marker is gone before anything is appended");
+}
+
+#[test]
+fn io_10_a_start_that_fails_before_it_serves_keeps_the_marker() {
+    let folder = Folder::new("early");
+    folder.open().unwrap().mark_clean().unwrap();
+    drop(folder.open().unwrap());
+    assert!(folder.open().unwrap().was_clean);
+}
+
+#[test]
+fn a_folder_has_one_user() {
+    let folder = Folder::new("lock");
+    let held = folder.open().unwrap();
+    assert!(matches!(folder.open(), Err(FolderError::InUse { .. })));
+    drop(held);
+    folder.open().unwrap();
+}
+
+#[test]
+fn another_format_and_foreign_files_are_refused_and_left_alone() {
+    let folder = Folder::new("format");
+    drop(folder.open().unwrap());
+    fs::write(folder.0.join(FORMAT_FILE), "99\n").unwrap();
+    assert!(matches!(folder.open(), Err(FolderError::Format { found, .. }) if found == "99"));
+    let foreign = Folder::new("foreign");
+    fs::create_dir_all(&foreign.0).unwrap();
+    fs::write(foreign.0.join("thesis.doc"), "mine").unwrap();
+    assert!(matches!(foreign.open(), Err(FolderError::Foreign { .. })));
+    assert_eq!(fs::read_dir(&foreign.0).unwrap().count(), 1, "not even a lock was put there");
+}
+
+#[test]
+fn io_06_recovery_points_come_back_and_damaged_ones_count_as_none() {
+    let folder = Folder::new("points");
+    let open = folder.open().unwrap();
+    assert!(open.recovery_points().is_empty());
+    let points = BTreeMap::from([("id-0".to_owned(), LogOffset(7)), ("id-1".to_owned(), LogOffset(0))]);
+    open.write_recovery_points(&points).unwrap();
+    assert_eq!(open.recovery_points(), points);
+    fs::write(folder.0.join(POINTS_FILE), "scrambled").unwrap();
+    assert!(open.recovery_points().is_empty());
+}

@@ -1,0 +1,30 @@
+//! Nothing that is put in gets lost, and nothing is kept for who is gone.
+
+use super::*;
+
+#[tokio::test]
+async fn f08_what_comes_before_the_look_rings_too() {
+    let boxes = Mailboxes::default();
+    let mailbox = boxes.open(ConnId(1));
+    boxes.wake(ConnId(1));
+    boxes.answer(Ticket { conn: ConnId(1), slot: 4 }, Answer::Close);
+    mailbox.rung().await;
+    let events = mailbox.take();
+    assert!(events.wake && !events.stop);
+    assert_eq!(events.answers.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [4]);
+    let events = mailbox.take();
+    assert!(!events.wake && events.answers.is_empty());
+}
+
+#[test]
+fn what_comes_for_a_closed_connection_is_dropped() {
+    let boxes = Mailboxes::default();
+    let (one, other) = (boxes.open(ConnId(1)), boxes.open(ConnId(33)));
+    assert_eq!(boxes.len(), 2);
+    boxes.close(ConnId(1));
+    boxes.wake(ConnId(1));
+    boxes.stop_all();
+    assert!(!one.take().wake);
+    assert!(other.take().stop);
+    assert_eq!(boxes.len(), 1);
+}

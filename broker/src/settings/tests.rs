@@ -1,0 +1,102 @@
+//! Which source wins, and what is refused.
+
+use super::*;
+
+fn config_file(name: &str, text: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("pyralog-settings-{}-{name}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn gather(flags: ServerArgs, env: &[(&str, &str)], file: &str, name: &str) -> Result<Settings, SettingsError> {
+    let path = config_file(name, file);
+    let args = ServerArgs { config: Some(path.clone()), ..flags };
+    let gathered = Settings::gather(args, env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+    std::fs::remove_file(path).unwrap();
+    gathered
+}
+
+fn config<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
+    settings.configs.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_default() {
+    let file = "[server]\nkafka_listen = \"file:1\"\n[broker]\n\"num.partitions\" = 3\n";
+    let env = [("PYRALOG_KAFKA_LISTEN", "env:2"), ("PYRALOG_NUM_PARTITIONS", "4")];
+    let flags = || ServerArgs {
+        kafka_listen: Some("flag:3".into()),
+        set: vec!["num.partitions=5".into()],
+        ..ServerArgs::default()
+    };
+    let cases = [
+        (gather(flags(), &env, file, "flag"), "flag:3", Some("5")),
+        (gather(ServerArgs::default(), &env, file, "env"), "env:2", Some("4")),
+        (gather(ServerArgs::default(), &[], file, "file"), "file:1", Some("3")),
+        (gather(ServerArgs::default(), &[], "", "default"), "127.0.0.1:9092", None),
+    ];
+    for (settings, listen, partitions) in cases {
+        let settings = settings.unwrap();
+        assert_eq!(settings.kafka_listen, listen);
+        assert_eq!(config(&settings, "num.partitions"), partitions);
+    }
+}
+
+#[test]
+fn names_with_dots_may_be_tables_or_strings() {
+    let file = "[broker]\nnum.partitions = 3\n\"log.retention.ms\" = 5\nauto.create.topics.enable = false\n";
+    let settings = gather(ServerArgs::default(), &[], file, "dots").unwrap();
+    assert_eq!(config(&settings, "num.partitions"), Some("3"));
+    assert_eq!(config(&settings, "log.retention.ms"), Some("5"));
+    assert_eq!(config(&settings, "auto.create.topics.enable"), Some("false"));
+    let date = gather(ServerArgs::default(), &[], "[broker]\nx = 2026-01-01\n", "date");
+    assert!(matches!(date, Err(SettingsError::Configs(_))));
+    let unknown = gather(ServerArgs::default(), &[], "[serve]\n", "unknown");
+    assert!(matches!(unknown, Err(SettingsError::Syntax { .. })));
+}
+
+#[test]
+fn one_plaintext_listener_is_understood_and_nothing_else() {
+    let set = |text: &str| ServerArgs { set: vec![text.to_owned()], ..ServerArgs::default() };
+    let settings = gather(set("listeners=PLAINTEXT://127.0.0.1:9"), &[], "", "one").unwrap();
+    assert_eq!(settings.kafka_listen, "127.0.0.1:9");
+    assert_eq!(config(&settings, "listeners"), None, "it is used up");
+    let advertised = gather(set("advertised.listeners=PLAINTEXT://box:9"), &[], "", "adv").unwrap();
+    assert_eq!(advertised.advertise, Some(("box".into(), 9)));
+    for wrong in ["listeners=SSL://h:1", "listeners=PLAINTEXT://a:1,PLAINTEXT://b:2", "listeners=h:1"] {
+        assert!(matches!(gather(set(wrong), &[], "", "wrong"), Err(SettingsError::Configs(_))), "{wrong}");
+    }
+    assert!(matches!(gather(set("no value"), &[], "", "novalue"), Err(SettingsError::Set(_))));
+}
+
+#[test]
+fn op_01_an_address_that_sends_clients_to_themselves_is_not_advertised() {
+    let advertise = |text: &str, name: &str| {
+        gather(ServerArgs { advertise: Some(text.to_owned()), ..ServerArgs::default() }, &[], "", name)
+    };
+    for wrong in ["0.0.0.0:9092", "[::]:9092", ":9092", "host", "host:0", "host:70000"] {
+        assert!(advertise(wrong, "bad").is_err(), "{wrong}");
+    }
+    assert_eq!(advertise("[::1]:9092", "six").unwrap().advertise, Some(("::1".into(), 9092)));
+}
+
+#[test]
+fn declared_logs_take_the_short_names_and_any_config() {
+    let file = "[logs.orders]\npartition_count = 4\nretention_hours = 2\nmin_in_sync_replicas = 1\n\
+                config.cleanup.policy = \"compact\"\n";
+    let settings = gather(ServerArgs::default(), &[], file, "logs").unwrap();
+    let log = &settings.logs[0];
+    assert_eq!((log.log.as_str(), log.partition_count), ("orders", Some(4)));
+    let has = |name: &str, value: &str| log.configs.iter().any(|(n, v)| n == name && v == value);
+    assert!(has("retention.ms", "7200000") && has("min.insync.replicas", "1") && has("cleanup.policy", "compact"));
+    let wrong = gather(ServerArgs::default(), &[], "[logs.\"a/b\"]\n", "badlog");
+    assert!(matches!(wrong, Err(SettingsError::Log { .. })));
+}
+
+#[test]
+fn a_foreign_variable_is_told_and_no_error() {
+    let env = [("PYRALOG_PORT", "tcp://10.0.0.1:9092"), ("PYRALOG_NUM_PARTITION", "3"), ("HOME", "/root")];
+    let settings = gather(ServerArgs::default(), &env, "", "foreign").unwrap();
+    assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
+    assert!(settings.warnings.iter().any(|w| w.contains("num.partitions")), "{:?}", settings.warnings);
+}
