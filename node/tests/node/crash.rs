@@ -130,12 +130,12 @@ fn run(seed: u64, planted: Planted, kill_only: bool) -> Result<(), String> {
         let mut clients = Clients { conns, asked: BTreeMap::new(), number };
         let steps = draw.next_u64() % 120;
         for _ in 0..steps {
-            if draw.next_u64() % 3 == 0 {
+            if draw.next_u64().is_multiple_of(3) {
                 clients.ask_something(&mut world, &mut known, &mut draw);
             }
             world.step(&mut draw);
             clients.hear(&mut world, &mut known);
-            if draw.next_u64() % 40 == 0 {
+            if draw.next_u64().is_multiple_of(40) {
                 world.checkpoint();
             }
         }
