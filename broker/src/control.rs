@@ -64,24 +64,37 @@ pub fn start(
     mut control: ControlLoop<RocksStore>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("control".into()).spawn(move || {
-        while let Some(stop) = wait(&shell, &queue, &mut control) {
-            match control.turn(shell.clock.now()) {
-                Ok(released) => {
-                    shell.node.observe_quorum(control.quorum());
-                    release(&shell, released);
+        or_exit(|| {
+            while let Some(stop) = wait(&shell, &queue, &mut control) {
+                match control.turn(shell.clock.now()) {
+                    Ok(released) => {
+                        shell.node.observe_quorum(control.quorum());
+                        release(&shell, released);
+                    }
+                    Err(error) => die(&error),
                 }
-                Err(error) => die(&error),
+                if stop {
+                    break;
+                }
+                if queue.messages.is_empty()
+                    && let Err(error) = control.reclaim()
+                {
+                    die(&error);
+                }
             }
-            if stop {
-                break;
-            }
-            if queue.messages.is_empty()
-                && let Err(error) = control.reclaim()
-            {
-                die(&error);
-            }
-        }
+        });
     })
+}
+
+/// Runs a thread that others wait for. A panic in it ends the process: a broker that goes on without it would look alive
+/// and answer nothing, and what it had half changed in memory must not be served.
+pub fn or_exit(work: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        error!(thread = %name, "a thread of the broker failed an assertion; the broker stops");
+        eprintln!("pyralog: the thread {name} failed an assertion; the next start checks the ends of all logs");
+        std::process::exit(1);
+    }
 }
 
 fn die(error: &ControlError) -> ! {

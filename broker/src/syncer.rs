@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pyralog_node::partition::Partition;
 
+use crate::control::or_exit;
 use crate::disk::RealDisk;
 use crate::shell::Shell;
 
@@ -45,7 +46,7 @@ pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::
             thread::Builder::new()
                 .name(format!("sync-{number}"))
                 .stack_size(256 << 10)
-                .spawn(move || work(&shell, &jobs))
+                .spawn(move || or_exit(|| work(&shell, &jobs)))
         })
         .collect()
 }
