@@ -76,8 +76,20 @@ fn raise_file_limit() -> Result<u64, String> {
     }
 }
 
+/// Time that an address may still be held by a process that was just killed.
+const HANDOVER: Duration = Duration::from_secs(1);
+
 async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|e| {
+    let until = Instant::now() + HANDOVER;
+    let bound = loop {
+        match TcpListener::bind(address).await {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            outcome => break outcome,
+        }
+    };
+    bound.map_err(|e| {
         let hint = if e.kind() == std::io::ErrorKind::AddrInUse {
             "another process listens there; stop it or choose another port"
         } else if e.kind() == std::io::ErrorKind::PermissionDenied {
@@ -96,11 +108,12 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);
-    let running = Running::start(settings, clock, files)?;
     let readiness = Arc::new(Readiness::default());
     let cell = Arc::new(OnceLock::new());
+    // Before the logs are open: liveness probes must not kill a node that recovers.
+    let http = tokio::spawn(http::serve(web, Http { shell: Arc::clone(&cell), ready: Arc::clone(&readiness) }));
+    let running = tokio::task::block_in_place(|| Running::start(settings, clock, files))?;
     let _ = cell.set(Arc::clone(&running.shell));
-    let http = tokio::spawn(http::serve(web, Http { shell: cell, ready: Arc::clone(&readiness) }));
     let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), kafka));
     readiness.set(true);
     println!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis());
@@ -175,7 +188,8 @@ impl Running {
         } else {
             start::raise_epochs(&mut control, clock, shell.draw())?
         };
-        let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads = cores.max(usize::try_from(broker.upkeep.recovery_threads).unwrap_or(1));
         start::open_partitions(&shell, &folder, image, threads);
         start::declare_logs(&shell, &mut control, settings.logs)?;
         shell.node.observe_quorum(control.quorum());

@@ -146,6 +146,8 @@ impl Settings {
             configs.insert(name.trim().to_owned(), value.to_owned());
         }
         let listeners = take_listeners(&mut configs)?;
+        refuse_ours(&configs)?;
+        warnings.extend(configs.keys().filter_map(|name| unused_warning(name)));
         let format = pick(args.log_format.map(word_of), "LOG_FORMAT", file.server.log_format);
         let advertise = pick(args.advertise, "ADVERTISE", file.server.advertise).or(listeners.advertised);
         Ok(Self {
@@ -263,6 +265,21 @@ fn from_environment<'a>(
         }
         found.map(|name| (name.to_owned(), value.clone()))
     })
+}
+
+/// Names of Kafka whose matter has a setting of its own here.
+fn refuse_ours(configs: &BTreeMap<String, String>) -> Result<(), SettingsError> {
+    let instead = [("log.dirs", "--data"), ("log.dir", "--data"), ("broker.id", "node.id")];
+    match instead.into_iter().find(|(name, _)| configs.contains_key(*name)) {
+        Some((name, ours)) => Err(SettingsError::Configs(format!("{name} is not set this way; use {ours}"))),
+        None => Ok(()),
+    }
+}
+
+/// A setting that is accepted for compatibility and changes nothing is not passed over in silence.
+fn unused_warning(name: &str) -> Option<String> {
+    let why = config::lookup(Scope::Broker, name)?.unused?;
+    Some(format!("{name} is set. {}", why.reason()))
 }
 
 #[derive(Default)]

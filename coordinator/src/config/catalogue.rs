@@ -138,6 +138,10 @@ pub enum Unused {
     Telemetry,
     /// Preallocated segments.
     Preallocation,
+    /// Compaction.
+    Compaction,
+    /// Something that is planned.
+    NotYet,
 }
 
 impl Unused {
@@ -158,6 +162,8 @@ impl Unused {
             Self::Tiering => "Accepted and shown; Pyralog has no tiered storage.",
             Self::Telemetry => "Accepted and shown; Pyralog does not collect metrics of clients.",
             Self::Preallocation => "Accepted and shown; segments are never preallocated.",
+            Self::Compaction => "Accepted and shown; not used before logs are compacted.",
+            Self::NotYet => "Accepted and shown; has no effect yet.",
         }
     }
 }
