@@ -80,9 +80,11 @@ fn raise_file_limit() -> Result<u64, String> {
 const HANDOVER: Duration = Duration::from_secs(1);
 
 async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
+    // As in Kafka's `listeners`, no host means all interfaces.
+    let all = address.starts_with(':').then(|| format!("0.0.0.0{address}"));
     let until = Instant::now() + HANDOVER;
     let bound = loop {
-        match TcpListener::bind(address).await {
+        match TcpListener::bind(all.as_deref().unwrap_or(address)).await {
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

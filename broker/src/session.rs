@@ -165,7 +165,11 @@ impl Session {
         for (slot, answer) in events.answers {
             self.complete(slot, answer);
         }
-        if events.wake && self.conn.deadline().is_some() {
+        if events.stop {
+            // A stop does not wait for long polls.
+            self.conn.stop_waiting();
+        }
+        if (events.wake || events.stop) && self.conn.deadline().is_some() {
             self.look_again();
         }
     }

@@ -96,6 +96,13 @@ impl Connection {
         self.closing && self.slots.is_empty()
     }
 
+    /// Ends the wait of a fetch: at the next look it is answered with what there is.
+    pub fn stop_waiting(&mut self) {
+        if let Some(wait) = self.fetch.as_mut() {
+            wait.stop();
+        }
+    }
+
     /// When this connection wants to be looked at again.
     pub fn deadline(&self) -> Option<MonoMs> {
         self.fetch.as_ref().map(FetchWait::deadline)

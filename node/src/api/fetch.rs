@@ -40,6 +40,11 @@ pub struct FetchWait {
 }
 
 impl FetchWait {
+    /// The wait is over now.
+    pub(crate) fn stop(&mut self) {
+        self.deadline = MonoMs(0);
+    }
+
     /// When it is answered with what there is.
     pub fn deadline(&self) -> MonoMs {
         self.deadline
