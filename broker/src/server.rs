@@ -193,7 +193,11 @@ impl Running {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = cores.max(usize::try_from(broker.upkeep.recovery_threads).unwrap_or(1));
         start::open_partitions(&shell, &folder, image, threads);
-        start::declare_logs(&shell, &mut control, settings.logs)?;
+        if let Err(wrong) = start::declare_logs(&shell, &mut control, settings.logs) {
+            // Nothing was served yet: a typing mistake in the file must not cost the next start a recovery.
+            close_folder(&shell, &folder)?;
+            return Err(wrong);
+        }
         shell.node.observe_quorum(control.quorum());
         let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
         syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
@@ -217,19 +221,24 @@ impl Running {
         while self.shell.node.is_syncing() && Instant::now() < until + GOODBYE {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let mut out = self.shell.outputs();
-        let (points, problems) = self.shell.node.close_all(&mut out);
-        for problem in &problems {
-            error!(%problem, "a partition could not be closed cleanly");
-        }
-        if !problems.is_empty() {
-            return Err(format!("{} partitions could not be closed; the next start recovers them", problems.len()));
-        }
-        self.folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
-        self.folder.mark_clean().map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))?;
+        close_folder(&self.shell, &self.folder)?;
         info!("stopped cleanly");
         Ok(())
     }
+}
+
+/// Brings every partition to disk, and only then marks the folder as cleanly closed (IO-10).
+fn close_folder(shell: &Shell, folder: &DataFolder) -> Result<(), String> {
+    let mut out = shell.outputs();
+    let (points, problems) = shell.node.close_all(&mut out);
+    for problem in &problems {
+        error!(%problem, "a partition could not be closed cleanly");
+    }
+    if !problems.is_empty() {
+        return Err(format!("{} partitions could not be closed; the next start recovers them", problems.len()));
+    }
+    folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
+    folder.mark_clean().map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))
 }
 
 fn seed() -> Result<u64, String> {
