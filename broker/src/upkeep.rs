@@ -86,6 +86,10 @@ fn retain(shell: &Shell, now: pyralog_protocol::Now) {
 }
 
 fn checkpoint(shell: &Shell, folder: &DataFolder, written: &mut BTreeMap<String, LogOffset>) {
+    let created = shell.node.create_late(&shell.disk, shell.clock.now());
+    if created > 0 {
+        info!(partitions = created, "partitions that could not be created before serve now");
+    }
     let mut out = shell.outputs();
     shell.node.flush(&mut out);
     shell.dispatch(out);

@@ -76,12 +76,32 @@ impl<D: Disk> Node<D> {
         let topic = spec.log.metadata.topic_id;
         let (log, outcome) = match open_or_create(disk, &dir, topic, self.log_config(&spec.log), hint, now) {
             Ok((log, report)) => (Ok(log), Ok(report)),
-            Err(error) => (Err(Refusal::Offline), Err(error.to_string())),
+            Err(error) => (Err(error.refusal()), Err(error.to_string())),
         };
         let epoch = settings::leader_epoch(&spec.log, spec.index);
         let durability = settings::durability(&spec.log.settings);
         let partition = Partition::new((topic, spec.index, dir), log, (epoch, durability), hint.recovery_point);
         Opened { partition: Arc::new(partition), outcome }
+    }
+
+    /// Tries again to create the partitions that could not be created. Gives how many serve now.
+    pub fn create_late(&self, disk: &Arc<D>, now: Now) -> usize {
+        let topology = self.topology.load();
+        let mut created = 0;
+        for entry in topology.logs.values() {
+            for partition in entry.partitions.iter().filter(|partition| partition.is_uncreated()) {
+                let config = self.log_config(&entry.log);
+                let hint = OpenHint::default();
+                let opened = open_or_create(disk, &partition.dir, partition.topic, config, hint, now);
+                match opened.map(|(log, _)| partition.adopt(log)) {
+                    Ok(None) => created += 1,
+                    // Deleted in the meantime, so nobody else will remove what was just made.
+                    Ok(Some(log)) => drop((log, disk.remove_dir_all(&partition.dir))),
+                    Err(_) => {}
+                }
+            }
+        }
+        created
     }
 
     fn log_config(&self, log: &LogState) -> LogConfig {
@@ -171,7 +191,8 @@ impl<D: Disk> Node<D> {
     pub fn close_all(&self, out: &mut Outputs<D>) -> (BTreeMap<String, LogOffset>, Vec<String>) {
         let mut points = BTreeMap::new();
         let mut problems = Vec::new();
-        for partition in self.partitions() {
+        // What was never created has nothing to close.
+        for partition in self.partitions().iter().filter(|partition| !partition.is_uncreated()) {
             match partition.close(out) {
                 Ok(Some(end)) => {
                     points.insert(partition.key(), end);
@@ -197,6 +218,15 @@ enum OpenRefused {
          them up"
     )]
     Vanished { dir: String, point: LogOffset },
+}
+
+impl OpenRefused {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Io { .. } => Refusal::Uncreated,
+            Self::Open(_) | Self::Vanished { .. } => Refusal::Offline,
+        }
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "what storage needs to open a log, and who it belongs to")]

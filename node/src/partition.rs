@@ -36,6 +36,8 @@ pub enum Refusal {
     Deleted,
     /// It is offline after an I/O error, or quarantined.
     Offline,
+    /// Its folder could not be created yet: no room, no descriptors. Tried again from time to time (OP-10).
+    Uncreated,
 }
 
 impl Refusal {
@@ -43,7 +45,7 @@ impl Refusal {
     pub fn code(self) -> ErrorCode {
         match self {
             Self::Deleted => ErrorCode::UnknownTopicOrPartition,
-            Self::Offline => ErrorCode::KafkaStorageError,
+            Self::Offline | Self::Uncreated => ErrorCode::KafkaStorageError,
         }
     }
 
@@ -51,7 +53,7 @@ impl Refusal {
     pub fn code_by_id(self) -> ErrorCode {
         match self {
             Self::Deleted => ErrorCode::UnknownTopicId,
-            Self::Offline => ErrorCode::KafkaStorageError,
+            Self::Offline | Self::Uncreated => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -394,6 +396,23 @@ impl<D: Disk> Partition<D> {
             }
         }
         *recovery_point
+    }
+
+    /// Whether the folder could not be created yet.
+    pub fn is_uncreated(&self) -> bool {
+        matches!(self.state.lock().log, Err(Refusal::Uncreated))
+    }
+
+    /// Begins service with a log whose creation succeeded late. Gives the log back when the partition was deleted
+    /// meanwhile.
+    pub fn adopt(&self, log: Log<D>) -> Option<Log<D>> {
+        let mut state = self.state.lock();
+        if !matches!(state.log, Err(Refusal::Uncreated)) {
+            return Some(log);
+        }
+        self.high_watermark.store(log.log_end().0, Ordering::Release);
+        state.log = Ok(log);
+        None
     }
 
     /// Whether a sync is under way.

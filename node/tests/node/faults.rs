@@ -178,6 +178,21 @@ fn op_10_a_full_disk_refuses_appends_and_nothing_else() {
 }
 
 #[test]
+fn op_10_a_log_that_found_no_room_serves_once_there_is_some() {
+    let mut world = World::new();
+    world.disk.set_faults(Faults { full_from: Some(0), ..Faults::default() });
+    assert_eq!(world.create("a", 1, &[]), ErrorCode::None, "the log exists: its record is durable elsewhere");
+    let conn = world.connect();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"no")))).error_code, STORAGE);
+    assert_eq!(world.node.create_late(&world.disk, world.now), 0);
+    world.disk.set_faults(Faults::default());
+    assert_eq!(world.node.create_late(&world.disk, world.now), 1);
+    let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"yes"))));
+    assert_eq!((part.error_code, part.base_offset), (0, 0));
+    assert_eq!(world.node.create_late(&world.disk, world.now), 0);
+}
+
+#[test]
 fn se_17_answers_shrink_when_clients_do_not_take_them() {
     let limits = Limits { answer_bytes: 100_000, ..Limits::default() };
     let mut world = World::with(&[], limits, Planted::Nothing);
