@@ -2,8 +2,6 @@
 //!
 //! Everything follows from a seed, so a run that failed can be repeated.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::conn::{Conn, header};
@@ -37,7 +35,7 @@ impl Golden {
 /// The captured requests in every version that `conn`'s broker lists.
 pub fn golden_requests(conn: &mut Conn) -> Vec<Golden> {
     let listed = listed_apis(conn);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol/tests/golden/probe.jsonl");
+    let path = crate::crate_folder().join("../protocol/tests/golden/probe.jsonl");
     let lines = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut out = Vec::new();
     for line in lines.lines() {

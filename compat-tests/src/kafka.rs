@@ -74,8 +74,8 @@ impl Drop for Kafka {
 
 fn java() -> Command {
     let mut command = Command::new("java");
-    let log = concat!("-Dlog4j2.configurationFile=", env!("CARGO_MANIFEST_DIR"), "/clients/java/log4j2.xml");
-    command.args(["-Xmx512m", "-XX:+UseSerialGC", log, "-Dkafka.log.level=FATAL", "-cp"]);
+    let log = format!("-Dlog4j2.configurationFile={}/clients/java/log4j2.xml", crate::crate_folder().display());
+    command.args(["-Xmx512m", "-XX:+UseSerialGC", &log, "-Dkafka.log.level=FATAL", "-cp"]);
     command.arg(format!("{}/kafka/*", cache().display()));
     command
 }

@@ -53,3 +53,8 @@ pub fn text(s: &str) -> StrBytes {
 pub fn topic(s: &str) -> TopicName {
     TopicName(text(s))
 }
+
+/// The folder of this crate, as cargo says when the test runs: a target folder may serve several checkouts.
+pub fn crate_folder() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into)
+}

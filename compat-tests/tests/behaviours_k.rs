@@ -84,7 +84,7 @@ fn changed(kind: i8, name: &str, changes: &[Change]) -> AlterConfigsResource {
 
 /// The described entries of a list in `data/configs`.
 fn listed(scope: &str) -> BTreeMap<String, Value> {
-    let path = format!("{}/data/configs/{scope}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/data/configs/{scope}.json", pyralog_compat_tests::crate_folder().display());
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let configs = file["configs"].as_array().unwrap().iter().filter(|c| c["described"] == true);
     configs.map(|c| (c["name"].as_str().unwrap().to_owned(), c.clone())).collect()

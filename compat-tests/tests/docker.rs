@@ -4,7 +4,6 @@
 //! host's network, so that an engine without bridges will do.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,7 +30,8 @@ fn inspect(container: &Container<GenericImage>, format: &str) -> String {
 }
 
 fn build_image() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    let folder = pyralog_compat_tests::crate_folder();
+    let root = folder.parent().expect("the repository");
     let built = Command::new(root.join("docker/image"))
         .arg(format!("{IMAGE}:{TAG}"))
         .env("PYRALOG_BIN", binary())

@@ -73,7 +73,7 @@ pub fn cache() -> PathBuf {
 }
 
 pub fn programs() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("clients")
+    pyralog_compat_tests::crate_folder().join("clients")
 }
 
 /// Whether a tool of `clients/setup` is there; says so when not, and in CI fails.

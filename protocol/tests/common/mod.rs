@@ -2,7 +2,6 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::fmt;
-use std::path::Path;
 
 /// One captured frame, without its length.
 #[derive(Clone)]
@@ -26,9 +25,14 @@ fn unhex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
+/// The folder of this crate, as cargo says when the test runs: a target folder may serve several checkouts.
+fn crate_folder() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into)
+}
+
 /// Every frame of every file, in order.
 pub fn golden_frames() -> Vec<Golden> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = crate_folder().join("tests/golden");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let lines = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
