@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use pyralog_node::{Answer, Connection};
+use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -38,12 +39,9 @@ pub enum End {
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The frame length is not acceptable.
-    #[error("a frame of {0} bytes was announced; 1 to {1} are allowed (socket.request.max.bytes)")]
-    FrameLength(i32, usize),
-    /// HTTP on the Kafka port.
-    #[error("this looks like HTTP; the HTTP port is another one (--http-listen)")]
-    Http,
+    /// No frame can follow.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
     /// Nothing came for too long.
     #[error("idle for {0} s (connections.max.idle.ms)")]
     Idle(u64),
@@ -245,20 +243,14 @@ impl Session {
 
     /// Length of the next frame, once it is known and acceptable.
     fn frame_length(&self) -> Result<Option<usize>, End> {
-        let Some(prefix) = self.input.first_chunk::<4>() else { return Ok(None) };
-        let announced = i32::from_be_bytes(*prefix);
-        let limit = self.shell.node.limits().frame_bytes;
-        match usize::try_from(announced) {
-            Ok(length) if length > 0 && length <= limit => Ok(Some(length)),
-            _ if is_http(prefix) => Err(End::Http),
-            _ => Err(End::FrameLength(announced, limit)),
-        }
+        let Some(prefix) = self.input.first_chunk() else { return Ok(None) };
+        Ok(Some(frame_length(*prefix, self.shell.node.limits().frame_bytes)?))
     }
 
     /// The next frame, if all of it is there.
     fn next_frame(&self) -> Option<&[u8]> {
         let length = self.frame_length().ok().flatten()?;
-        self.input.get(4..4 + length)
+        self.input.get(LENGTH_BYTES..LENGTH_BYTES + length)
     }
 
     fn ready_to_serve(&self) -> bool {
@@ -272,7 +264,7 @@ impl Session {
             if !self.ready_to_serve() {
                 break;
             }
-            self.input.advance(4);
+            self.input.advance(LENGTH_BYTES);
             let frame = self.input.split_to(length);
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
@@ -320,7 +312,7 @@ impl Session {
             return Ok(());
         }
         let missing = match self.frame_length()? {
-            Some(length) => (4 + length).saturating_sub(self.input.len()),
+            Some(length) => (LENGTH_BYTES + length).saturating_sub(self.input.len()),
             None => self.read_size,
         };
         let more = missing.max(self.read_size).min(self.input.len().max(self.read_size) * 3);
@@ -381,8 +373,4 @@ impl Session {
             self.unsent.pop_front();
         }
     }
-}
-
-fn is_http(prefix: &[u8; 4]) -> bool {
-    matches!(prefix, b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN")
 }
