@@ -15,6 +15,8 @@ pub enum OpenMode {
     Write,
     /// A new file, or an existing one cut to nothing; to read and write.
     Create,
+    /// An existing file, to [write through](DiskFile::write_through).
+    Journal,
 }
 
 /// Room on the volume that holds the data folder, in bytes.
@@ -57,6 +59,12 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync + 'static {
     /// Writes all of both parts, one behind the other. A failure may leave any part of them written.
     fn write_all_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()>;
+    /// Writes all of it and returns once it is durable. Position, length and the place of `bytes` in memory are multiples
+    /// of 4096, so that a file opened for [`OpenMode::Journal`] can go around the page cache.
+    fn write_through(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.write_all_at([bytes, &[]], position)?;
+        self.sync_data()
+    }
     /// Reads up to `buffer.len()` bytes; 0 is the end of the file.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
     /// Makes everything written so far durable, with the length (fdatasync).

@@ -15,6 +15,7 @@ mod disk;
 mod epochs;
 mod files;
 mod index;
+mod journal;
 mod log;
 mod producers;
 mod read;
@@ -31,7 +32,10 @@ mod walk;
 pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, OpenMode, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
-pub use log::{AppendError, Appended, DELETED_SUFFIX, Log, Offline, SyncPlan, create, delete};
+pub use journal::{
+    JOURNAL_DIR, Journal, JournalError, JournalLimits, PartitionKey, Redo, RedoBatch, Replay, Round, prepare_file,
+};
+pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Log, Offline, Pending, SyncPlan, create, delete};
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport};

@@ -1,7 +1,8 @@
 //! The log of one partition: append, roll, sync. Reading, retention and recovery are in their own modules.
 //!
-//! Holds: `log_start ≤ stable_end ≤ log_end` unless everything was deleted up to the end; offsets in the segments are
-//! contiguous as they were assigned; the active segment is the last one. After its first failed sync, or a failed write
+//! Holds: `log_start ≤ flushed_end ≤ stable_end ≤ log_end` unless everything was deleted up to the end; below the stable
+//! end everything is on disk, in the journal at least, below the flushed end in the segments; offsets in the segments
+//! are contiguous as they were assigned; the active segment is the last one. After its first failed sync, or a failed write
 //! that was not just a full disk, a log is offline for good (IO-01): nothing is acknowledged, read or written until it
 //! is opened anew, which recovers from what the disk really has.
 //! One owner calls everything with `&mut`; only [`SyncPlan::run`] and [`crate::ReadSlice::read`] are meant for other
@@ -10,7 +11,8 @@
 use std::io;
 use std::sync::Arc;
 
-use pyralog_protocol::batch::{BatchHeader, CheckedBatch};
+use bytes::Bytes;
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, CheckedBatch};
 use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, WallMs};
 
 use crate::config::LogConfig;
@@ -34,6 +36,9 @@ pub struct Log<D: Disk> {
     pub(crate) segments: Vec<Segment<D::File>>,
     pub(crate) log_end: LogOffset,
     pub(crate) stable_end: LogOffset,
+    pub(crate) flushed_end: LogOffset,
+    /// What the journal may still take: the batches from some offset up to the log end, without a hole.
+    pending: PendingBatches,
     pub(crate) epochs: Epochs,
     pub(crate) producers: Producers,
     /// Offsets of the snapshot files that may be used, rising.
@@ -46,6 +51,51 @@ pub struct Log<D: Disk> {
     running: Option<Running>,
     next_plan: u64,
     offline: Option<String>,
+}
+
+/// A batch that is in its segment's page cache and may go to the journal.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its header, with offset and epoch.
+    pub(crate) header: [u8; BATCH_HEADER_BYTES],
+    /// Everything after the header.
+    pub(crate) body: Bytes,
+    base: LogOffset,
+    /// Offset after its last record.
+    pub(crate) end: LogOffset,
+}
+
+impl Pending {
+    /// Its bytes in a segment.
+    pub(crate) fn len(&self) -> usize {
+        self.header.len() + self.body.len()
+    }
+}
+
+#[derive(Default)]
+struct PendingBatches {
+    batches: Vec<Pending>,
+    bytes: usize,
+    /// Most bytes that are kept; more than that is synced where it is. 0: nothing is kept.
+    limit: usize,
+}
+
+impl PendingBatches {
+    fn clear(&mut self) {
+        self.batches.clear();
+        self.bytes = 0;
+    }
+}
+
+/// How what was appended since the stable end becomes durable.
+#[derive(Debug)]
+pub enum Commit {
+    /// It is already.
+    Nothing,
+    /// By a round of the journal. Tell the log by [`Log::journaled`].
+    Journal(Vec<Pending>),
+    /// By a sync of the segments: see [`Log::sync_plan`].
+    Sync,
 }
 
 /// A sync that was handed out and has not come back.
@@ -193,6 +243,8 @@ impl<D: Disk> Log<D> {
             segments: Vec::new(),
             log_end: meta.log_start,
             stable_end: meta.log_start,
+            flushed_end: meta.log_start,
+            pending: PendingBatches::default(),
             epochs: Epochs::default(),
             producers: Producers::default(),
             snapshots: Vec::new(),
@@ -225,9 +277,45 @@ impl<D: Disk> Log<D> {
         self.stable_end
     }
 
-    /// What may be written down as this log's recovery point.
+    /// Everything below is on disk in the segments: what may be written down as this log's recovery point, and where it
+    /// does not need the journal any more.
     pub fn recovery_point(&self) -> LogOffset {
-        self.stable_end
+        self.flushed_end
+    }
+
+    /// Keeps up to so many bytes of what is appended for the journal. 0: nothing, for a log that is not synced.
+    pub fn keep_for_journal(&mut self, bytes: usize) {
+        self.pending.limit = bytes;
+        if bytes == 0 {
+            self.pending = PendingBatches::default();
+        }
+    }
+
+    /// How what was appended until now becomes durable: by the journal if all of it is kept for it, else by a sync.
+    pub fn commit(&mut self) -> Commit {
+        if self.offline.is_some() || self.stable_end >= self.log_end {
+            self.pending.clear();
+            return Commit::Nothing;
+        }
+        self.pending.bytes = 0;
+        let mut batches = std::mem::take(&mut self.pending.batches);
+        batches.retain(|batch| batch.end > self.stable_end);
+        match batches.first() {
+            Some(first) if first.base <= self.stable_end => Commit::Journal(batches),
+            Some(_) | None => Commit::Sync,
+        }
+    }
+
+    /// Everything below `end` is in the journal, durably. Returns the stable end.
+    pub fn journaled(&mut self, end: LogOffset) -> Result<LogOffset, Offline> {
+        self.check_online()?;
+        self.stable_end = self.stable_end.max(end.min(self.log_end));
+        Ok(self.stable_end)
+    }
+
+    /// Ends service after an error elsewhere that what was appended here rested on: a journal that cannot be written.
+    pub fn fail(&mut self, why: String) -> Offline {
+        self.go_offline(why)
     }
 
     /// Latest leader epoch that wrote or was begun here.
@@ -307,6 +395,7 @@ impl<D: Disk> Log<D> {
         self.producers.apply(&header, now.wall, self.env.config.producers_max);
         let base_offset = self.log_end;
         self.log_end = next;
+        self.keep(&header, &batch.body, base_offset);
         let last_offset = LogOffset(header.last_offset());
         Ok(Appended { base_offset, last_offset, log_append_time: batch.log_append_time_ms(), duplicate: false })
     }
@@ -334,6 +423,7 @@ impl<D: Disk> Log<D> {
             return Err(self.go_offline(format!("sync of {}: {error}", self.env.dir)));
         }
         self.stable_end = self.stable_end.max(done.covers);
+        self.flushed_end = self.flushed_end.max(done.covers);
         self.dir_synced = done.dir_changes;
         let (segments, log_end, covers) = (&self.segments, self.log_end, done.covers);
         self.dirty.retain(|(base, _)| end_of_segment(segments, *base, log_end) > covers);
@@ -357,23 +447,23 @@ impl<D: Disk> Log<D> {
     pub fn checkpoint(&mut self) -> Result<LogOffset, Offline> {
         self.check_online()?;
         if let Some(active) = self.segments.last() {
-            let _ = active.store_index(&self.env, self.stable_end);
+            let _ = active.store_index(&self.env, self.flushed_end);
             let _ = self.store_snapshot(write_derived);
         }
-        Ok(self.stable_end)
+        Ok(self.flushed_end)
     }
 
     /// Syncs and writes the derived files: the next open with `clean` reads no batch. Returns the recovery point.
     /// A plan that is still running has to come back first.
     pub fn close_clean(mut self) -> Result<LogOffset, Offline> {
         self.sync()?;
-        if self.stable_end < self.log_end {
+        if self.flushed_end < self.log_end {
             return Err(Offline("closed while a sync was running".to_owned()));
         }
         if self.snapshots.last() != Some(&self.log_end) {
             self.checkpoint()?;
         }
-        Ok(self.stable_end)
+        Ok(self.flushed_end)
     }
 
     /// Closes descriptors and drops indexes from memory; both come back when needed. Files with unsynced writes keep
@@ -381,7 +471,7 @@ impl<D: Disk> Log<D> {
     pub fn release_files(&mut self) {
         let dirty: Vec<LogOffset> = self.dirty.iter().map(|(base, _)| *base).collect();
         for segment in self.segments.iter_mut().filter(|s| !dirty.contains(&s.base)) {
-            let _ = segment.store_index(&self.env, self.stable_end);
+            let _ = segment.store_index(&self.env, self.flushed_end);
             segment.release();
         }
     }
@@ -398,6 +488,16 @@ impl<D: Disk> Log<D> {
     pub(crate) fn alive_since(&self, now: Now) -> WallMs {
         let span = i64::try_from(self.env.config.producer_expiration_ms).unwrap_or(i64::MAX);
         WallMs(now.wall.0.saturating_sub(span))
+    }
+
+    /// Puts a batch back that recovery found in the journal, as it stood here.
+    pub(crate) fn put_back(&mut self, header: &BatchHeader, body: &[u8], now: Now) -> Result<(), AppendError> {
+        self.prepare_active(header, now)?;
+        self.write(header, body, now)?;
+        self.epochs.assign(LeaderEpoch(header.leader_epoch), LogOffset(header.base_offset));
+        self.producers.apply(header, now.wall, self.env.config.producers_max);
+        self.log_end = LogOffset(header.last_offset().saturating_add(1));
+        Ok(())
     }
 
     /// The header with offset and epoch set, and the log end after it.
@@ -465,6 +565,21 @@ impl<D: Disk> Log<D> {
             index.note(active.base.0, header, self.env.config.index_interval_bytes);
         }
         Ok(())
+    }
+
+    /// Keeps a batch for the journal. Too much for it: none of what is there goes to the journal then.
+    fn keep(&mut self, header: &BatchHeader, body: &Bytes, base: LogOffset) {
+        if self.pending.limit == 0 {
+            return;
+        }
+        let batch = Pending { header: header.encode(), body: body.clone(), base, end: self.log_end };
+        self.pending.bytes += batch.len();
+        if self.pending.bytes > self.pending.limit {
+            // The bytes stay counted, so that what comes until the next commit is not kept in vain.
+            self.pending.batches = Vec::new();
+        } else {
+            self.pending.batches.push(batch);
+        }
     }
 
     /// A full disk passes: cut what was written of the batch and go on. Anything else is final.

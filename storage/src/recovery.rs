@@ -10,12 +10,16 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use pyralog_protocol::{LogOffset, Now};
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile};
+use crate::epochs::Epochs;
 use crate::files::{FileError, read_small};
+use crate::journal::{Redo, RedoBatch};
 use crate::log::Log;
+use crate::producers::Producers;
 use crate::read::{locate, step};
 use crate::segment::{Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
@@ -41,9 +45,11 @@ pub struct RecoveryReport {
     pub cut: Option<Cut>,
     /// Damaged snapshots that were passed over.
     pub damaged_snapshots: u32,
+    /// Batches that the segments had lost and the journal had.
+    pub put_back: u64,
 }
 
-/// The tail that was cut.
+/// The tail that was cut, before anything was put back from the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// New log end.
@@ -102,10 +108,28 @@ impl<D: Disk> Log<D> {
         hint: OpenHint,
         now: Now,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        Self::open_trusting(Env { disk, dir: dir.to_owned(), config, trust: Trust::default() }, hint, now)
+        Self::open_with(disk, dir, config, hint, None, now)
     }
 
-    pub(crate) fn open_trusting(env: Env<D>, hint: OpenHint, now: Now) -> Result<(Self, RecoveryReport), OpenError> {
+    /// Opens the log in `dir`, and puts back what its segments lost and the journal has.
+    #[expect(clippy::too_many_arguments, reason = "where it is, how it is kept, and what is known of how it was left")]
+    pub fn open_with(
+        disk: Arc<D>,
+        dir: &str,
+        config: LogConfig,
+        hint: OpenHint,
+        redo: Option<&Redo<D::File>>,
+        now: Now,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_trusting(Env { disk, dir: dir.to_owned(), config, trust: Trust::default() }, hint, redo, now)
+    }
+
+    pub(crate) fn open_trusting(
+        env: Env<D>,
+        hint: OpenHint,
+        redo: Option<&Redo<D::File>>,
+        now: Now,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
         let meta = PartitionMeta::read(&*env.disk, &env.dir).map_err(|error| match error.is_missing() {
             true => OpenError::NotAPartition(env.dir.clone()),
             false => OpenError::Meta(error),
@@ -119,7 +143,9 @@ impl<D: Disk> Log<D> {
             report.clean = true;
         } else {
             log.drop_temporary(&listing.temporary).map_err(|e| log.io(e))?;
-            log.recover(hint.recovery_point, now, &mut report)?;
+            let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
+            let batches = redo.map(|redo| redo.batches.as_slice()).unwrap_or_default();
+            log.recover(point, batches, now, &mut report)?;
         }
         log.producers.expire(log.alive_since(now));
         Ok((log, report))
@@ -184,6 +210,7 @@ impl<D: Disk> Log<D> {
         }
         self.log_end = snapshot.log_end;
         self.stable_end = snapshot.log_end;
+        self.flushed_end = snapshot.log_end;
         self.epochs = snapshot.epochs;
         self.producers = snapshot.producers;
         self.epochs.cut_start(self.meta.log_start);
@@ -196,7 +223,13 @@ impl<D: Disk> Log<D> {
         Snapshot::decode(&path, &bytes).ok().filter(|snapshot| snapshot.log_end == at)
     }
 
-    fn recover(&mut self, point: LogOffset, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
+    fn recover(
+        &mut self,
+        point: LogOffset,
+        batches: &[RedoBatch<D::File>],
+        now: Now,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
         let start = self.log_start();
         match self.segments.first().map(|first| first.base) {
             None if point > start => return Err(self.corrupt(start.0..point.0, "no segment is there")),
@@ -207,12 +240,15 @@ impl<D: Disk> Log<D> {
             Some(first) if first > start => self.cut_segments(0, start, report, "the first segment is missing")?,
             Some(_) => self.scan(point, report)?,
         }
+        self.rebuild(now, report)?;
+        self.redo(batches, now, report)?;
         if self.log_end < start {
             // All of it was deleted, durably, before any of it was synced.
             self.cut_segments(0, start, report, "deleted records were never synced")?;
+            self.rebuild(now, report)?;
         }
-        self.rebuild(now, report)?;
         self.stable_end = self.log_end;
+        self.flushed_end = self.log_end;
         self.epochs.cut_start(start);
         Ok(())
     }
@@ -334,6 +370,37 @@ impl<D: Disk> Log<D> {
         self.env.disk.sync_dir(&self.env.dir).map_err(|e| self.io(e))
     }
 
+    /// Appends what the journal has from the log end on, and syncs it: from then on the log does not need the journal.
+    fn redo(
+        &mut self,
+        batches: &[RedoBatch<D::File>],
+        now: Now,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let start = self.log_start();
+        for batch in batches {
+            if batch.last < self.log_end {
+                continue;
+            }
+            if self.segments.is_empty() && batch.base <= start {
+                // A batch across the log start, in front of which all was deleted.
+                self.log_end = batch.base;
+            }
+            if batch.base != self.log_end {
+                return Err(self.corrupt(self.log_end.0..batch.base.0, "the journal goes on behind a gap"));
+            }
+            let bytes = batch.read().map_err(|e| self.io(e))?;
+            let body = bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
+            let header = BatchHeader::parse(&bytes).map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
+            self.put_back(&header, body, now).map_err(|e| self.io(io::Error::other(e)))?;
+            report.put_back += 1;
+        }
+        if report.put_back > 0 {
+            self.sync().map_err(|e| self.io(io::Error::other(e)))?;
+        }
+        Ok(())
+    }
+
     /// IO-14: what a dead process wrote may not be on disk.
     fn sync_scanned(&mut self, first: usize) -> io::Result<()> {
         for segment in self.segments.iter_mut().skip(first) {
@@ -346,6 +413,7 @@ impl<D: Disk> Log<D> {
     /// the first batch does not count: what its producers wrote since is gone, and a wrong state would refuse them where
     /// none lets them go on (ID-05).
     fn rebuild(&mut self, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        (self.epochs, self.producers) = (Epochs::default(), Producers::default());
         let mut from = LogOffset(i64::MIN);
         let mut snapshots = std::mem::take(&mut self.snapshots);
         let mut stale = Vec::new();

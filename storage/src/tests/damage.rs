@@ -215,7 +215,7 @@ fn io_12_an_index_that_lies_is_found_out_and_trusting_it_would_be_seen() {
         lying_index(&disk);
         let trust = Trust { index: trust, ..Trust::default() };
         let env = Env { disk: Arc::new(disk), dir: DIR.to_owned(), config: small(), trust };
-        let (mut log, _) = Log::open_trusting(env, clean(24), at(1000)).unwrap();
+        let (mut log, _) = Log::open_trusting(env, clean(24), None, at(1000)).unwrap();
         let answers = (0..8).all(|offset| {
             let slice = log.read(off(offset), 1, true, off(24));
             slice.is_ok_and(|s| headers(&s.unwrap().read().unwrap())[0].base_offset == offset / 2 * 2)

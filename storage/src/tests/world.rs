@@ -4,14 +4,23 @@
 use std::sync::Arc;
 
 use pyralog_protocol::batch::CheckedBatch;
-use pyralog_protocol::{Draw, LeaderEpoch};
+use pyralog_protocol::{Draw, LeaderEpoch, PartitionIndex, TopicId};
 
 use super::{DIR, at, checked, off, sized, small};
 use crate::segment::{Env, Trust};
 use crate::sim::{Faults, SimDisk};
-use crate::{Log, LogConfig, OpenError, OpenHint, create};
+use crate::{
+    Commit, Journal, JournalError, JournalLimits, Log, LogConfig, OpenError, OpenHint, PartitionKey, Round, create, prepare_file,
+};
 
 const PRODUCERS: u64 = 3;
+const TOPIC: TopicId = TopicId([7; 16]);
+const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex(0) };
+/// Files that a few rounds fill, so that they are used again soon.
+const JOURNAL: JournalLimits = JournalLimits { file_bytes: 6 * 4096, files: 3 };
+const ROUND: usize = 8192;
+/// So little that some of what is appended has to be synced where it is.
+const KEPT: usize = 5000;
 
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -26,6 +35,8 @@ pub enum Op {
         back: usize,
     },
     Sync,
+    /// Acknowledges by the journal where it can.
+    Commit,
     Checkpoint,
     Release,
     /// Percent of what is there.
@@ -52,7 +63,8 @@ impl Op {
                 bytes: 5 + (a % 900) as usize,
             },
             50..58 => Self::Resend { producer: a % PRODUCERS, back: (b % 5) as usize },
-            58..73 => Self::Sync,
+            58..62 => Self::Sync,
+            62..73 => Self::Commit,
             73..78 => Self::Checkpoint,
             78..80 => Self::Release,
             80..85 => Self::DeleteRecords((a % 101) as i64),
@@ -85,6 +97,11 @@ struct Batch {
 pub struct World {
     pub disk: SimDisk,
     log: Option<Log<SimDisk>>,
+    journal: Option<Journal<SimDisk>>,
+    /// How often something was acknowledged by the journal.
+    pub journaled: u32,
+    /// How many batches recovery took from the journal.
+    pub put_back: u64,
     config: LogConfig,
     trust: Trust,
     batches: Vec<Batch>,
@@ -107,11 +124,14 @@ impl World {
     pub fn new(trust: Trust) -> Self {
         let config = LogConfig { retention_bytes: Some(6000), ..small() };
         let disk = SimDisk::new();
-        create(&disk, DIR, pyralog_protocol::TopicId([7; 16])).unwrap();
+        create(&disk, DIR, TOPIC).unwrap();
         disk.create_dir("logs");
         let mut world = Self {
             disk,
             log: None,
+            journal: None,
+            journaled: 0,
+            put_back: 0,
             config,
             trust,
             batches: Vec::new(),
@@ -148,6 +168,7 @@ impl World {
             Op::Append { producer, records, bytes } => self.append(*producer, *records, *bytes)?,
             Op::Resend { producer, back } => self.resend(*producer, *back)?,
             Op::Sync => self.sync()?,
+            Op::Commit => self.commit()?,
             Op::Checkpoint => {
                 let point = self.log().checkpoint();
                 self.point = self.or_dead(point, "checkpoint")?.0;
@@ -252,6 +273,38 @@ impl World {
         Ok(())
     }
 
+    /// Makes what was appended durable as a node does: by the journal, or by a sync where that cannot take it.
+    fn commit(&mut self) -> Result<(), Stop> {
+        let (journal, end) = (self.journal.as_mut().unwrap(), self.log.as_ref().unwrap().log_end());
+        if let Some(slot) = journal.wants_file() {
+            let prepared = prepare_file(&self.disk, slot, JOURNAL);
+            journal.add(slot, prepared.is_ok());
+        }
+        let point = self.log.as_ref().unwrap().recovery_point();
+        journal.release(|_| Some(point));
+        let batches = match self.log.as_mut().unwrap().commit() {
+            Commit::Nothing => return Ok(()),
+            Commit::Sync => return self.sync(),
+            Commit::Journal(batches) => batches,
+        };
+        let mut round = Round::new(ROUND);
+        if !round.has_room(&batches) {
+            return self.sync();
+        }
+        round.push(KEY, &batches);
+        round.note_flushed(KEY, point);
+        match journal.write(&mut round) {
+            Ok(()) => {}
+            Err(JournalError::NoRoom) => return self.sync(),
+            Err(JournalError::Closed(_)) if self.disk.is_dead() => return Err(Stop::Power),
+            Err(JournalError::Closed(why)) => return bug(why),
+        }
+        self.journaled += 1;
+        let stable = self.log().journaled(end);
+        self.acked = self.or_dead(stable, "journaled")?.0;
+        Ok(())
+    }
+
     fn close(&mut self) -> Result<(), Stop> {
         let log = self.log.take().unwrap();
         let point = self.or_dead(log.close_clean(), "close")?;
@@ -295,9 +348,16 @@ impl World {
         self.log = None;
         let hint = OpenHint { clean: std::mem::take(&mut self.clean), recovery_point: off(self.point) };
         let disk = Arc::new(self.disk.clone());
+        let (journal, replay) = self.or_dead(Journal::open(Arc::clone(&disk), JOURNAL, hint.clean), "journal")?;
+        if let Some(damage) = replay.damage.first() {
+            return bug(format!("the journal is damaged: {damage}"));
+        }
+        self.journal = Some(journal);
         let env = Env { disk, dir: DIR.to_owned(), config: self.config.clone(), trust: self.trust };
-        let opened: Result<_, OpenError> = Log::open_trusting(env, hint, at(1000));
-        let (log, _) = self.or_dead(opened, "open")?;
+        let opened: Result<_, OpenError> = Log::open_trusting(env, hint, replay.of(KEY), at(1000));
+        let (mut log, report) = self.or_dead(opened, "open")?;
+        self.put_back += report.put_back;
+        log.keep_for_journal(KEPT);
         let (start, end) = (log.log_start().0, log.log_end().0);
         self.log = Some(log);
         if end < self.acked {

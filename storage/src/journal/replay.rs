@@ -1,0 +1,244 @@
+//! Opening the journal: which batches may be missing in the segments.
+//!
+//! Files are read in the order they were written, round by round. Only the last round can be torn, because each is written
+//! after the one before it was durable; whatever else does not fit is damage of acknowledged data and is told (IO-06).
+//! Whether a batch is missing is for its log to say, by offset.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use pyralog_protocol::LogOffset;
+use pyralog_protocol::batch::BatchHeader;
+
+use super::format::{BLOCK, Entry, FileHeader, PartitionKey, ROUND_HEADER, RoundHeader, next_entry, round_bytes};
+use super::{Ends, Free, JOURNAL_DIR, Journal, JournalLimits, Sealed, path};
+use crate::disk::{Disk, DiskFile, OpenMode, read_full};
+
+/// Largest round that is read. Rounds are written far smaller; a longer claim is damage.
+const ROUND_MAX: usize = 16 << 20;
+
+/// A batch in the journal, as it stands in its segment.
+pub struct RedoBatch<F> {
+    /// Offset of its first record.
+    pub base: LogOffset,
+    /// Offset of its last record.
+    pub last: LogOffset,
+    file: Arc<F>,
+    position: u64,
+    len: usize,
+}
+
+impl<F: DiskFile> RedoBatch<F> {
+    /// Its bytes.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len];
+        if read_full(&*self.file, &mut bytes, self.position)? < self.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// What the journal knows of one partition.
+pub struct Redo<F> {
+    /// Its segments are on disk below this.
+    pub flushed: LogOffset,
+    /// Batches that may not be, in the order they were written.
+    pub batches: Vec<RedoBatch<F>>,
+}
+
+impl<F> Default for Redo<F> {
+    fn default() -> Self {
+        Self { flushed: LogOffset::ZERO, batches: Vec::new() }
+    }
+}
+
+/// What the journal holds for a recovery.
+pub struct Replay<D: Disk> {
+    partitions: BTreeMap<PartitionKey, Redo<D::File>>,
+    /// Bytes of rounds that were read.
+    pub bytes: u64,
+    /// Places that are not what was written, for the operator.
+    pub damage: Vec<String>,
+}
+
+impl<D: Disk> Default for Replay<D> {
+    fn default() -> Self {
+        Self { partitions: BTreeMap::new(), bytes: 0, damage: Vec::new() }
+    }
+}
+
+impl<D: Disk> Replay<D> {
+    /// What there is for a partition.
+    pub fn of(&self, key: PartitionKey) -> Option<&Redo<D::File>> {
+        self.partitions.get(&key)
+    }
+}
+
+/// A file as it is found.
+struct Found<F> {
+    slot: usize,
+    file: Arc<F>,
+    bytes: u64,
+    header: FileHeader,
+}
+
+impl<D: Disk> Journal<D> {
+    /// Opens what is there. After a clean stop (`clean`) everything is in the segments and nothing is read but headers.
+    pub fn open(disk: Arc<D>, limits: JournalLimits, clean: bool) -> io::Result<(Self, Replay<D>)> {
+        let mut journal = Self {
+            disk,
+            limits,
+            current: None,
+            sealed: Vec::new(),
+            free: Vec::new(),
+            stale: Vec::new(),
+            slots: 0,
+            preparing: false,
+            next_sequence: 1,
+            rounds_before: 0,
+            closed: None,
+        };
+        let mut found = journal.find()?;
+        if journal.slots > 0 && !clean {
+            // A process that died while it made a file may have left one that no power loss would spare (IO-03, IO-14).
+            journal.disk.sync_dir(JOURNAL_DIR)?;
+            journal.disk.sync_dir("")?;
+        }
+        found.sort_by_key(|file| file.header.sequence);
+        let mut replay = Replay::default();
+        let Some(newest) = found.last().map(|file| file.header) else { return Ok((journal, replay)) };
+        journal.next_sequence = newest.sequence + 1;
+        for at in 0..found.len() {
+            let (Some(file), next) = (found.get(at), found.get(at + 1)) else { continue };
+            let (slot, sequence) = (file.slot, file.header.sequence);
+            let reusable = file.bytes >= limits.file_bytes;
+            if clean || sequence < newest.oldest {
+                journal.put_back(slot, reusable);
+                continue;
+            }
+            let rounds = next.filter(|next| next.header.sequence == sequence + 1).map(|next| next.header.rounds_before);
+            let (ends, count) = replay.read_file(file, rounds)?;
+            journal.rounds_before = count;
+            journal.sealed.push(Sealed { slot, sequence, ends, reusable });
+        }
+        for redo in replay.partitions.values_mut() {
+            let flushed = redo.flushed;
+            redo.batches.retain(|batch| batch.last >= flushed);
+        }
+        Ok((journal, replay))
+    }
+
+    /// The files with a header. Others were never begun, or their content had ended to count.
+    fn find(&mut self) -> io::Result<Vec<Found<D::File>>> {
+        let names = match self.disk.list(JOURNAL_DIR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names?,
+        };
+        let mut found = Vec::new();
+        for slot in names.iter().filter_map(|name| name.strip_suffix(".journal")?.parse::<usize>().ok()) {
+            let file = self.disk.open(&path(slot), OpenMode::Read)?;
+            let bytes = file.len()?;
+            let mut block = [0; BLOCK];
+            let filled = read_full(&file, &mut block, 0)?;
+            self.slots = self.slots.max(slot + 1);
+            match FileHeader::parse(&path(slot), block.get(..filled).unwrap_or_default()) {
+                Ok(header) => found.push(Found { slot, file: Arc::new(file), bytes, header }),
+                Err(_) => self.put_back(slot, bytes >= self.limits.file_bytes),
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn put_back(&mut self, slot: usize, reusable: bool) {
+        if reusable { self.free.push(Free { slot }) } else { self.stale.push(slot) }
+    }
+}
+
+impl<D: Disk> Replay<D> {
+    /// Reads the rounds of a file. Gives the ends of what it holds, and the number of its rounds. `rounds` is how many
+    /// there must be, where that is known.
+    fn read_file(&mut self, file: &Found<D::File>, rounds: Option<u64>) -> io::Result<(Ends, u64)> {
+        let mut ends = Ends::new();
+        let (mut position, mut next) = (BLOCK as u64, 0);
+        loop {
+            match read_round(file, position, next)? {
+                Some((header, payload)) => {
+                    self.take(&file.file, position + ROUND_HEADER as u64, &payload, &mut ends);
+                    next = header.round + 1;
+                    let total = round_bytes(payload.len()) as u64;
+                    self.bytes += total;
+                    position += total;
+                }
+                None if rounds == Some(next) => break,
+                None => match after_damage(file, position, next)? {
+                    Some(later) => {
+                        self.tell(file, &format!("bytes {position}..{later} do not hold what was written"));
+                        position = later;
+                    }
+                    None => break,
+                },
+            }
+        }
+        if let Some(wanted) = rounds.filter(|wanted| *wanted > next) {
+            self.tell(file, &format!("it ends after {next} of {wanted} rounds"));
+        }
+        Ok((ends, next))
+    }
+
+    fn tell(&mut self, file: &Found<D::File>, what: &str) {
+        self.damage.push(format!("{}: {what}", path(file.slot)));
+    }
+
+    fn take(&mut self, file: &Arc<D::File>, start: u64, payload: &[u8], ends: &mut Ends) {
+        let mut rest = payload;
+        while let Some(entry) = next_entry(&mut rest) {
+            match entry {
+                Entry::Flushed { key, below } => {
+                    let redo = self.partitions.entry(key).or_default();
+                    redo.flushed = redo.flushed.max(below);
+                }
+                Entry::Batch { key, bytes } => {
+                    let Ok(header) = BatchHeader::parse(bytes) else { continue };
+                    let (base, last) = (LogOffset(header.base_offset), LogOffset(header.last_offset()));
+                    let position = start + (payload.len() - rest.len() - bytes.len()) as u64;
+                    let batch = RedoBatch { base, last, file: Arc::clone(file), position, len: bytes.len() };
+                    self.partitions.entry(key).or_default().batches.push(batch);
+                    let end = LogOffset(last.0.saturating_add(1));
+                    let known = ends.entry(key).or_insert(end);
+                    *known = (*known).max(end);
+                }
+            }
+        }
+    }
+}
+
+/// The round at a position, if it is whole, of this file, and not one that was read already.
+fn read_round<F: DiskFile>(file: &Found<F>, position: u64, next: u64) -> io::Result<Option<(RoundHeader, Vec<u8>)>> {
+    let mut front = [0; ROUND_HEADER];
+    let filled = read_full(&*file.file, &mut front, position)?;
+    let Some(header) = front.get(..filled).and_then(RoundHeader::parse) else { return Ok(None) };
+    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    let fits = position.saturating_add(u64::from(header.length)) <= file.bytes;
+    if header.sequence != file.header.sequence || header.round < next || length > ROUND_MAX || !fits {
+        return Ok(None);
+    }
+    let mut payload = vec![0; length];
+    let whole = read_full(&*file.file, &mut payload, position + ROUND_HEADER as u64)? == length
+        && header.is_whole(&front, &payload);
+    Ok(whole.then_some((header, payload)))
+}
+
+/// Where the rounds go on behind a place that is not one. Nowhere: that was the end.
+fn after_damage<F: DiskFile>(file: &Found<F>, position: u64, next: u64) -> io::Result<Option<u64>> {
+    let limit = file.bytes.min(position + 2 * ROUND_MAX as u64);
+    let mut at = position + BLOCK as u64;
+    while at < limit {
+        if read_round(file, at, next)?.is_some() {
+            return Ok(Some(at));
+        }
+        at += BLOCK as u64;
+    }
+    Ok(None)
+}
