@@ -148,7 +148,7 @@ pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
         shell,
         &missing,
         CREATORS,
-        |_| OpenHint::default(),
+        |_| (OpenHint::default(), None),
         |open, _| {
             if let Err(reason) = &open.outcome {
                 warn!(partition = %open.partition.dir, %reason, "a partition could not be created and is offline");

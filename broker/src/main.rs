@@ -10,6 +10,7 @@ mod disk;
 mod folder;
 mod health;
 mod http;
+mod journaling;
 mod listener;
 mod logging;
 mod mailbox;

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub sync_failures: Count,
     /// Syncs of partitions.
     pub syncs: Count,
+    /// Rounds written to the journal.
+    pub journal_rounds: Count,
 }
 
 /// What is read off the node at the moment of asking.
@@ -88,6 +90,7 @@ impl Metrics {
         counter("kafka_server_in", "Bytes received from clients", Some(Unit::Bytes), &self.bytes_in);
         counter("kafka_server_out", "Bytes sent to clients", Some(Unit::Bytes), &self.bytes_out);
         counter("kafka_log_flushes", "Syncs of partitions", None, &self.syncs);
+        counter("pyralog_journal_rounds", "Writes to the journal", None, &self.journal_rounds);
         counter("kafka_log_flush_failures", "Syncs of partitions that failed", None, &self.sync_failures);
         let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pyralog_node::lifecycle::{Opened, PartitionSpec};
-use pyralog_storage::OpenHint;
+use pyralog_storage::{OpenHint, Redo};
 
-use crate::disk::RealDisk;
+use crate::disk::{RealDisk, RealFile};
 use crate::shell::Shell;
+
+/// How a partition was left, and what the journal has of it.
+pub type Known<'r> = (OpenHint, Option<&'r Redo<RealFile>>);
 
 /// Opens or creates all of them on up to `threads` threads. `each` sees every partition as it is opened, with the count
 /// of those that were begun; it runs on the opening threads.
-pub fn open_all(
+pub fn open_all<'r>(
     shell: &Shell,
     specs: &[PartitionSpec],
     threads: usize,
-    hint: impl Fn(&PartitionSpec) -> OpenHint + Sync,
+    hint: impl Fn(&PartitionSpec) -> Known<'r> + Sync,
     each: impl Fn(&Opened<RealDisk>, usize) + Sync,
 ) -> Vec<Opened<RealDisk>> {
     let next = AtomicUsize::new(0);

@@ -20,7 +20,7 @@ use crate::removal::Remover;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
 use crate::upkeep::Upkeep;
-use crate::{control, http, listener, logging, start, syncer};
+use crate::{control, http, journaling, listener, logging, start, syncer};
 
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
 const SYNC_WORKERS: usize = 8;
@@ -173,6 +173,7 @@ impl Running {
         let (mut control, image) = start::open_control(&settings, &folder, clock, Draw::new(u128::from(seed)))?;
         let broker = Arc::clone(image.broker());
         let disk = Arc::new(RealDisk::new(folder.root()));
+        let (journal, replay) = journaling::open(&disk, folder.was_clean)?;
         let remover = Remover::start(Arc::clone(&disk)).map_err(|e| format!("cannot start a thread: {e}"))?;
         let (control_handle, control_queue) = control::queue();
         let (syncers, sync_queue) = syncer::queue();
@@ -183,7 +184,8 @@ impl Running {
             Arc::clone(&disk),
             Draw::new(u128::from(seed.rotate_left(32))),
         );
-        let shell = Arc::new(Shell::new(Parts { node, disk, clock, control: control_handle, syncers, remover, seed }));
+        let shell =
+            Arc::new(Shell::new(Parts { node, disk, clock, control: control_handle, journal, syncers, remover, seed }));
         folder.mark_dirty().map_err(|e| format!("cannot write to the data folder: {e}"))?;
         let image = if folder.was_clean || folder.is_new {
             image
@@ -192,7 +194,8 @@ impl Running {
         };
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = cores.max(usize::try_from(broker.upkeep.recovery_threads).unwrap_or(1));
-        start::open_partitions(&shell, &folder, image, threads);
+        start::open_partitions(&shell, &folder, (image, &replay), threads);
+        drop(replay);
         if let Err(wrong) = start::declare_logs(&shell, &mut control, settings.logs) {
             // Nothing was served yet: a typing mistake in the file must not cost the next start a recovery.
             close_folder(&shell, &folder)?;
@@ -201,6 +204,7 @@ impl Running {
         shell.node.observe_quorum(control.quorum());
         let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
         syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
+        journaling::start(&shell).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
         let every = Duration::from_millis(u64::try_from(broker.upkeep.retention_check_interval_ms).unwrap_or(300_000));
         let upkeep = Upkeep::start(Arc::clone(&shell), Arc::clone(&folder), every).map_err(failed)?;
@@ -260,6 +264,7 @@ fn limits_of(broker: &BrokerSettings, files: u64) -> Limits {
         connections_per_address: unless_open(network.connections_per_ip_max, defaults.connections_per_address),
         request_bytes: usize::try_from(network.queued_max_bytes).unwrap_or(defaults.request_bytes),
         idle_ms: u64::try_from(network.idle_max_ms).unwrap_or(defaults.idle_ms),
+        journal_bytes: journaling::PARTITION_BYTES,
         fetch_bytes: usize::try_from(network.fetch_max_bytes).unwrap_or(defaults.fetch_bytes),
         fetch_sessions: usize::try_from(network.fetch_sessions_max).unwrap_or(defaults.fetch_sessions),
         ..defaults

@@ -10,10 +10,11 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::control::ControlHandle;
 use crate::disk::RealDisk;
+use crate::journaling::Journaling;
 use crate::mailbox::Mailboxes;
 use crate::metrics::Metrics;
 use crate::removal::Remover;
-use crate::syncer::Syncers;
+use crate::syncer::{Job, Syncers};
 
 /// Outputs of the node on the real disk.
 pub type ShellOutputs = Outputs<RealDisk>;
@@ -32,6 +33,8 @@ pub struct Shell {
     pub request_kib: Arc<Semaphore>,
     /// The control thread.
     pub control: ControlHandle,
+    /// The journal, and the threads that write it.
+    pub journal: Journaling,
     /// The threads that sync.
     pub syncers: Syncers,
     /// The thread that removes files of deleted logs.
@@ -52,6 +55,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The control thread.
     pub control: ControlHandle,
+    /// The journal.
+    pub journal: Journaling,
     /// The threads that sync.
     pub syncers: Syncers,
     /// The thread that removes files of deleted logs.
@@ -71,6 +76,7 @@ impl Shell {
             mailboxes: Mailboxes::default(),
             request_kib: Arc::new(Semaphore::new(kib)),
             control: parts.control,
+            journal: parts.journal,
             syncers: parts.syncers,
             remover: parts.remover,
             metrics: Metrics::default(),
@@ -92,10 +98,13 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, syncs, removals, calls } = out;
+        let Outputs { answers, wakes, commits, syncs, removals, calls } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
+        for partition in commits {
+            self.journal.push(partition);
+        }
         for partition in syncs {
-            self.syncers.push(partition);
+            self.syncers.push(Job::Sync(partition));
         }
         for (ticket, answer) in answers {
             self.mailboxes.answer(ticket, answer);

@@ -12,7 +12,7 @@ use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
 use pyralog_node::lifecycle::{PartitionSpec, partitions_of};
 use pyralog_protocol::{Draw, LogOffset, NodeId};
-use pyralog_storage::{Disk, OpenHint};
+use pyralog_storage::{Disk, OpenHint, PartitionKey, Replay};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -115,15 +115,21 @@ pub fn declare_logs(
     }
 }
 
-/// Opens every partition of the image, several at a time, and makes the image visible.
-pub fn open_partitions(shell: &Shell, folder: &DataFolder, image: Arc<Image>, threads: usize) {
+/// Opens every partition of the image, several at a time, with what the journal has of it, and makes the image visible.
+pub fn open_partitions(
+    shell: &Shell,
+    folder: &DataFolder,
+    (image, replay): (Arc<Image>, &Replay<RealDisk>),
+    threads: usize,
+) {
     report_orphans(&shell.disk, &image);
     let specs = partitions_of(&image);
     let hints = Hints { clean: folder.was_clean, points: folder.recovery_points() };
     let started = Instant::now();
-    let hint = |spec: &PartitionSpec| OpenHint {
-        clean: hints.clean,
-        recovery_point: hints.points.get(&spec.key()).copied().unwrap_or_default(),
+    let hint = |spec: &PartitionSpec| {
+        let recovery_point = hints.points.get(&spec.key()).copied().unwrap_or_default();
+        let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
+        (OpenHint { clean: hints.clean, recovery_point }, replay.of(key))
     };
     let opened = open_all(shell, &specs, threads, hint, |open, number| {
         match &open.outcome {

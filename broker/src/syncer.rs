@@ -1,5 +1,5 @@
-//! Disk workers that run the syncs of appends. One partition has at most one sync at a time: what is appended while it
-//! runs shares the next one (group commit).
+//! Disk workers: syncs of segments, and journal files in the making. One partition has at most one sync at a time: what is
+//! appended while it runs shares the next one.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,7 +11,13 @@ use crate::control::or_exit;
 use crate::disk::RealDisk;
 use crate::shell::Shell;
 
-type Job = Arc<Partition<RealDisk>>;
+/// Work for a disk worker.
+pub enum Job {
+    /// The segments of a partition.
+    Sync(Arc<Partition<RealDisk>>),
+    /// A journal file of this number.
+    JournalFile(usize),
+}
 
 /// The queue of the workers. Bounded by the number of partitions, because each is in it at most once.
 pub struct Syncers {
@@ -30,10 +36,10 @@ pub fn queue() -> (Syncers, SyncQueue) {
 }
 
 impl Syncers {
-    /// Adds a partition whose appends want to be on disk.
-    pub fn push(&self, partition: Job) {
+    /// Adds work.
+    pub fn push(&self, job: Job) {
         // Nobody listens only while the process ends.
-        let _ = self.jobs.send(partition);
+        let _ = self.jobs.send(job);
     }
 }
 
@@ -52,19 +58,28 @@ pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::
 }
 
 fn work(shell: &Shell, jobs: &Receiver<Job>) {
-    for partition in jobs {
-        let mut out = shell.outputs();
-        if let Some(plan) = partition.sync_plan(&mut out) {
-            let result = plan.run(&shell.disk);
-            shell.metrics.syncs.add(1);
-            let cause = result.as_ref().err().map(ToString::to_string);
-            if partition.synced(&plan, result, &mut out) {
-                shell.metrics.sync_failures.add(1);
-                let cause = cause.unwrap_or_default();
-                tracing::error!(partition = %partition.dir, %cause,
-                    "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
-            }
+    for job in jobs {
+        match job {
+            Job::Sync(partition) => sync(shell, &partition),
+            Job::JournalFile(slot) => shell.journal.prepare(&shell.disk, slot),
         }
-        shell.dispatch(out);
     }
+}
+
+fn sync(shell: &Shell, partition: &Arc<Partition<RealDisk>>) {
+    let mut out = shell.outputs();
+    if let Some(plan) = partition.sync_plan(&mut out) {
+        let result = plan.run(&shell.disk);
+        shell.metrics.syncs.add(1);
+        let cause = result.as_ref().err().map(ToString::to_string);
+        if partition.synced(&plan, result, &mut out) {
+            shell.metrics.sync_failures.add(1);
+            let cause = cause.unwrap_or_default();
+            tracing::error!(partition = %partition.dir, %cause,
+                "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
+        } else if cause.is_none() {
+            shell.journal.note_flushed(partition.journal_key(), plan.covers);
+        }
+    }
+    shell.dispatch(out);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pyralog_coordinator::metadata::{Image, LogState};
 use pyralog_protocol::{LogOffset, Now, PartitionIndex, TopicId};
-use pyralog_storage::{Disk, Log, LogConfig, OpenError, OpenHint, RecoveryReport};
+use pyralog_storage::{Disk, Log, LogConfig, OpenError, OpenHint, PartitionKey, PartitionMeta, RecoveryReport, Redo};
 
 use crate::Node;
 use crate::outputs::Outputs;
@@ -70,17 +70,25 @@ pub fn partitions_of(image: &Image) -> Vec<PartitionSpec> {
 
 impl<D: Disk> Node<D> {
     /// Opens one partition, creating it when it has no folder yet. Independent of all others, so that a start may run
-    /// many at a time.
-    pub fn open_partition(&self, disk: &Arc<D>, spec: &PartitionSpec, hint: OpenHint, now: Now) -> Opened<D> {
+    /// many at a time. `redo`: what the journal has of it.
+    pub fn open_partition(
+        &self,
+        disk: &Arc<D>,
+        spec: &PartitionSpec,
+        (hint, redo): (OpenHint, Option<&Redo<D::File>>),
+        now: Now,
+    ) -> Opened<D> {
         let dir = spec.dir();
         let topic = spec.log.metadata.topic_id;
-        let (log, outcome) = match open_or_create(disk, &dir, topic, self.log_config(&spec.log), hint, now) {
+        let (log, outcome) = match open_or_create(disk, (&dir, topic), self.log_config(&spec.log), (hint, redo), now) {
             Ok((log, report)) => (Ok(log), Ok(report)),
             Err(error) => (Err(error.refusal()), Err(error.to_string())),
         };
         let epoch = settings::leader_epoch(&spec.log, spec.index);
         let durability = settings::durability(&spec.log.settings);
-        let partition = Partition::new((topic, spec.index, dir), log, (epoch, durability), hint.recovery_point);
+        let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
+        let how = (epoch, durability, self.limits.journal_bytes);
+        let partition = Partition::new((topic, spec.index, dir), log, how, point);
         Opened { partition: Arc::new(partition), outcome }
     }
 
@@ -92,7 +100,7 @@ impl<D: Disk> Node<D> {
             for partition in entry.partitions.iter().filter(|partition| partition.is_uncreated()) {
                 let config = self.log_config(&entry.log);
                 let hint = OpenHint::default();
-                let opened = open_or_create(disk, &partition.dir, partition.topic, config, hint, now);
+                let opened = open_or_create(disk, (&partition.dir, partition.topic), config, (hint, None), now);
                 match opened.map(|(log, _)| partition.adopt(log)) {
                     Ok(None) => created += 1,
                     // Deleted in the meantime, so nobody else will remove what was just made.
@@ -160,15 +168,31 @@ impl<D: Disk> Node<D> {
         self.partitions().iter().map(|partition| (partition.key(), partition.checkpoint())).collect()
     }
 
-    /// Asks for a sync wherever something is only in memory, as `memory` durability leaves it: what a crash may take stays
-    /// bounded, and so does the next recovery.
+    /// Asks for a sync wherever something is not in the segments on disk: what `memory` durability may lose stays bounded,
+    /// and so does the next recovery.
     pub fn flush(&self, out: &mut Outputs<D>) {
         for partition in self.partitions() {
             partition.flush(out);
         }
     }
 
-    /// Whether a sync is under way somewhere.
+    /// Below which offset a partition's segments are on disk; None for one that is gone. What the journal keeps its files
+    /// for.
+    pub fn flushed_end(&self, key: PartitionKey) -> Option<LogOffset> {
+        let topology = self.topology.load();
+        let partition = topology.by_id(key.topic)?.partition(key.index.0)?;
+        Some(partition.flushed_end())
+    }
+
+    /// Asks for such a sync of one partition, if it is there.
+    pub fn flush_one(&self, key: PartitionKey, out: &mut Outputs<D>) {
+        let topology = self.topology.load();
+        if let Some(partition) = topology.by_id(key.topic).and_then(|entry| entry.partition(key.index.0)) {
+            partition.flush(out);
+        }
+    }
+
+    /// Whether a commit or a sync is under way somewhere.
     pub fn is_syncing(&self) -> bool {
         self.partitions().iter().any(|partition| partition.is_syncing())
     }
@@ -229,17 +253,18 @@ impl OpenRefused {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what storage needs to open a log, and who it belongs to")]
 fn open_or_create<D: Disk>(
     disk: &Arc<D>,
-    dir: &str,
-    topic: TopicId,
+    (dir, topic): (&str, TopicId),
     config: LogConfig,
-    hint: OpenHint,
+    (hint, redo): (OpenHint, Option<&Redo<D::File>>),
     now: Now,
 ) -> Result<(Log<D>, RecoveryReport), OpenRefused> {
     let io = |cause| OpenRefused::Io { dir: dir.to_owned(), cause };
-    match Log::open(Arc::clone(disk), dir, config.clone(), hint, now) {
+    let known = redo.map_or(LogOffset::ZERO, Redo::end).max(hint.recovery_point);
+    // What the journal has is this log's, whoever's folder stands in its place.
+    let redo = redo.filter(|_| PartitionMeta::read(&**disk, dir).is_ok_and(|meta| meta.topic_id == topic));
+    match Log::open_with(Arc::clone(disk), dir, config.clone(), hint, redo, now) {
         Ok((log, report)) if log.topic_id() == topic => return Ok((log, report)),
         Ok((log, _)) => {
             // Left by a log of the same name whose removal a crash cut off. Kept aside: nobody asked for its end (RL-16).
@@ -247,8 +272,8 @@ fn open_or_create<D: Disk>(
             drop(log);
             disk.rename(dir, &aside).map_err(io)?;
         }
-        Err(OpenError::NotAPartition(_)) if hint.recovery_point > LogOffset::ZERO => {
-            return Err(OpenRefused::Vanished { dir: dir.to_owned(), point: hint.recovery_point });
+        Err(OpenError::NotAPartition(_)) if known > LogOffset::ZERO => {
+            return Err(OpenRefused::Vanished { dir: dir.to_owned(), point: known });
         }
         Err(OpenError::NotAPartition(_)) => {}
         Err(error) => return Err(error.into()),

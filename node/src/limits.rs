@@ -26,6 +26,9 @@ pub struct Limits {
     /// Fetch sessions kept (`max.incremental.fetch.session.cache.slots`). At the limit the oldest idle one gives way;
     /// where none is idle, the client goes on without a session (KIP-227).
     pub fetch_sessions: usize,
+    /// Most bytes that a partition gives to the journal at a time; more is synced in its segments, so that the disk's
+    /// bandwidth is not spent twice. 0: there is no journal.
+    pub journal_bytes: usize,
     /// Memory for fetch sessions in all, in bytes. Where it is used up and no session is idle, the client goes on without
     /// one.
     pub fetch_session_bytes: usize,
@@ -43,6 +46,7 @@ impl Default for Limits {
             stall_ms: 30_000,
             fetch_bytes: 57_671_680,
             answer_bytes: 64 << 20,
+            journal_bytes: 0,
             fetch_sessions: 1_000,
             fetch_session_bytes: 64 << 20,
         }

@@ -17,7 +17,9 @@ pub struct Outputs<D: Disk> {
     pub answers: Vec<(Ticket, Answer)>,
     /// Connections whose waiting fetch should be looked at again.
     pub wakes: Vec<ConnId>,
-    /// Partitions that want a sync run on a disk worker; its result goes to [`crate::Node::on_synced`].
+    /// Partitions whose appends want to be made durable, see [`Partition::commit`].
+    pub commits: Vec<Arc<Partition<D>>>,
+    /// Partitions that want a sync of their segments run on a disk worker, see [`Partition::sync_plan`].
     pub syncs: Vec<Arc<Partition<D>>>,
     /// Folders of deleted partitions, to be renamed and removed in the background.
     pub removals: Vec<(String, TopicId)>,
@@ -27,7 +29,14 @@ pub struct Outputs<D: Disk> {
 
 impl<D: Disk> Default for Outputs<D> {
     fn default() -> Self {
-        Self { answers: Vec::new(), wakes: Vec::new(), syncs: Vec::new(), removals: Vec::new(), calls: Vec::new() }
+        Self {
+            answers: Vec::new(),
+            wakes: Vec::new(),
+            commits: Vec::new(),
+            syncs: Vec::new(),
+            removals: Vec::new(),
+            calls: Vec::new(),
+        }
     }
 }
 

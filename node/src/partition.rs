@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use pyralog_protocol::batch::CheckedBatch;
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, TopicId};
 use pyralog_storage::{
-    AppendError, Appended, DeleteError, Disk, Log, LogConfig, Offline, ReadError, ReadSlice, SyncPlan,
+    AppendError, Appended, Commit, DeleteError, Disk, Log, LogConfig, Offline, PartitionKey, Pending, ReadError,
+    ReadSlice, SyncPlan,
 };
 
 use crate::api::produce::ProduceWait;
@@ -27,6 +28,16 @@ pub enum Durability {
     Fsync,
     /// Once it is in the page cache: survives the process, not the machine (IO-08).
     Memory,
+}
+
+impl Durability {
+    /// Bytes that a log keeps for the journal.
+    fn kept(self, journal_bytes: usize) -> usize {
+        match self {
+            Self::Fsync => journal_bytes,
+            Self::Memory => 0,
+        }
+    }
 }
 
 /// Why a partition does not serve.
@@ -80,7 +91,16 @@ struct State<D: Disk> {
     log: Result<Log<D>, Refusal>,
     epoch: LeaderEpoch,
     durability: Durability,
+    /// Most bytes that one commit gives to the journal; more is synced in the segments.
+    journal_bytes: usize,
+    /// It is in the queue for a commit, or one is under way. What is appended meanwhile shares the next one.
+    committing: bool,
+    /// The commit under way is a sync of the segments up to here.
+    commit_by_sync: Option<LogOffset>,
+    /// It is in the queue for a sync, or one is under way.
     syncing: bool,
+    /// Another sync is wanted after the one under way.
+    sync_again: bool,
     acks: VecDeque<Ack>,
     fetchers: BTreeSet<ConnId>,
     /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
@@ -106,6 +126,20 @@ pub struct Bounds {
     pub high_watermark: LogOffset,
     /// Generation of the leadership.
     pub epoch: LeaderEpoch,
+}
+
+/// How a partition's latest appends become durable.
+#[derive(Debug)]
+pub enum CommitBy {
+    /// There is nothing to do, or a sync was asked for.
+    Itself,
+    /// The journal takes these batches, which end below `end`; then [`Partition::journaled`].
+    Journal {
+        /// In order.
+        batches: Vec<Pending>,
+        /// Offset after the last of them.
+        end: LogOffset,
+    },
 }
 
 /// Outcome of an append.
@@ -143,11 +177,14 @@ impl<D: Disk> Partition<D> {
     /// disk once.
     pub fn new(
         identity: (TopicId, PartitionIndex, String),
-        log: Result<Log<D>, Refusal>,
-        (epoch, durability): (LeaderEpoch, Durability),
+        mut log: Result<Log<D>, Refusal>,
+        (epoch, durability, journal_bytes): (LeaderEpoch, Durability, usize),
         recovery_point: LogOffset,
     ) -> Self {
         let (topic, index, dir) = identity;
+        if let Ok(log) = &mut log {
+            log.keep_for_journal(durability.kept(journal_bytes));
+        }
         // What recovery found was synced by it, so all of it counts (IO-14).
         let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
         Self {
@@ -159,7 +196,11 @@ impl<D: Disk> Partition<D> {
                 log,
                 epoch,
                 durability,
+                journal_bytes,
+                committing: false,
+                commit_by_sync: None,
                 syncing: false,
+                sync_again: false,
                 acks: VecDeque::new(),
                 fetchers: BTreeSet::new(),
                 checkpointed: None,
@@ -200,21 +241,98 @@ impl<D: Disk> Partition<D> {
             if let Some((wait, item)) = wait {
                 state.acks.push_back(Ack { end, wait: Arc::clone(wait), item });
             }
-            if !state.syncing {
-                state.syncing = true;
-                out.syncs.push(Arc::clone(self));
-            }
+            self.want_commit(&mut state, out);
         }
         Ok(AppendDone { appended, log_start, acknowledged })
     }
 
-    /// What is to be made durable now. Run by a disk worker, without the partition's lock held during the sync. `None`:
-    /// nothing after all, and the partition asks again when there is.
-    pub fn sync_plan(&self, out: &mut Outputs<D>) -> Option<SyncPlan<D>> {
+    fn want_commit(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
+        if !state.committing {
+            state.committing = true;
+            out.commits.push(Arc::clone(self));
+        }
+    }
+
+    fn want_sync(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
+        if state.syncing {
+            state.sync_again = true;
+        } else {
+            state.syncing = true;
+            out.syncs.push(Arc::clone(self));
+        }
+    }
+
+    /// The partition's turn to make durable what was appended until now: by the journal, or by a sync that this asks for.
+    pub fn commit(self: &Arc<Self>, out: &mut Outputs<D>) -> CommitBy {
+        let mut state = self.state.lock();
+        self.settle(&mut state, out);
+        let (end, commit) = match state.log.as_mut() {
+            Ok(log) => (log.log_end(), log.commit()),
+            Err(_) => (LogOffset::ZERO, Commit::Nothing),
+        };
+        match commit {
+            Commit::Nothing => {
+                state.committing = false;
+                self.advance(&mut state, out);
+            }
+            Commit::Journal(batches) => return CommitBy::Journal { batches, end },
+            Commit::Sync => {
+                state.commit_by_sync = Some(end);
+                self.want_sync(&mut state, out);
+            }
+        }
+        CommitBy::Itself
+    }
+
+    /// The journal could not take what [`Self::commit`] gave for it: it is synced in the segments instead.
+    pub fn commit_by_sync(self: &Arc<Self>, end: LogOffset, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        state.commit_by_sync = Some(end);
+        self.want_sync(&mut state, out);
+    }
+
+    /// What [`Self::commit`] gave is durable in the journal.
+    pub fn journaled(self: &Arc<Self>, end: LogOffset, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        if let Ok(log) = state.log.as_mut() {
+            // A failure is told by the log's being offline.
+            let _ = log.journaled(end);
+        }
+        self.settle(&mut state, out);
+        self.committed(&mut state, out);
+    }
+
+    /// The journal failed with what [`Self::commit`] gave for it: nobody knows what is on disk of it (IO-01).
+    pub fn journal_failed(self: &Arc<Self>, why: &str, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        if let Ok(log) = state.log.as_mut() {
+            log.fail(format!("write to the journal: {why}"));
+        }
+        self.settle(&mut state, out);
+        state.committing = false;
+    }
+
+    /// A commit is over. What was appended meanwhile wants the next one, without waiters too: what acks=0 appended
+    /// becomes visible by it only.
+    fn committed(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
+        self.advance(state, out);
+        state.committing = false;
+        let State { log, durability, .. } = &*state;
+        if *durability == Durability::Fsync && log.as_ref().is_ok_and(|log| log.stable_end() < log.log_end()) {
+            self.want_commit(state, out);
+        }
+    }
+
+    /// What of the segments is to be synced now. Run by a disk worker, without the partition's lock held during the sync.
+    /// `None`: nothing after all, and the partition asks again when there is.
+    pub fn sync_plan(self: &Arc<Self>, out: &mut Outputs<D>) -> Option<SyncPlan<D>> {
         let mut state = self.state.lock();
         self.settle(&mut state, out);
         let plan = state.log.as_mut().ok().and_then(Log::sync_plan);
         state.syncing = plan.is_some();
+        if plan.is_none() && state.commit_by_sync.take().is_some() {
+            self.committed(&mut state, out);
+        }
         plan
     }
 
@@ -229,12 +347,18 @@ impl<D: Disk> Partition<D> {
         }
         self.settle(&mut state, out);
         self.advance(&mut state, out);
-        // Without waiters too: what acks=0 appended while the sync ran becomes visible by the next one only.
-        let State { log, durability, .. } = &*state;
-        let more = *durability == Durability::Fsync && log.as_ref().is_ok_and(|log| log.stable_end() < log.log_end());
-        state.syncing = more;
-        if more {
-            out.syncs.push(Arc::clone(self));
+        state.syncing = false;
+        match state.commit_by_sync {
+            Some(end) if plan.covers >= end || state.log.is_err() => {
+                state.commit_by_sync = None;
+                self.committed(&mut state, out);
+            }
+            // That one had begun before the commit.
+            Some(_) => state.sync_again = true,
+            None => {}
+        }
+        if std::mem::take(&mut state.sync_again) && state.log.is_ok() {
+            self.want_sync(&mut state, out);
         }
         served && state.log.is_err()
     }
@@ -246,14 +370,24 @@ impl<D: Disk> Partition<D> {
         }
     }
 
-    /// Asks for a sync of what is only in memory, if anything is and none is under way.
+    /// Asks for a sync of what is not in the segments on disk, if anything is and none is under way.
     pub fn flush(self: &Arc<Self>, out: &mut Outputs<D>) {
         let mut state = self.state.lock();
-        let dirty = state.log.as_ref().is_ok_and(|log| log.stable_end() < log.log_end());
+        let dirty = state.log.as_ref().is_ok_and(|log| log.recovery_point() < log.log_end());
         if dirty && !state.syncing {
-            state.syncing = true;
-            out.syncs.push(Arc::clone(self));
+            self.want_sync(&mut state, out);
         }
+    }
+
+    /// Its name in the journal.
+    pub fn journal_key(&self) -> PartitionKey {
+        PartitionKey { topic: self.topic, index: self.index }
+    }
+
+    /// Everything below is on disk in its segments, so that it does not need the journal.
+    pub fn flushed_end(&self) -> LogOffset {
+        let state = self.state.lock();
+        state.log.as_ref().map_or(state.recovery_point, Log::recovery_point)
     }
 
     /// Moves the high watermark to where the durability allows, and tells everybody who waited for it.
@@ -360,8 +494,10 @@ impl<D: Disk> Partition<D> {
         let mut state = self.state.lock();
         state.epoch = state.epoch.max(epoch);
         state.durability = durability;
+        let kept = durability.kept(state.journal_bytes);
         if let Ok(log) = state.log.as_mut() {
             log.set_config(config);
+            log.keep_for_journal(kept);
         }
         self.advance(&mut state, out);
     }
@@ -405,19 +541,21 @@ impl<D: Disk> Partition<D> {
 
     /// Begins service with a log whose creation succeeded late. Gives the log back when the partition was deleted
     /// meanwhile.
-    pub fn adopt(&self, log: Log<D>) -> Option<Log<D>> {
+    pub fn adopt(&self, mut log: Log<D>) -> Option<Log<D>> {
         let mut state = self.state.lock();
         if !matches!(state.log, Err(Refusal::Uncreated)) {
             return Some(log);
         }
+        log.keep_for_journal(state.durability.kept(state.journal_bytes));
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.log = Ok(log);
         None
     }
 
-    /// Whether a sync is under way.
+    /// Whether a commit or a sync is under way.
     pub fn is_syncing(&self) -> bool {
-        self.state.lock().syncing
+        let state = self.state.lock();
+        state.syncing || state.committing
     }
 
     /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Gives its end. Whoever

@@ -371,12 +371,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Appends what the journal has from the log end on, and syncs it: from then on the log does not need the journal.
-    fn redo(
-        &mut self,
-        batches: &[RedoBatch<D::File>],
-        now: Now,
-        report: &mut RecoveryReport,
-    ) -> Result<(), OpenError> {
+    fn redo(&mut self, batches: &[RedoBatch<D::File>], now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let start = self.log_start();
         for batch in batches {
             if batch.last < self.log_end {
@@ -391,7 +386,8 @@ impl<D: Disk> Log<D> {
             }
             let bytes = batch.read().map_err(|e| self.io(e))?;
             let body = bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
-            let header = BatchHeader::parse(&bytes).map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
+            let header =
+                BatchHeader::parse(&bytes).map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
             self.put_back(&header, body, now).map_err(|e| self.io(io::Error::other(e)))?;
             report.put_back += 1;
         }

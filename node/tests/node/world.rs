@@ -24,7 +24,8 @@ use pyralog_coordinator::raft::{
 use pyralog_coordinator::{Command, Context, Coordinator, Settings, Token};
 use pyralog_node::control_loop::Asker;
 use pyralog_node::lifecycle::{DELETED, LOGS, partitions_of};
-use pyralog_node::partition::Partition;
+use pyralog_node::lifecycle::{Opened, PartitionSpec};
+use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
 use pyralog_protocol::request::encode_request;
@@ -33,10 +34,15 @@ use pyralog_protocol::{
     ApiKey, Draw, ErrorCode, LogOffset, MonoMs, NodeId, Now, Request, RequestHead, Response, WallMs, kafka_protocol,
 };
 use pyralog_storage::sim::SimDisk;
-use pyralog_storage::{Disk, OpenHint, SyncPlan};
+use pyralog_storage::{
+    Disk, Journal, JournalError, JournalLimits, OpenHint, PartitionKey, Replay, Round, SyncPlan, prepare_file,
+};
 
 pub const PRODUCE: i16 = 9;
 pub const FETCH: i16 = 12;
+/// A journal whose files are soon full.
+const JOURNAL: JournalLimits = JournalLimits { file_bytes: 8 * 4096, files: 3 };
+const ROUND_BYTES: usize = 3 * 4096;
 
 /// What a test breaks on purpose, to see that its checks catch it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +103,8 @@ pub struct World {
     control: ControlLoop<Shared>,
     clients: BTreeMap<ConnId, Client>,
     queued: VecDeque<Arc<Partition<SimDisk>>>,
+    commits: Vec<Arc<Partition<SimDisk>>>,
+    journal: Journal<SimDisk>,
     running: Vec<(Arc<Partition<SimDisk>>, SyncPlan<SimDisk>)>,
     calls: Vec<Call>,
     pub graves: Vec<String>,
@@ -141,6 +149,8 @@ impl World {
             control.submit_own(own_context(), Command::RaiseEpochs(()), now);
             image = control.turn(now).unwrap().image.unwrap_or(image);
         }
+        let (journal, replay) = Journal::open(Arc::clone(&disk), JOURNAL, false).unwrap();
+        assert!(replay.damage.is_empty(), "{:?}", replay.damage);
         let node = Node::new(limits.clone(), Arc::clone(&image), None, Arc::clone(&disk), Draw::new(2));
         let mut world = Self {
             disk,
@@ -152,6 +162,8 @@ impl World {
             control,
             clients: BTreeMap::new(),
             queued: VecDeque::new(),
+            commits: Vec::new(),
+            journal,
             running: Vec::new(),
             calls: Vec::new(),
             graves: Vec::new(),
@@ -164,7 +176,7 @@ impl World {
         let mut opened = Vec::new();
         for spec in partitions_of(&image) {
             let recovery_point = world.points.get(&spec.key()).copied().unwrap_or_default();
-            let open = world.node.open_partition(&world.disk, &spec, OpenHint { clean: false, recovery_point }, now);
+            let open = open_one(&world, &spec, recovery_point, &replay);
             world.problems.extend(open.outcome.err());
             opened.push(open.partition);
         }
@@ -172,6 +184,42 @@ impl World {
         world.node.install(image, opened, &mut out);
         world.dispatch(out);
         world
+    }
+
+    /// A journal thread's turn: all that wait are committed by one round, or by syncs where it has no room. Gives how many
+    /// partitions the round took.
+    pub fn commit_round(&mut self) -> usize {
+        let mut out = Outputs::default();
+        if let Some(slot) = self.journal.wants_file() {
+            let prepared = prepare_file(&*self.disk, slot, JOURNAL);
+            self.journal.add(slot, prepared);
+        }
+        let node = &self.node;
+        self.journal.release(|key| node.flushed_end(key));
+        let mut round = Round::new(ROUND_BYTES);
+        let mut members = Vec::new();
+        for partition in std::mem::take(&mut self.commits) {
+            match partition.commit(&mut out) {
+                CommitBy::Itself => {}
+                CommitBy::Journal { batches, end } if round.has_room(&batches) => {
+                    round.push(partition.journal_key(), &batches);
+                    members.push((partition, end));
+                }
+                CommitBy::Journal { end, .. } => partition.commit_by_sync(end, &mut out),
+            }
+        }
+        let taken = members.len();
+        let skipped = round.is_empty() || self.planted == Planted::AcknowledgeBeforeSync;
+        let outcome = if skipped { Ok(()) } else { self.journal.write(&mut round) };
+        for (partition, end) in members {
+            match &outcome {
+                Ok(()) => partition.journaled(end, &mut out),
+                Err(JournalError::NoRoom) => partition.commit_by_sync(end, &mut out),
+                Err(JournalError::Closed(why)) => partition.journal_failed(why, &mut out),
+            }
+        }
+        self.dispatch(out);
+        taken
     }
 
     /// Power loss, and the next process on what the disk and the store have kept.
@@ -282,7 +330,17 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, wakes, syncs, removals, calls } = out;
+        let Outputs { answers, wakes, commits, syncs, removals, calls } = out;
+        if self.limits.journal_bytes > 0 {
+            self.commits.extend(commits);
+        } else {
+            // Without a journal every commit is a sync, asked for at once.
+            for partition in commits {
+                let mut out = Outputs::default();
+                partition.commit(&mut out);
+                self.dispatch(out);
+            }
+        }
         self.queued.extend(syncs);
         for (ticket, answer) in answers {
             if let Some(client) = self.clients.get_mut(&ticket.conn) {
@@ -399,7 +457,7 @@ impl World {
             }
             let mut opened = Vec::new();
             for spec in self.node.missing(&image) {
-                let open = self.node.open_partition(&self.disk, &spec, OpenHint::default(), self.now);
+                let open = self.node.open_partition(&self.disk, &spec, (OpenHint::default(), None), self.now);
                 self.problems.extend(open.outcome.err());
                 opened.push(open.partition);
             }
@@ -457,6 +515,7 @@ impl World {
             Deliver(ConnId),
             Begin(usize),
             End(usize),
+            Commit,
             Turn,
         }
         let ids: BTreeSet<ConnId> = self.clients.keys().copied().collect();
@@ -465,6 +524,7 @@ impl World {
         choices.extend(ids.iter().filter(|id| self.has_mail(**id)).map(|id| Do::Deliver(*id)));
         choices.extend((0..self.queued.len()).map(Do::Begin));
         choices.extend((0..self.running.len()).map(Do::End));
+        choices.extend((!self.commits.is_empty()).then_some(Do::Commit));
         choices.extend((!self.calls.is_empty()).then_some(Do::Turn));
         if choices.is_empty() {
             return false;
@@ -478,6 +538,9 @@ impl World {
                 self.begin_sync(at);
             }
             Do::End(at) => self.end_sync(at),
+            Do::Commit => {
+                self.commit_round();
+            }
             Do::Turn => self.turn(),
         }
         true
@@ -630,4 +693,15 @@ pub fn values(mut bytes: &[u8]) -> BTreeMap<i64, Vec<u8>> {
         bytes = rest;
     }
     found
+}
+
+fn open_one(
+    world: &World,
+    spec: &PartitionSpec,
+    recovery_point: LogOffset,
+    replay: &Replay<SimDisk>,
+) -> Opened<SimDisk> {
+    let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
+    let hint = OpenHint { clean: false, recovery_point };
+    world.node.open_partition(&world.disk, spec, (hint, replay.of(key)), world.now)
 }

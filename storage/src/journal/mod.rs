@@ -11,8 +11,6 @@
 mod format;
 mod replay;
 mod round;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +19,12 @@ use std::sync::Arc;
 use pyralog_protocol::LogOffset;
 
 pub(crate) use format::BLOCK;
-pub use format::PartitionKey;
 use format::FileHeader;
+pub use format::PartitionKey;
 pub use replay::{Redo, RedoBatch, Replay};
 pub use round::Round;
 
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 
 /// Folder of the journal, below the data folder.
 pub const JOURNAL_DIR: &str = "journal";
@@ -153,6 +151,7 @@ impl<D: Disk> Journal<D> {
             return None;
         }
         let slot = match self.stale.pop() {
+            Some(_) if self.limits.files == 0 => return None,
             Some(slot) => slot,
             None if self.slots < self.limits.files => {
                 self.slots += 1;
@@ -164,10 +163,15 @@ impl<D: Disk> Journal<D> {
         Some(slot)
     }
 
-    /// Takes in a file that was prepared, or notes that this failed, so that it may be tried again.
-    pub fn add(&mut self, slot: usize, prepared: bool) {
+    /// Takes in a file that was prepared. Where there was no room for it, it may be tried again; any other failure is
+    /// final for that file (IO-01), and no more are made.
+    pub fn add(&mut self, slot: usize, prepared: io::Result<()>) {
         self.preparing = false;
-        self.put_back(slot, prepared);
+        match prepared {
+            Ok(()) => self.put_back(slot, true),
+            Err(error) if is_full(&error) => self.put_back(slot, false),
+            Err(_) => self.limits.files = 0,
+        }
     }
 
     /// Frees the files in which nothing counts any more. `flushed`: the offset below which a partition's segments are on

@@ -48,6 +48,13 @@ pub struct Redo<F> {
     pub batches: Vec<RedoBatch<F>>,
 }
 
+impl<F> Redo<F> {
+    /// Offset below which the journal knows of records that were acknowledged.
+    pub fn end(&self) -> LogOffset {
+        self.batches.last().map_or(self.flushed, |batch| LogOffset(batch.last.0.saturating_add(1)).max(self.flushed))
+    }
+}
+
 impl<F> Default for Redo<F> {
     fn default() -> Self {
         Self { flushed: LogOffset::ZERO, batches: Vec::new() }

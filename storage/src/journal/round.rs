@@ -3,7 +3,9 @@
 use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::BATCH_HEADER_BYTES;
 
-use super::format::{BLOCK, ENTRY_OVERHEAD, PartitionKey, ROUND_HEADER, RoundHeader, put_batch, put_flushed, round_bytes};
+use super::format::{
+    BLOCK, ENTRY_OVERHEAD, PartitionKey, ROUND_HEADER, RoundHeader, put_batch, put_flushed, round_bytes,
+};
 use crate::log::Pending;
 
 /// Bytes of a note.

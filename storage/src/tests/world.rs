@@ -10,7 +10,8 @@ use super::{DIR, at, checked, off, sized, small};
 use crate::segment::{Env, Trust};
 use crate::sim::{Faults, SimDisk};
 use crate::{
-    Commit, Journal, JournalError, JournalLimits, Log, LogConfig, OpenError, OpenHint, PartitionKey, Round, create, prepare_file,
+    Commit, Journal, JournalError, JournalLimits, Log, LogConfig, OpenError, OpenHint, PartitionKey, Round, create,
+    prepare_file,
 };
 
 const PRODUCERS: u64 = 3;
@@ -278,7 +279,7 @@ impl World {
         let (journal, end) = (self.journal.as_mut().unwrap(), self.log.as_ref().unwrap().log_end());
         if let Some(slot) = journal.wants_file() {
             let prepared = prepare_file(&self.disk, slot, JOURNAL);
-            journal.add(slot, prepared.is_ok());
+            journal.add(slot, prepared);
         }
         let point = self.log.as_ref().unwrap().recovery_point();
         journal.release(|_| Some(point));

@@ -35,7 +35,7 @@ fn node() -> (Arc<SimDisk>, Node<SimDisk>) {
     coordinator.handle(context, Command::CreateTopics(request), Now::default(), &mut Effects::default());
     let (disk, image) = (Arc::new(SimDisk::new()), coordinator.image());
     let node = Node::new(Limits::default(), Arc::clone(&image), None, Arc::clone(&disk), Draw::new(2));
-    let open = |spec| node.open_partition(&disk, &spec, OpenHint::default(), Now::default()).partition;
+    let open = |spec| node.open_partition(&disk, &spec, (OpenHint::default(), None), Now::default()).partition;
     let opened = partitions_of(&image).into_iter().map(open).collect();
     node.install(image, opened, &mut Outputs::default());
     (disk, node)

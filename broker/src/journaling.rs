@@ -1,0 +1,264 @@
+//! The threads that write the journal. They take turns: while one waits for the disk, what is appended collects for the
+//! other; while one tells the clients of its round, the other writes the next.
+//!
+//! What the journal cannot take is synced in the segments by the disk workers: large batches, and everything while no
+//! journal file is free.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use pyralog_node::partition::{CommitBy, Partition};
+use pyralog_protocol::LogOffset;
+use pyralog_storage::{Disk, Journal, JournalError, JournalLimits, PartitionKey, Round, Space, prepare_file};
+use tracing::{error, warn};
+
+use crate::control::or_exit;
+use crate::disk::RealDisk;
+use crate::shell::{Shell, ShellOutputs};
+use crate::syncer::Job;
+
+/// Bytes of a round. More than a round can gather in the time that the disk takes for one buys nothing.
+const ROUND_BYTES: usize = 4 << 20;
+/// Most bytes of one partition that go to the journal at a time. More is synced in its segments, so that the disk's
+/// bandwidth is not spent twice.
+pub const PARTITION_BYTES: usize = 256 << 10;
+/// Files of the journal: one is written, others wait for the syncs of what is in them.
+const FILES: usize = 4;
+const FILE_BYTES_MAX: u64 = 64 << 20;
+const FILE_BYTES_MIN: u64 = 1 << 20;
+/// A journal takes about a 64th of the volume at most.
+const FILE_SHARE: u64 = 256;
+const BLOCK: u64 = 4096;
+/// Commits by sync before the first journal file is made: a node that hardly writes does without.
+const WARM_UP: usize = 64;
+/// After a journal file could not be made.
+const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+/// How often notes of finished syncs get a round of their own, where there is no other to travel with.
+const NOTES_AFTER: Duration = Duration::from_secs(1);
+/// How often full files are looked at: thousands of partitions may be in one.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Threads. The journal is written by one at a time.
+const WRITERS: usize = 2;
+
+type Target = Arc<Partition<RealDisk>>;
+
+/// Sizes of the journal on such a volume.
+pub fn limits_for(space: Space) -> JournalLimits {
+    let share = space.total_bytes / FILE_SHARE / BLOCK * BLOCK;
+    JournalLimits { file_bytes: share.clamp(FILE_BYTES_MIN, FILE_BYTES_MAX), files: FILES }
+}
+
+/// What the rest of the broker sees of the journal.
+pub struct Journaling {
+    queue: Sender<Target>,
+    arrivals: Receiver<Target>,
+    state: Mutex<State>,
+    /// Partitions whose segments were synced, until the journal says so too.
+    notes: Mutex<BTreeMap<PartitionKey, LogOffset>>,
+    limits: JournalLimits,
+    by_sync: AtomicUsize,
+}
+
+struct State {
+    journal: Journal<RealDisk>,
+    prepare_after: Instant,
+    look_after: Instant,
+    notes_after: Instant,
+    /// What did not fit into the last round.
+    held: Option<(Target, CommitBy)>,
+}
+
+impl Journaling {
+    /// Over an opened journal.
+    pub fn new(journal: Journal<RealDisk>, limits: JournalLimits) -> Self {
+        let (queue, arrivals) = unbounded();
+        let now = Instant::now();
+        let state = State { journal, prepare_after: now, look_after: now, notes_after: now, held: None };
+        let (notes, by_sync) = (Mutex::default(), AtomicUsize::new(0));
+        Self { queue, arrivals, state: Mutex::new(state), notes, limits, by_sync }
+    }
+
+    /// Adds a partition whose appends want to be durable. Each is in the queue at most once.
+    pub fn push(&self, partition: Target) {
+        let _ = self.queue.send(partition);
+    }
+
+    /// Notes what a finished sync covers, for the next recovery.
+    pub fn note_flushed(&self, key: PartitionKey, below: LogOffset) {
+        self.notes.lock().insert(key, below);
+    }
+
+    /// Makes a journal file. Blocks for as long as it takes to write it.
+    pub fn prepare(&self, disk: &RealDisk, slot: usize) {
+        let made = prepare_file(disk, slot, self.limits);
+        let mut state = self.state.lock();
+        if let Err(cause) = &made {
+            warn!(%cause, "a journal file could not be made; appends are synced one partition at a time instead");
+            state.prepare_after = Instant::now() + PREPARE_AGAIN;
+        }
+        state.journal.add(slot, made);
+    }
+}
+
+/// Starts the threads. They end when the process does.
+pub fn start(shell: &Arc<Shell>) -> std::io::Result<()> {
+    for number in 0..WRITERS {
+        let shell = Arc::clone(shell);
+        thread::Builder::new()
+            .name(format!("journal-{number}"))
+            .stack_size(256 << 10)
+            .spawn(move || or_exit(|| work(&shell)))?;
+    }
+    Ok(())
+}
+
+/// What one round took.
+#[derive(Default)]
+struct Members(Vec<(Target, LogOffset)>);
+
+fn work(shell: &Shell) {
+    let journaling = &shell.journal;
+    let mut round = Round::new(ROUND_BYTES);
+    let mut members = Members::default();
+    loop {
+        let mut out = shell.outputs();
+        // Waiting with the lock held makes the other thread wait behind it, and take over when this one has written.
+        let mut state = journaling.state.lock();
+        if !gather(journaling, &mut state, &mut round, &mut members, &mut out) {
+            return;
+        }
+        let outcome = write(shell, &mut state, &mut round);
+        look_after(shell, &mut state, &mut out);
+        drop(state);
+        finish(shell, &mut members, &outcome, &mut out);
+        shell.dispatch(out);
+        round.clear();
+    }
+}
+
+/// Takes what waits, and waits for something if nothing does. False: the process ends.
+fn gather(
+    journaling: &Journaling,
+    state: &mut State,
+    round: &mut Round,
+    members: &mut Members,
+    out: &mut ShellOutputs,
+) -> bool {
+    if let Some((partition, commit)) = state.held.take() {
+        state.held = members.take(partition, commit, round, out);
+    }
+    if round.is_empty() {
+        let Ok(partition) = journaling.arrivals.recv() else { return false };
+        let commit = partition.commit(out);
+        state.held = members.take(partition, commit, round, out);
+    }
+    while state.held.is_none()
+        && let Ok(partition) = journaling.arrivals.try_recv()
+    {
+        let commit = partition.commit(out);
+        state.held = members.take(partition, commit, round, out);
+    }
+    let now = Instant::now();
+    if !round.is_empty() || now >= state.notes_after {
+        state.notes_after = now + NOTES_AFTER;
+        for (key, below) in std::mem::take(&mut *journaling.notes.lock()) {
+            round.note_flushed(key, below);
+        }
+    }
+    true
+}
+
+impl Members {
+    /// Adds what a partition gives to the round; gives it back if it does not fit into this one.
+    fn take(
+        &mut self,
+        partition: Target,
+        commit: CommitBy,
+        round: &mut Round,
+        out: &mut ShellOutputs,
+    ) -> Option<(Target, CommitBy)> {
+        match commit {
+            CommitBy::Itself => None,
+            CommitBy::Journal { batches, end } if round.has_room(&batches) => {
+                round.push(partition.journal_key(), &batches);
+                self.0.push((partition, end));
+                None
+            }
+            // Alone it would not fit either.
+            CommitBy::Journal { end, .. } if round.is_empty() => {
+                partition.commit_by_sync(end, out);
+                None
+            }
+            CommitBy::Journal { batches, end } => Some((partition, CommitBy::Journal { batches, end })),
+        }
+    }
+}
+
+fn write(shell: &Shell, state: &mut State, round: &mut Round) -> Result<(), JournalError> {
+    if round.is_empty() {
+        return Ok(());
+    }
+    let outcome = state.journal.write(round);
+    match &outcome {
+        Ok(()) => shell.metrics.journal_rounds.add(1),
+        Err(JournalError::NoRoom) => {
+            shell.journal.by_sync.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(JournalError::Closed(_)) => {}
+    }
+    outcome
+}
+
+/// Files: asks for new ones, has synced what full ones wait for, and frees those that nothing needs any more.
+fn look_after(shell: &Shell, state: &mut State, out: &mut ShellOutputs) {
+    let warm = shell.journal.by_sync.load(Ordering::Relaxed) >= WARM_UP;
+    if warm
+        && Instant::now() >= state.prepare_after
+        && let Some(slot) = state.journal.wants_file()
+    {
+        shell.syncers.push(Job::JournalFile(slot));
+    }
+    if state.journal.sealed_files() == 0 {
+        return;
+    }
+    let now = Instant::now();
+    if now < state.look_after {
+        return;
+    }
+    state.look_after = now + LOOK_EVERY;
+    state.journal.release(|key| shell.node.flushed_end(key));
+    for key in state.journal.waits_for() {
+        shell.node.flush_one(key, out);
+    }
+}
+
+fn finish(shell: &Shell, members: &mut Members, outcome: &Result<(), JournalError>, out: &mut ShellOutputs) {
+    for (partition, end) in members.0.drain(..) {
+        match outcome {
+            Ok(()) => partition.journaled(end, out),
+            Err(JournalError::NoRoom) => partition.commit_by_sync(end, out),
+            Err(JournalError::Closed(why)) => {
+                shell.metrics.sync_failures.add(1);
+                error!(partition = %partition.dir, cause = %why,
+                    "the journal failed; the partition is offline until the disk is looked at and the broker restarted");
+                partition.journal_failed(why, out);
+            }
+        }
+    }
+}
+
+/// Opens the journal of a data folder. Gives what recovery needs of it as well.
+pub fn open(disk: &Arc<RealDisk>, clean: bool) -> Result<(Journaling, pyralog_storage::Replay<RealDisk>), String> {
+    let told = |e: std::io::Error| format!("cannot open the journal: {e}");
+    let limits = limits_for(disk.space().map_err(told)?);
+    let (journal, replay) = Journal::open(Arc::clone(disk), limits, clean).map_err(told)?;
+    for damage in &replay.damage {
+        error!(%damage, "the journal is damaged; partitions that miss records because of it stay offline");
+    }
+    Ok((Journaling::new(journal, limits), replay))
+}
