@@ -25,8 +25,10 @@ use crate::syncer::Job;
 /// Bytes of a round. More than a round can gather in the time that the disk takes for one buys nothing.
 const ROUND_BYTES: usize = 4 << 20;
 /// Most bytes of one partition that go to the journal at a time. More is synced in its segments, so that the disk's
-/// bandwidth is not spent twice.
-pub const PARTITION_BYTES: usize = 256 << 10;
+/// bandwidth is not spent twice. Measured with 64 KiB batches, 8 partitions, 32 requests in flight, on a disk of 1.3 GB/s:
+/// everything above 16 KiB by syncs 560 to 660 MB/s, above 96 KiB 650 to 750, all by the journal 735 to 740. The journal
+/// costs one copy and wins on latency; above this size a sync has as much to write as to wait.
+pub const PARTITION_BYTES: usize = 128 << 10;
 /// Files of the journal: one is written, others wait for the syncs of what is in them.
 const FILES: usize = 4;
 const FILE_BYTES_MAX: u64 = 64 << 20;

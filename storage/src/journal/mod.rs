@@ -240,3 +240,6 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

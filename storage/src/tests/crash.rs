@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use pyralog_protocol::Draw;
 
-use super::world::{Op, Stop, World};
+use super::world::{Op, Planted, Stop, World};
 use crate::segment::Trust;
 use crate::sim::Faults;
 
@@ -88,11 +88,36 @@ fn planted_recovery_without_crc_is_caught() {
 }
 
 fn model_run(seed: u64) -> Result<(), String> {
+    planted_run(seed, Planted::Nothing).map(drop)
+}
+
+/// Gives how often the journal acknowledged something, and how many batches recoveries took from it.
+fn planted_run(seed: u64, planted: Planted) -> Result<(u32, u64), String> {
     let mut world = World::new(Trust::default());
+    world.planted = planted;
     for (at, op) in script(seed, 60).iter().enumerate() {
         world.run(op).map_err(|stop| format!("seed {seed}, operation {at} {op:?}: {stop:?}"))?;
     }
-    Ok(())
+    Ok((world.journaled, world.put_back))
+}
+
+#[test]
+fn io_04_ten_thousand_random_schedules_of_crashes_lose_nothing_acknowledged() {
+    let (mut journaled, mut put_back) = (0, 0);
+    for seed in 0..10_000 {
+        let (more, back) = planted_run(seed, Planted::Nothing).unwrap();
+        journaled += more;
+        put_back += back;
+    }
+    // Or the journal was not tried.
+    assert!(journaled > 10_000 && put_back > 1_000, "{journaled} commits by the journal, {put_back} batches from it");
+}
+
+#[test]
+fn planted_bugs_around_the_journal_are_caught() {
+    for planted in [Planted::EarlyReuse, Planted::NoRedo, Planted::NoRound] {
+        assert!((0..2000).any(|seed| planted_run(seed, planted).is_err()), "{planted:?}");
+    }
 }
 
 /// A temporary index file with the content of a lost history survived one power loss, was written again under the same

@@ -18,7 +18,7 @@ const PRODUCERS: u64 = 3;
 const TOPIC: TopicId = TopicId([7; 16]);
 const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex(0) };
 /// Files that a few rounds fill, so that they are used again soon.
-const JOURNAL: JournalLimits = JournalLimits { file_bytes: 6 * 4096, files: 3 };
+const JOURNAL: JournalLimits = JournalLimits { file_bytes: 3 * 4096, files: 2 };
 const ROUND: usize = 8192;
 /// So little that some of what is appended has to be synced where it is.
 const KEPT: usize = 5000;
@@ -79,6 +79,19 @@ impl Op {
     }
 }
 
+/// What the world does wrong on purpose, to see that this is caught.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    #[default]
+    Nothing,
+    /// Journal files are used again although their batches are not in the segments on disk.
+    EarlyReuse,
+    /// Recovery does not look into the journal.
+    NoRedo,
+    /// A commit is acknowledged although its round was not written.
+    NoRound,
+}
+
 /// Why a run ended early.
 #[derive(Debug)]
 pub enum Stop {
@@ -105,6 +118,7 @@ pub struct World {
     pub put_back: u64,
     config: LogConfig,
     trust: Trust,
+    pub planted: Planted,
     batches: Vec<Batch>,
     start: i64,
     /// Everything below was acknowledged.
@@ -135,6 +149,7 @@ impl World {
             put_back: 0,
             config,
             trust,
+            planted: Planted::Nothing,
             batches: Vec::new(),
             start: 0,
             acked: 0,
@@ -282,7 +297,8 @@ impl World {
             journal.add(slot, prepared);
         }
         let point = self.log.as_ref().unwrap().recovery_point();
-        journal.release(|_| Some(point));
+        let early = self.planted == Planted::EarlyReuse;
+        journal.release(|_| Some(if early { end } else { point }));
         let batches = match self.log.as_mut().unwrap().commit() {
             Commit::Nothing => return Ok(()),
             Commit::Sync => return self.sync(),
@@ -294,7 +310,8 @@ impl World {
         }
         round.push(KEY, &batches);
         round.note_flushed(KEY, point);
-        match journal.write(&mut round) {
+        let skipped = self.planted == Planted::NoRound;
+        match if skipped { Ok(()) } else { journal.write(&mut round) } {
             Ok(()) => {}
             Err(JournalError::NoRoom) => return self.sync(),
             Err(JournalError::Closed(_)) if self.disk.is_dead() => return Err(Stop::Power),
@@ -355,7 +372,8 @@ impl World {
         }
         self.journal = Some(journal);
         let env = Env { disk, dir: DIR.to_owned(), config: self.config.clone(), trust: self.trust };
-        let opened: Result<_, OpenError> = Log::open_trusting(env, hint, replay.of(KEY), at(1000));
+        let redo = replay.of(KEY).filter(|_| self.planted != Planted::NoRedo);
+        let opened: Result<_, OpenError> = Log::open_trusting(env, hint, redo, at(1000));
         let (mut log, report) = self.or_dead(opened, "open")?;
         self.put_back += report.put_back;
         log.keep_for_journal(KEPT);
