@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pyralog_storage::{Disk, DiskFile, OpenMode, Space};
 use rustix::fs::OFlags;
+use rustix::io::ReadWriteFlags;
 
 /// The data folder.
 #[derive(Debug)]
@@ -113,6 +114,26 @@ pub struct RealFile {
     through: bool,
 }
 
+/// Distance of the places that are looked for in the page cache: less than what the kernel reads ahead.
+const PROBE_EVERY: usize = 64 << 10;
+
+impl RealFile {
+    /// The file, for the socket.
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
+
+    fn is_cached_at(&self, position: u64) -> bool {
+        let mut byte = [0];
+        let mut into = [io::IoSliceMut::new(&mut byte)];
+        match rustix::io::preadv2(&self.file, &mut into, position, ReadWriteFlags::NOWAIT) {
+            Ok(_) => true,
+            // Anything but "it would block" is for the read itself to say, file systems that do not know the flag included.
+            Err(error) => error != rustix::io::Errno::AGAIN,
+        }
+    }
+}
+
 impl DiskFile for RealFile {
     fn write_all_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
         let [head, tail] = parts;
@@ -140,6 +161,11 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         FileExt::read_at(&self.file, buffer, position)
+    }
+
+    fn is_cached(&self, position: u64, bytes: usize) -> bool {
+        let last = position + (bytes as u64).saturating_sub(1);
+        (position..last).step_by(PROBE_EVERY).all(|at| self.is_cached_at(at)) && self.is_cached_at(last)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -21,6 +21,8 @@ pub struct Events {
     pub answers: Vec<(u64, Answer)>,
     /// A waiting fetch should look again.
     pub wake: bool,
+    /// So many bytes that the connection wanted to send are in memory now.
+    pub warmed: Option<usize>,
     /// The server stops: finish what was asked and close.
     pub stop: bool,
 }
@@ -82,6 +84,14 @@ impl Mailboxes {
         let mailbox = self.shard(conn).lock().get(&conn).cloned();
         if let Some(mailbox) = mailbox {
             mailbox.put(|events| events.wake = true);
+        }
+    }
+
+    /// Tells a connection that the records it wants to send are in memory.
+    pub fn warmed(&self, conn: ConnId, bytes: usize) {
+        let mailbox = self.shard(conn).lock().get(&conn).cloned();
+        if let Some(mailbox) = mailbox {
+            mailbox.put(|events| events.warmed = Some(bytes));
         }
     }
 

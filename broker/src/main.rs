@@ -16,6 +16,8 @@ mod logging;
 mod mailbox;
 mod metrics;
 mod opening;
+mod outgoing;
+mod reading;
 mod removal;
 mod server;
 mod session;

@@ -20,7 +20,7 @@ use crate::removal::Remover;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
 use crate::upkeep::Upkeep;
-use crate::{control, http, journaling, listener, logging, start, syncer};
+use crate::{control, http, journaling, listener, logging, reading, start, syncer};
 
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
 const SYNC_WORKERS: usize = 8;
@@ -205,6 +205,7 @@ impl Running {
         let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
         syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
         journaling::start(&shell).map_err(failed)?;
+        reading::start(&shell).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
         let every = Duration::from_millis(u64::try_from(broker.upkeep.retention_check_interval_ms).unwrap_or(300_000));
         let upkeep = Upkeep::start(Arc::clone(&shell), Arc::clone(&folder), every).map_err(failed)?;

@@ -2,12 +2,11 @@
 //! Holds: no buffer while idle; memory grows only with bytes that have arrived (SE-03), and within a budget that all
 //! connections share; a peer that stalls in a frame or does not take its answers is dropped, one that is idle too.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::Interest;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::mailbox::{Events, Mailbox};
+use crate::outgoing::{Outgoing, Progress};
 use crate::shell::Shell;
 
 /// First buffer of a connection from which something came in, in bytes: one that says little costs little.
@@ -27,8 +27,6 @@ const BUSY_BUFFER: usize = 64 << 10;
 const BUDGET_FROM: usize = 64 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
 const UNSENT_LIMIT: usize = 8 << 20;
-/// Most pieces handed to the kernel in one write.
-const PIECES: usize = 64;
 
 /// Why a connection ended; told at debug level, or as a warning where the peer did wrong.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +64,9 @@ pub struct Session {
     permit: Option<OwnedSemaphorePermit>,
     /// Size of the next buffer; grows while reads fill what they are given.
     read_size: usize,
-    unsent: VecDeque<Bytes>,
-    unsent_bytes: usize,
+    unsent: Outgoing,
+    /// A reader thread brings what is to be sent next into memory.
+    warming: bool,
     /// When something last went through the socket, in either direction.
     active: Instant,
     stopping: bool,
@@ -80,7 +79,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.shell.mailboxes.close(self.conn.id);
         self.shell.node.on_disconnect(&mut self.conn);
-        self.shell.node.take_unsent(self.unsent_bytes);
+        self.shell.node.take_unsent(self.unsent.memory());
     }
 }
 
@@ -96,8 +95,8 @@ impl Session {
             input: BytesMut::new(),
             permit: None,
             read_size: FIRST_BUFFER,
-            unsent: VecDeque::new(),
-            unsent_bytes: 0,
+            unsent: Outgoing::default(),
+            warming: false,
             active: Instant::now(),
             stopping: false,
             ended: false,
@@ -132,11 +131,12 @@ impl Session {
 
     /// Waits for whatever comes first: bytes, room for bytes, an event, a deadline.
     async fn wait(&mut self, reading: bool) -> Result<(), End> {
-        let interest = match (reading, self.unsent.is_empty()) {
-            (true, true) => Some(Interest::READABLE),
-            (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-            (false, false) => Some(Interest::WRITABLE),
-            (false, true) => None,
+        let writing = !self.unsent.is_empty() && !self.warming;
+        let interest = match (reading, writing) {
+            (true, false) => Some(Interest::READABLE),
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
         };
         let deadline = self.deadline();
         tokio::select! {
@@ -160,6 +160,10 @@ impl Session {
 
     fn take_events(&mut self, events: Events) {
         self.stopping |= events.stop;
+        if let Some(bytes) = events.warmed {
+            self.warming = false;
+            self.unsent.warmed(bytes);
+        }
         for (slot, answer) in events.answers {
             self.complete(slot, answer);
         }
@@ -236,9 +240,14 @@ impl Session {
     fn wants_input(&self) -> bool {
         !self.stopping
             && !self.ended
-            && self.conn.accepts()
-            && self.unsent_bytes < UNSENT_LIMIT
+            && (self.conn.accepts() || self.listens_on())
+            && self.unsent.bytes() < UNSENT_LIMIT
             && self.next_frame().is_none()
+    }
+
+    /// While a fetch waits for data, a little is read ahead, so that a client that goes away is noticed at once.
+    fn listens_on(&self) -> bool {
+        self.conn.deadline().is_some() && self.input.len() < FIRST_BUFFER
     }
 
     /// Length of the next frame, once it is known and acceptable.
@@ -259,7 +268,7 @@ impl Session {
 
     /// Serves the frames that are complete, as far as the connection takes them.
     async fn serve_frames(&mut self) -> Result<(), End> {
-        while self.conn.accepts() && self.unsent_bytes < UNSENT_LIMIT {
+        while self.conn.accepts() && self.unsent.bytes() < UNSENT_LIMIT {
             let Some(length) = self.frame_length()? else { break };
             if !self.ready_to_serve() {
                 break;
@@ -291,6 +300,10 @@ impl Session {
             // The client has said all it will. What it asked before is answered still: it may have closed only its half.
             Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
                 self.ended = true;
+                if self.conn.deadline().is_some() {
+                    self.conn.stop_waiting();
+                    self.look_again();
+                }
                 Ok(())
             }
             Ok(0) => Err(End::Eof),
@@ -338,39 +351,35 @@ impl Session {
     }
 
     fn collect_answers(&mut self) {
-        while let Some(bytes) = self.conn.next_answer() {
-            self.unsent_bytes += bytes.len();
-            self.shell.node.add_unsent(bytes.len());
-            self.unsent.push_back(bytes);
+        while let Some(answer) = self.conn.next_answer() {
+            let memory = self.unsent.push(answer);
+            self.shell.node.add_unsent(memory);
         }
     }
 
     fn write_some(&mut self) -> Result<(), End> {
-        while !self.unsent.is_empty() {
-            let slices: Vec<IoSlice<'_>> = self.unsent.iter().take(PIECES).map(|b| IoSlice::new(b)).collect();
-            match self.stream.try_write_vectored(&slices) {
-                Ok(written) => {
-                    self.shell.metrics.bytes_out.add(written as u64);
-                    self.active = Instant::now();
-                    self.sent(written);
+        while !self.warming {
+            let shell = &self.shell;
+            let mut moved = false;
+            let progress = self.unsent.write(&self.stream, |bytes, memory| {
+                shell.metrics.bytes_out.add(bytes as u64);
+                shell.node.take_unsent(memory);
+                moved = true;
+            })?;
+            if moved {
+                self.active = Instant::now();
+            }
+            match progress {
+                Progress::Done | Progress::Full => break,
+                Progress::Cold(range) => {
+                    let bytes = range.len;
+                    self.warming = self.shell.readers.warm(self.conn.id, range);
+                    if !self.warming {
+                        self.unsent.warmed(bytes);
+                    }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e.into()),
             }
         }
         Ok(())
-    }
-
-    fn sent(&mut self, mut written: usize) {
-        self.unsent_bytes -= written;
-        self.shell.node.take_unsent(written);
-        while let Some(front) = self.unsent.front_mut() {
-            if front.len() > written {
-                front.advance(written);
-                break;
-            }
-            written -= front.len();
-            self.unsent.pop_front();
-        }
     }
 }

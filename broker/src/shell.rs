@@ -13,6 +13,7 @@ use crate::disk::RealDisk;
 use crate::journaling::Journaling;
 use crate::mailbox::Mailboxes;
 use crate::metrics::Metrics;
+use crate::reading::Readers;
 use crate::removal::Remover;
 use crate::syncer::{Job, Syncers};
 
@@ -37,6 +38,8 @@ pub struct Shell {
     pub journal: Journaling,
     /// The threads that sync.
     pub syncers: Syncers,
+    /// The threads that bring cold records into memory.
+    pub readers: Readers,
     /// The thread that removes files of deleted logs.
     pub remover: Remover,
     /// Counters.
@@ -78,6 +81,7 @@ impl Shell {
             control: parts.control,
             journal: parts.journal,
             syncers: parts.syncers,
+            readers: Readers::default(),
             remover: parts.remover,
             metrics: Metrics::default(),
             seed: parts.seed,

@@ -4,11 +4,13 @@
 
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::fetch_request::FetchTopic;
-use kafka_protocol::messages::{ApiVersionsRequest, BrokerId, FetchRequest, FetchResponse};
+use kafka_protocol::messages::{ApiVersionsRequest, BrokerId, DeleteRecordsRequest, FetchRequest, FetchResponse};
 use pyralog_compat_tests::batch::parse;
 use pyralog_compat_tests::calls::{Fetch, eventually, metadata_request, only, records};
-use pyralog_compat_tests::{Batch, Conn, Record, on_kafka, shared, text, topic, unique};
+use pyralog_compat_tests::conn::Outcome;
+use pyralog_compat_tests::{Batch, BrokerOptions, Conn, Record, on_kafka, private, shared, text, topic, unique};
 use uuid::Uuid;
 
 /// One batch of somewhat more than 2,000 bytes.
@@ -186,6 +188,90 @@ fn f08_an_append_ends_the_poll() {
         let stored = parse(records(only(&response)));
         assert_eq!((stored.len(), stored[appends - 1].base_offset), (appends, last));
     }
+}
+
+/// Answers around the size from which records go from the file to the socket, several in one request, byte by byte.
+#[test]
+fn f05_answers_of_all_sizes_are_whole() {
+    let mut conn = shared().connect();
+    let (name, id) = conn.new_topic("f05-sizes", 3, &[]);
+    for (partition, size) in [(0, 16_200), (1, 16_384), (2, 90_000)] {
+        for n in 0..3 {
+            let value = char::from(b'a' + n).to_string().repeat(size);
+            conn.append(&name, partition, &Batch::new(vec![Record::of(&value)]).encode());
+        }
+    }
+    for max in [1, 16_300, 16_383, 16_384, 16_385, 16_500, 40_000, 200_000, 1 << 20] {
+        for version in [4, 11, 12, 18] {
+            let fetch = many(&name, id, &[(0, 0), (1, 1), (2, 2)]).limits(1 << 20, max);
+            let correlation = conn.send(version, &fetch.build());
+            let response = conn.receive::<FetchRequest>(version, correlation);
+            for part in response.responses.iter().flat_map(|t| &t.partitions) {
+                let stored = parse(records(part));
+                assert_eq!(part.error_code, 0);
+                for batch in &stored {
+                    let expected = char::from(b'a' + u8::try_from(batch.base_offset).unwrap_or(0));
+                    assert!(batch.values()[0].chars().all(|c| c == expected), "version {version}, max {max}");
+                }
+                assert!(!stored.is_empty() || i64::from(max) < 90_100);
+            }
+        }
+    }
+}
+
+/// A reader that takes its time gets what it was promised, although retention has removed the file meanwhile.
+#[test]
+fn f05_a_slow_reader_keeps_the_segment_that_it_reads() {
+    let Some(broker) = private(BrokerOptions::new().set("log.retention.check.interval.ms", "200")) else { return };
+    let (mut conn, mut reader) = (broker.connect(), broker.connect());
+    let (name, _) = conn.new_topic("f05-slow", 1, &[("segment.bytes", "1048576")]);
+    let value = "x".repeat(500_000);
+    for _ in 0..24 {
+        conn.append(&name, 0, &Batch::new(vec![Record::of(&value)]).encode());
+    }
+    // Several answers at once, more than the socket's buffers hold.
+    let asked: Vec<i32> =
+        (0..12).map(|n| reader.send(12, &Fetch::at(&name, 0, 2 * n).limits(1 << 20, 1 << 20).build())).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let request = DeleteRecordsRequest::default()
+        .with_topics(vec![
+            DeleteRecordsTopic::default()
+                .with_name(topic(&name))
+                .with_partitions(vec![DeleteRecordsPartition::default().with_partition_index(0).with_offset(24)]),
+        ])
+        .with_timeout_ms(10_000);
+    let deleted = conn.call::<DeleteRecordsRequest>(2, &request);
+    assert_eq!(deleted.topics[0].partitions[0].error_code, 0);
+    std::thread::sleep(Duration::from_millis(700));
+    let mut served = 0;
+    for correlation in asked {
+        let response = reader.receive::<FetchRequest>(12, correlation);
+        let part = only(&response);
+        for batch in parse(records(part)) {
+            assert_eq!(batch.values()[0].len(), value.len());
+            served += 1;
+        }
+        // Those that were looked at after the deletion are told so.
+        assert!([0, 1].contains(&part.error_code), "error {}", part.error_code);
+    }
+    assert!(served >= 2, "{served} batches");
+}
+
+#[test]
+fn f09_a_client_that_leaves_in_the_middle_of_a_poll_is_noticed() {
+    let Some(broker) = private(BrokerOptions::new().set("max.connections", "2")) else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("f09-leaves", 1, &[]);
+    let mut reader = broker.connect();
+    reader.send(12, &Fetch::at(&name, 0, 0).wait(60_000, 1).build());
+    std::thread::sleep(Duration::from_millis(200));
+    drop(reader);
+    eventually("the place of the reader is free", || {
+        let mut next = broker.connect();
+        let (_, frame) = next.encode(4, &Fetch::at(&name, 0, 0).wait(0, 0).build());
+        let _ = next.try_send_bytes(&pyralog_compat_tests::conn::frame(&frame));
+        matches!(next.outcome(Duration::from_millis(500)), Outcome::Answer(_)).then_some(())
+    });
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! Holds: answers leave in the order of their requests (C15), whatever order they become ready in. Knows no socket.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_protocol::{ApiKey, MonoMs};
+use pyralog_storage::DiskFile;
 
 use crate::api::fetch::FetchWait;
 
@@ -22,11 +25,78 @@ pub struct Ticket {
     pub slot: u64,
 }
 
+/// Whole batches in a segment's file, on their way to a client without a stop in our memory. They stay readable after
+/// retention removed the segment.
+#[derive(Clone)]
+pub struct FileRange {
+    /// The file; the shell knows what it really is.
+    pub file: Arc<dyn DiskFile>,
+    /// First byte.
+    pub position: u64,
+    /// Number of bytes.
+    pub len: usize,
+}
+
+impl std::fmt::Debug for FileRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FileRange({}+{})", self.position, self.len)
+    }
+}
+
+impl FileRange {
+    /// Reads it into memory: for a shell that cannot send files.
+    pub fn read(&self) -> io::Result<Bytes> {
+        let mut buffer = vec![0; self.len];
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, self.position + filled as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+        Ok(buffer.into())
+    }
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes in a file.
+    Range(FileRange),
+}
+
+impl Piece {
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Range(range) => range.len,
+        }
+    }
+
+    /// Whether there is nothing left of it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Range(_) => size_of::<Self>(),
+        }
+    }
+}
+
 /// What became of a request that had been waiting.
 #[derive(Debug)]
 pub enum Answer {
     /// These bytes, length prefix included.
     Frame(Bytes),
+    /// The same in pieces.
+    Pieces(Vec<Piece>),
     /// The connection closes, once everything before is answered.
     Close,
     /// Our own answer could not be encoded; the reason goes to the log and the connection closes (E5).
@@ -138,10 +208,11 @@ impl Connection {
     }
 
     /// The next answer whose turn it is.
-    pub fn next_answer(&mut self) -> Option<Bytes> {
+    pub fn next_answer(&mut self) -> Option<Vec<Piece>> {
         self.slots.front()?.answer.as_ref()?;
         match self.slots.pop_front()?.answer? {
-            Answer::Frame(bytes) => Some(bytes),
+            Answer::Frame(bytes) => Some(vec![Piece::Bytes(bytes)]),
+            Answer::Pieces(pieces) => Some(pieces),
             Answer::Close | Answer::Unencodable(_) => {
                 self.slots.clear();
                 self.closing = true;

@@ -13,7 +13,7 @@ pub mod sessions;
 pub mod settings;
 pub mod topology;
 
-pub use connection::{Answer, ConnId, Connection, Ticket};
+pub use connection::{Answer, ConnId, Connection, FileRange, Piece, Ticket};
 pub use control_loop::ControlLoop;
 pub use limits::Limits;
 pub use node::{CloseReason, Node};

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod batch;
 pub mod error;
+pub mod fetch;
 pub mod frame;
 pub mod guard;
 pub mod header;

@@ -195,7 +195,7 @@ fn fit(response: &mut Response, version: i16) {
     }
 }
 
-fn fit_fetch(body: &mut kp::FetchResponse, version: i16) {
+pub(crate) fn fit_fetch(body: &mut kp::FetchResponse, version: i16) {
     if version < 7 {
         body.session_id = 0;
     }

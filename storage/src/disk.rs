@@ -56,7 +56,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file. All positions are bytes from its beginning.
-pub trait DiskFile: Send + Sync + 'static {
+pub trait DiskFile: std::any::Any + Send + Sync {
     /// Writes all of both parts, one behind the other. A failure may leave any part of them written.
     fn write_all_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()>;
     /// Writes all of it and returns once it is durable. Position, length and the place of `bytes` in memory are multiples
@@ -67,6 +67,10 @@ pub trait DiskFile: Send + Sync + 'static {
     }
     /// Reads up to `buffer.len()` bytes; 0 is the end of the file.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Whether these bytes can be read without waiting for the disk, as far as that can be told cheaply.
+    fn is_cached(&self, _position: u64, _bytes: usize) -> bool {
+        true
+    }
     /// Makes everything written so far durable, with the length (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts the file, or extends it with zeros.

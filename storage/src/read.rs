@@ -134,6 +134,12 @@ impl<D: Disk> Log<D> {
         extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e))
     }
 
+    /// Bytes of the segments behind the one that holds `offset`: what a read that ends with that one leaves.
+    pub fn bytes_behind_segment_of(&self, offset: LogOffset) -> u64 {
+        let next = self.segments.partition_point(|s| s.base <= offset);
+        self.segments.iter().skip(next).map(|s| s.size).sum()
+    }
+
     /// The first record in [log start, bound) whose own timestamp is at least `timestamp`, found inside its batch (L5,
     /// IO-15). A compressed batch that cannot be opened within the limit answers with its own first offset.
     pub fn offset_for_timestamp(

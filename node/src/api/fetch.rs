@@ -11,11 +11,11 @@ use kafka_protocol::messages::fetch_response::{
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
-use pyralog_storage::{Disk, ReadSlice};
+use pyralog_storage::{Disk, DiskFile, ReadSlice};
 
 use crate::Node;
 use crate::api::{Responder, Step};
-use crate::connection::Connection;
+use crate::connection::{Connection, FileRange, Piece};
 use crate::outputs::Outputs;
 use crate::partition::{Bounds, Located, Partition, Refusal};
 use crate::sessions::{Outcome, Plan, Position, TopicKey};
@@ -27,6 +27,8 @@ const TOPIC_IDS_FROM: i16 = 13;
 const LEADER_HINTS_FROM: i16 = 16;
 /// Fetch v12 detects divergence (KIP-595).
 const DIVERGENCE_FROM: i16 = 12;
+/// Records up to this many bytes are copied into the answer: a copy of so little is cheaper than a call for it alone.
+const IN_MEMORY: usize = 16 << 10;
 /// Longest wait, whatever the client asks: 1 hour.
 const MAX_WAIT_MS: i32 = 3_600_000;
 
@@ -296,15 +298,18 @@ impl Work {
     }
 
     fn finish<D: Disk>(&self, node: &Node<D>, found: Vec<Found<D>>, out: &mut Outputs<D>) {
-        let parts: Vec<PartitionData> = found.into_iter().map(load).collect();
+        let parts: Vec<(PartitionData, Option<Piece>)> = found.into_iter().map(load).collect();
         let outcomes: Vec<Outcome> = parts.iter().map(outcome).collect();
         let news = node.sessions.lock().note(&self.plan, &outcomes);
         let mut response = FetchResponse::default().with_session_id(self.plan.session_id);
+        let (mut lengths, mut records) = (Vec::new(), Vec::new());
         let mut hints = false;
-        for (((key, _), part), news) in self.plan.positions.iter().zip(parts).zip(news) {
+        for (((key, _), (part, piece)), news) in self.plan.positions.iter().zip(parts).zip(news) {
             if news {
                 hints = hints || part.current_leader.leader_id.0 >= 0;
                 push(&mut response, key, part);
+                lengths.push(piece.as_ref().map_or(0, Piece::len));
+                records.extend(piece);
             }
         }
         if hints {
@@ -315,7 +320,7 @@ impl Work {
                     .with_port(i32::from(self.responder.local.1)),
             ];
         }
-        answer(&self.responder, response, out);
+        out.answers.push(self.responder.fetch_answer(response, &lengths, records));
     }
 }
 
@@ -334,10 +339,12 @@ fn find<'t, D: Disk>(
 /// Bytes that the partition has for this reader, up to its own limit.
 fn available<D: Disk>(partition: &Partition<D>, position: &Position) -> usize {
     let limit = usize::try_from(position.max_bytes).unwrap_or(0);
-    match partition.locate(LogOffset(position.offset), usize::MAX, true) {
-        Ok((_, Ok(Some(slice)))) => slice.len.min(limit),
-        Ok((_, Ok(None) | Err(_))) | Err(_) => 0,
-    }
+    let offset = LogOffset(position.offset);
+    let found = partition.with_log(|log, bounds| {
+        let here = log.read(offset, u64::MAX, true, bounds.high_watermark).ok().flatten()?;
+        Some(here.len.saturating_add(usize::try_from(log.bytes_behind_segment_of(offset)).unwrap_or(usize::MAX)))
+    });
+    found.ok().flatten().unwrap_or(0).min(limit)
 }
 
 /// Whether the reader's last epoch ended before the position it is at (KIP-595, F14).
@@ -354,19 +361,24 @@ fn diverging<D: Disk>(
     Ok(diverges.then(|| EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0)))
 }
 
-/// Reads the bytes that were found. An error now is the partition's, not the request's.
-fn load<D: Disk>(found: Found<D>) -> PartitionData {
-    let Some(slice) = found.slice else { return found.data };
+/// The bytes that were found, in memory if they are few and at hand: one write sends them together with what is in front
+/// of them. An error now is the partition's, not the request's.
+fn load<D: Disk>(found: Found<D>) -> (PartitionData, Option<Piece>) {
+    let Some(slice) = found.slice else { return (found.data, None) };
+    if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) {
+        let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
+        return (found.data, Some(Piece::Range(range)));
+    }
     match slice.read() {
-        Ok(bytes) => found.data.with_records(Some(bytes)),
-        Err(_) => failed(found.data.partition_index, ErrorCode::KafkaStorageError),
+        Ok(bytes) => (found.data, Some(Piece::Bytes(bytes))),
+        Err(_) => (failed(found.data.partition_index, ErrorCode::KafkaStorageError), None),
     }
 }
 
-fn outcome(data: &PartitionData) -> Outcome {
+fn outcome((data, piece): &(PartitionData, Option<Piece>)) -> Outcome {
     Outcome {
         failed: data.error_code != 0 || data.diverging_epoch.epoch >= 0,
-        bytes: data.records.as_ref().map_or(0, Bytes::len),
+        bytes: piece.as_ref().map_or(0, Piece::len),
         high_watermark: data.high_watermark,
         log_start: data.log_start_offset,
     }

@@ -10,14 +10,16 @@ pub mod produce;
 pub mod quorum;
 pub mod replicas;
 
+use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::protocol::StrBytes;
+use pyralog_protocol::fetch::encode_fetch_pieces;
 use pyralog_protocol::{
     Draw, EpochOffset, ErrorCode, LeaderEpoch, Now, RequestHead, Response, TopicId, encode_response, kafka_protocol,
 };
 use pyralog_storage::{Disk, Log};
 use uuid::Uuid;
 
-use crate::connection::{Answer, Connection, Ticket};
+use crate::connection::{Answer, Connection, Piece, Ticket};
 use crate::outputs::Outputs;
 use crate::partition::Bounds;
 
@@ -74,6 +76,25 @@ impl Responder {
     pub fn answer(&self, response: Response) -> (Ticket, Answer) {
         let answer = match encode_response(self.correlation_id, self.version, response) {
             Ok(bytes) => Answer::Frame(bytes),
+            Err(error) => Answer::Unencodable(error.to_string()),
+        };
+        (self.ticket, answer)
+    }
+}
+
+impl Responder {
+    /// Encodes a fetch answer around its records: those of each partition in order, where there are any.
+    pub fn fetch_answer(&self, response: FetchResponse, lengths: &[usize], records: Vec<Piece>) -> (Ticket, Answer) {
+        let answer = match encode_fetch_pieces(self.correlation_id, self.version, response, lengths) {
+            Ok(heads) => {
+                let mut records = records.into_iter();
+                let mut pieces = Vec::with_capacity(2 * heads.len());
+                for head in heads {
+                    pieces.push(Piece::Bytes(head));
+                    pieces.extend(records.next());
+                }
+                Answer::Pieces(pieces)
+            }
             Err(error) => Answer::Unencodable(error.to_string()),
         };
         (self.ticket, answer)

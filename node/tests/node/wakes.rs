@@ -83,6 +83,19 @@ fn f07_min_bytes_above_what_an_answer_carries_does_not_wait_in_front_of_a_full_l
 }
 
 #[test]
+fn f07_min_bytes_counts_over_the_end_of_a_segment() {
+    let mut world = World::new();
+    world.create("a", 1, &[("segment.bytes", "1048576")]);
+    let conn = world.connect();
+    for _ in 0..9 {
+        world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&vec![1; 200_000])));
+    }
+    // The first segment holds five of them; one answer comes from one segment.
+    let id = world.send(conn, FETCH, fetch_request(&[("a", 0, 0)], 60_000, 1_500_000));
+    assert_eq!(world.ids(conn), [id]);
+}
+
+#[test]
 fn f08_bytes_are_counted_over_appends_from_the_fetch_offset_on() {
     let mut world = World::new();
     world.create("a", 2, &[]);

@@ -26,7 +26,7 @@ use pyralog_node::control_loop::Asker;
 use pyralog_node::lifecycle::{DELETED, LOGS, partitions_of};
 use pyralog_node::lifecycle::{Opened, PartitionSpec};
 use pyralog_node::partition::{CommitBy, Partition};
-use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs};
+use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
 use pyralog_protocol::request::encode_request;
 use pyralog_protocol::response::decode_response;
@@ -324,8 +324,15 @@ impl World {
 
     fn collect(&mut self, conn: ConnId) {
         let client = self.clients.get_mut(&conn).unwrap();
-        while let Some(answer) = client.conn.next_answer() {
-            client.answers.push_back(answer);
+        while let Some(pieces) = client.conn.next_answer() {
+            let mut answer = BytesMut::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Bytes(bytes) => answer.extend_from_slice(&bytes),
+                    Piece::Range(range) => answer.extend_from_slice(&range.read().unwrap()),
+                }
+            }
+            client.answers.push_back(answer.freeze());
         }
     }
 
