@@ -148,6 +148,14 @@ pub struct MemberJoin {
     pub protocols: Vec<(String, Blob)>,
 }
 
+impl MemberJoin {
+    /// As [`GroupRecord::bytes`].
+    fn bytes(&self) -> usize {
+        let ids = self.instance.as_ref().map_or(0, String::len) + self.client_id.len() + self.client_host.len();
+        self.protocols.iter().map(|(name, blob)| name.len() + blob.as_slice().len() + 10).sum::<usize>() + ids
+    }
+}
+
 /// One committed offset. All numbers are the client's own and are returned as they came (O4).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
@@ -259,7 +267,27 @@ fn offset_key(group: &str, topic: &str, partition: i32) -> Vec<u8> {
     key
 }
 
+/// Bytes of the numbers, tags and lengths of one record; those of names and blobs come on top.
+const FIXED_BYTES: usize = 64;
+
 impl GroupRecord {
+    /// About how long the record is when it is encoded; never less.
+    pub(super) fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let named = match self {
+            Self::Head { group, head } => {
+                group.len() + text(&head.protocol_type) + text(&head.leader) + text(&head.protocol)
+            }
+            Self::Member { group, member, join } => group.len() + member.len() + join.bytes(),
+            Self::Assignment { group, member, assignment } => group.len() + member.len() + assignment.as_slice().len(),
+            Self::MemberRemoved { group, member } => group.len() + member.len(),
+            Self::Offset { group, topic, committed, .. } => group.len() + topic.len() + committed.metadata.len(),
+            Self::OffsetRemoved { group, topic, .. } | Self::TopicRemoved { group, topic } => group.len() + topic.len(),
+            Self::GroupRemoved { group } => group.len(),
+        };
+        named + FIXED_BYTES
+    }
+
     /// Where the record lives in the state store. Keys start with length and text of the group id.
     pub fn placement(&self) -> Placement {
         let family = Family::Groups;

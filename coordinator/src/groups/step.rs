@@ -1,4 +1,5 @@
-//! What one step of the machine knows and collects: the time, one atomic set of records, the answers.
+//! What one step of the machine knows and collects: the time, its records, the answers.
+//! Holds: the records of a step are one atomic set, as long as they fit the log's limit for one entry.
 
 use pyralog_protocol::Now;
 
@@ -6,6 +7,9 @@ use super::record::{GroupHead, GroupRecord};
 use crate::command::{Reply, Token};
 use crate::effects::Effects;
 use crate::record::Record;
+
+/// Largest set of records, in bytes. Half of what the log takes as one entry, because a record's size is only estimated.
+const SET_BYTES_MAX: usize = 4 << 20;
 
 /// Effects of a step that is under way.
 #[derive(Debug)]
@@ -43,10 +47,42 @@ impl Step {
         self.replies.push((token, reply));
     }
 
+    /// More than one set can hold goes in several, heads last: a stage or generation must not be durable before what it
+    /// speaks of. Whoever asked is answered after all of them.
     pub fn finish(self, out: &mut Effects) {
-        out.commit(self.records);
+        if self.records.iter().map(bytes).sum::<usize>() <= SET_BYTES_MAX {
+            out.commit(self.records);
+        } else {
+            let (heads, others): (Vec<_>, Vec<_>) = self.records.into_iter().partition(is_head);
+            commit_in_parts(others.into_iter().chain(heads), out);
+        }
         for (token, reply) in self.replies {
             out.reply(token, reply);
         }
+    }
+}
+
+fn commit_in_parts(records: impl Iterator<Item = Record>, out: &mut Effects) {
+    let (mut part, mut size) = (Vec::new(), 0);
+    for record in records {
+        let more = bytes(&record);
+        if size + more > SET_BYTES_MAX {
+            out.commit(std::mem::take(&mut part));
+            size = 0;
+        }
+        size += more;
+        part.push(record);
+    }
+    out.commit(part);
+}
+
+fn is_head(record: &Record) -> bool {
+    matches!(record, Record::Group(GroupRecord::Head { .. }))
+}
+
+fn bytes(record: &Record) -> usize {
+    match record {
+        Record::Group(record) => record.bytes(),
+        Record::Metadata(_) => 0,
     }
 }

@@ -228,6 +228,10 @@ impl World {
             "wait" => return self.wait(words.next().unwrap().parse().unwrap()),
             "restart" => return self.restart(),
             "drop" => return self.drop_topic(words.next().unwrap()),
+            "grow" => {
+                self.topics.0.insert(words.next().unwrap().to_string(), words.next().unwrap().parse().unwrap());
+                return None;
+            }
             "limit" => return self.limit(words.next().unwrap().parse().unwrap()),
             _ => {}
         }
@@ -354,7 +358,11 @@ impl World {
 
     /// Stores what was decided and hands out the answers; returns the one to `token`.
     fn deliver(&mut self, out: Effects, token: Option<Token>) -> Option<String> {
-        out.records.iter().flatten().for_each(|record| self.store.write(record));
+        for set in &out.records {
+            let size: usize = set.iter().map(|record| postcard::to_allocvec(record).unwrap().len()).sum();
+            assert!(size < 8 << 20, "a set of {size} bytes is more than the log takes");
+            set.iter().for_each(|record| self.store.write(record));
+        }
         assert_eq!(self.store.hard(), self.groups.hard, "loaded and live state differ");
         let mut own = None;
         for (to, reply) in out.replies {

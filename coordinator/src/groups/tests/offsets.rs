@@ -204,3 +204,31 @@ fn deleting_a_topic_takes_its_offsets() {
          x list -> 0 g()=Empty/classic",
     );
 }
+
+/// The log takes 8 MiB as one entry: a request that causes more must not end the process.
+#[test]
+fn what_no_single_set_can_hold_goes_in_several_and_is_whole_when_it_is_answered() {
+    let text = "x".repeat(4096);
+    let offsets: String = (0..3000).map(|p| format!(" t:{p}=1/{text}")).collect();
+    let answers = (0..3000).map(|p| format!("t:{p} 0")).collect::<Vec<_>>().join(", ");
+    let big = "A".repeat(1 << 20);
+    let script = format!(
+        "grow t 3000
+         x commit admin{offsets} -> {answers}
+         x fetch t:2999 -> 0 0 [t:2999=1/{text}]
+         m1 join v3 g=h -> gen 1 range led by m1 of m1
+         m1 sync g=h give=m1:A -> got \"A\"
+         m2 join v3 g=h -> ...
+         m3 join v3 g=h -> ...
+         m4 join v3 g=h -> ...
+         m5 join v3 g=h -> ...
+         m1 join v3 g=h -> gen 2 range led by m1 of m1,m2,m3,m4,m5
+         m2 <- gen 2 range led by m1
+         m3 <- gen 2 range led by m1
+         m4 <- gen 2 range led by m1
+         m5 <- gen 2 range led by m1
+         m1 sync g=h give=m1:{big},m2:{big},m3:{big},m4:{big},m5:{big} -> got \"{big}\"
+         x describe g=h -> 0 Stable \"consumer\" \"range\" m1={big} m2={big} m3={big} m4={big} m5={big}",
+    );
+    check(&script);
+}
