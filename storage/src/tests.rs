@@ -17,7 +17,7 @@ use pyralog_protocol::batch::{BatchBuilder, BatchHeader, CheckedBatch, NewRecord
 use pyralog_protocol::{LeaderEpoch, LogOffset, MonoMs, Now, TopicId, WallMs};
 
 use crate::sim::SimDisk;
-use crate::{Log, LogConfig, OpenHint, RecoveryReport, create};
+use crate::{Disk, Log, LogConfig, OpenHint, RecoveryReport, create};
 
 pub const DIR: &str = "logs/orders-0";
 pub const EPOCH: LeaderEpoch = LeaderEpoch(0);
@@ -65,8 +65,11 @@ pub fn idempotent(id: i64, epoch: i16, sequence: i32, records: usize) -> Checked
     checked(sized(records, 20 * records).producer(id, epoch, sequence))
 }
 
+/// A disk with an empty partition. The folder above the partitions is the node's: durable before it creates any.
 pub fn new_disk() -> SimDisk {
     let disk = SimDisk::new();
+    disk.create_dir_all("logs").unwrap();
+    disk.sync_dir("").unwrap();
     create(&disk, DIR, TopicId([7; 16])).unwrap();
     disk
 }
