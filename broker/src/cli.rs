@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pyralog_bench::BenchCommand;
 
 /// A Kafka-compatible log broker with client-managed sequence numbers.
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ pub enum Command {
     Configs,
     /// Ask a running server whether it serves: exit code 0 if it does, 1 if not
     Health(HealthArgs),
+    /// Put load on a broker and measure it: this one, or any that speaks the Kafka protocol
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 /// How logs are written.

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         cli::Command::Health(args) => health::check(&health::address(args.http)),
+        cli::Command::Bench(command) => pyralog_bench::run(&command).map_err(|error| error.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
