@@ -1,6 +1,7 @@
 //! What travels: frames, Kafka messages, record batches, ids, error codes. Knows bytes and versions; knows no state,
 //! disk, clock or socket.
 
+pub mod answer;
 pub mod api;
 pub mod batch;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod request;
 pub mod response;
 pub mod values;
 
+pub use answer::{AnswerError, read_answer};
 pub use api::ApiKey;
 pub use error::ErrorCode;
 pub use guard::DecodeLimits;

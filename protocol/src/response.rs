@@ -73,7 +73,7 @@ macro_rules! responses {
                 .map_err(|error| error.to_string())
             }
 
-            fn decode_body(api: ApiKey, version: i16, body: &mut Bytes) -> Result<Self, String> {
+            pub(crate) fn decode_body(api: ApiKey, version: i16, body: &mut Bytes) -> Result<Self, String> {
                 match api {
                     $(ApiKey::$name => kp::$response::decode(body, version).map(Self::$name),)*
                 }
@@ -118,8 +118,8 @@ pub(crate) fn write_length(frame: &mut BytesMut, api: ApiKey, version: i16) -> R
     Ok(())
 }
 
-/// Reads an answer (without its length): for clients of ours and for tests. There is no guard on this side: it is
-/// meant for answers of a broker that one trusts.
+/// Reads an answer (without its length), and what is left behind it: for tests of our own answers. There is no guard here;
+/// clients use [`crate::read_answer`].
 pub fn decode_response(mut frame: Bytes, api: ApiKey, version: i16) -> Result<(i32, Response, Bytes), String> {
     let header_version = api.spec().response_header_version(version);
     let header = kp::ResponseHeader::decode(&mut frame, header_version).map_err(|e| e.to_string())?;
