@@ -24,3 +24,8 @@ pub use kafka_protocol;
 pub use request::{Request, decode_request};
 pub use response::{EncodeError, Response, encode_response};
 pub use values::{Draw, MonoMs, Now, WallMs};
+
+/// Captured frames, for unit tests and integration tests alike.
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;

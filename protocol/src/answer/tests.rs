@@ -1,13 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use super::*;
 use crate::api::APIS;
+use crate::common::{self, Golden, golden_frames};
 use crate::request::for_each_api;
 use crate::response::{decode_response, encode_response};
-use common::{Golden, golden_frames};
 
 /// Captured answers that a client of ours would read.
 fn answers() -> Vec<(Golden, ApiKey)> {
@@ -104,10 +101,4 @@ fn errors_say_what_is_wrong_where() {
     let error = read(&[0, 0], ApiKey::Metadata, 1).unwrap_err();
     assert_eq!(error.to_string(), "the header of the answer to Metadata v1: correlation_id needs 4 bytes, 2 remain");
     assert_eq!(read(&[0; 40], ApiKey::JoinGroup, 0).unwrap_err().to_string(), "answers to JoinGroup are not read here");
-}
-
-impl common::Bits for crate::Draw {
-    fn bits(&mut self) -> u64 {
-        self.next_u64()
-    }
 }

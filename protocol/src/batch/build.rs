@@ -76,6 +76,12 @@ impl BatchBuilder {
 
     /// Adds a record.
     pub fn record(mut self, record: NewRecord<'_>) -> Self {
+        self.push(record);
+        self
+    }
+
+    /// Adds a record in place.
+    pub fn push(&mut self, record: NewRecord<'_>) {
         let header = &mut self.header;
         if header.record_count == 0 {
             header.base_timestamp = record.timestamp;
@@ -97,7 +103,16 @@ impl BatchBuilder {
         }
         put_length(&mut self.payload, body.len());
         self.payload.extend_from_slice(body);
-        self
+    }
+
+    /// Records so far.
+    pub fn record_count(&self) -> i32 {
+        self.header.record_count
+    }
+
+    /// Bytes of the batch if it were built now without compression.
+    pub fn plain_bytes(&self) -> usize {
+        BATCH_HEADER_BYTES + self.payload.len()
     }
 
     /// Adds a record with key and value.

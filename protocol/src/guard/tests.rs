@@ -1,13 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use super::*;
 use crate::Draw;
+use crate::common::{self, Golden, golden_frames, mutate};
 use crate::request::for_each_api;
 use bytes::Bytes;
-use common::{Golden, golden_frames, mutate};
 use kafka_protocol::messages as kp;
 use kafka_protocol::protocol::Decodable;
 
