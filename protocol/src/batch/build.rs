@@ -143,7 +143,7 @@ impl BatchBuilder {
     }
 }
 
-fn put_varlong(out: &mut Vec<u8>, value: i64) {
+pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut zigzag = (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned();
     while zigzag >= 0x80 {
         out.push((zigzag & 0x7f) as u8 | 0x80);
@@ -152,7 +152,7 @@ fn put_varlong(out: &mut Vec<u8>, value: i64) {
     out.push((zigzag & 0x7f) as u8);
 }
 
-fn put_length(out: &mut Vec<u8>, length: usize) {
+pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     put_varlong(out, i64::try_from(length).unwrap_or(i64::MAX));
 }
 

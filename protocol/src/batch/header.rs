@@ -203,6 +203,20 @@ impl BatchHeader {
         self.attributes & DELETE_HORIZON_BIT != 0
     }
 
+    /// The time from which the cleaner may drop the batch's tombstones, once one is set.
+    pub fn delete_horizon(&self) -> Option<i64> {
+        self.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
+    /// Sets that time, or takes it away. `base_timestamp` is another one then, from which the records' deltas have to
+    /// count, and the CRC is stale.
+    pub fn set_delete_horizon(&mut self, horizon: Option<i64>) {
+        match horizon {
+            Some(at) => (self.attributes, self.base_timestamp) = (self.attributes | DELETE_HORIZON_BIT, at),
+            None => self.attributes &= !DELETE_HORIZON_BIT,
+        }
+    }
+
     /// Whether the batch takes part in idempotence: any other producer id means that epoch and sequence are noise (I9).
     pub fn has_producer_id(&self) -> bool {
         self.producer_id >= 0

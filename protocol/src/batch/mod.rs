@@ -12,6 +12,7 @@ mod header;
 mod lz4;
 mod produced;
 mod records;
+mod retain;
 mod xerial;
 
 #[cfg(test)]
@@ -25,3 +26,4 @@ pub use header::{
 };
 pub use produced::{CheckedBatch, ProduceError, ProduceRules, RECORD_ERRORS_MAX, RejectedRecord, check_produced};
 pub use records::{RecordError, RecordHeader, RecordHeaders, RecordView, Records};
+pub use retain::{emptied, retain};

@@ -63,8 +63,8 @@ pub struct RecordView<'a> {
     pub value: Option<&'a [u8]>,
     /// The headers, checked.
     pub headers: RecordHeaders<'a>,
-    /// Bytes of the record, its length prefix included.
-    pub size: usize,
+    /// The record as it stands in the payload, its length prefix included.
+    pub bytes: &'a [u8],
 }
 
 /// A record's headers: checked when the record was read, split when iterated.
@@ -143,7 +143,7 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     #[inline]
     fn record(&mut self) -> Result<RecordView<'a>, RecordError> {
-        let before = self.rest.len();
+        let whole = self.rest;
         let found = self.varint()?;
         let remaining = self.rest.len();
         let split = usize::try_from(found).ok().and_then(|length| self.rest.split_at_checked(length));
@@ -161,7 +161,8 @@ impl<'a> Cursor<'a> {
             return Err(RecordError::LeftOver { bytes: body.rest.len() });
         }
         let attributes = i8::from_be_bytes([*attributes]);
-        Ok(RecordView { offset_delta, timestamp_delta, attributes, key, value, headers, size: before - after.len() })
+        let bytes = &whole[..whole.len() - after.len()];
+        Ok(RecordView { offset_delta, timestamp_delta, attributes, key, value, headers, bytes })
     }
 
     #[inline]

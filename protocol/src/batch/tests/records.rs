@@ -9,7 +9,7 @@ fn records_of_a_real_batch() {
     let bytes = golden();
     let records = all(&bytes[BATCH_HEADER_BYTES..]).unwrap();
     assert_eq!(records.len(), 2);
-    assert_eq!((records[0].key, records[0].value, records[0].size), (Some(&b"k"[..]), Some(&b"v"[..]), 13));
+    assert_eq!((records[0].key, records[0].value, records[0].bytes.len()), (Some(&b"k"[..]), Some(&b"v"[..]), 13));
     let headers: Vec<_> = records[0].headers.iter().collect();
     assert_eq!(headers, [RecordHeader { key: b"h", value: Some(b"x") }]);
     assert_eq!((records[1].key, records[1].value, records[1].offset_delta), (None, Some(&b"v2"[..]), 1));
@@ -84,7 +84,7 @@ fn any_cut_or_flip_is_an_error_or_records_but_never_a_panic() {
             let mut bytes = payload.clone();
             bytes[at] = value;
             let read: usize =
-                Records::new(&bytes).map_while(Result::ok).map(|r| r.size + r.headers.iter().count()).sum();
+                Records::new(&bytes).map_while(Result::ok).map(|r| r.bytes.len() + r.headers.iter().count()).sum();
             assert!(read < 2 * bytes.len());
         }
     }
