@@ -218,7 +218,7 @@ impl<D: Disk> SyncPlan<D> {
 /// Makes the directory of a new partition, durably. A leftover of a creation that did not finish is taken over.
 pub fn create<D: Disk>(disk: &D, dir: &str, topic_id: TopicId) -> io::Result<()> {
     disk.create_dir_all(dir)?;
-    PartitionMeta { topic_id, log_start: LogOffset::ZERO }.write(disk, dir)?;
+    PartitionMeta { topic_id, log_start: LogOffset::ZERO, cleaned_end: LogOffset::ZERO }.write(disk, dir)?;
     disk.sync_dir(dir.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
@@ -603,6 +603,7 @@ impl<D: Disk> Log<D> {
             log_end: self.log_end,
             active_base: active.base,
             active_size: active.size,
+            first_dirty: LogOffset::ZERO,
             epochs: self.epochs.clone(),
             producers: self.producers.clone(),
         };

@@ -1,9 +1,9 @@
 //! The two small files of a partition.
 //!
-//! * `partition.meta`: topic id and log start offset. Not derivable, so it is replaced durably, and a damaged one
+//! * `partition.meta`: topic id, log start offset, and below which offset compaction may have left holes. Not derivable, so it is replaced durably, and a damaged one
 //!   quarantines the partition.
-//! * `<offset>.snapshot`: producers and leader epochs as they were when the log ended at that offset, and how large the
-//!   active segment was. Derived from the batches: written without a sync, and a missing or damaged one costs a scan.
+//! * `<offset>.snapshot`: producers and leader epochs as they were when the log ended at that offset, how large the
+//!   active segment was, and how far the log was clean. Derived from the batches: written without a sync, and a missing or damaged one costs a scan.
 //!
 //! And one of the data folder, for whoever owns several partitions: the recovery points.
 
@@ -19,8 +19,10 @@ use crate::producers::{BATCHES_KEPT, PastBatch, Producer, Producers};
 
 /// Name of the file that makes a directory a partition.
 pub const META_FILE: &str = "partition.meta";
-const META: Kind = Kind { magic: *b"PLMT", version: 1 };
-const SNAPSHOT: Kind = Kind { magic: *b"PLSN", version: 1 };
+const META: Kind = Kind { magic: *b"PLMT", version: 2 };
+/// Before logs were compacted.
+const META_1: Kind = Kind { version: 1, ..META };
+const SNAPSHOT: Kind = Kind { magic: *b"PLSN", version: 2 };
 const RECOVERY_POINTS: Kind = Kind { magic: *b"PLRP", version: 1 };
 
 /// What `partition.meta` says.
@@ -30,6 +32,8 @@ pub struct PartitionMeta {
     pub topic_id: TopicId,
     /// First offset that is served.
     pub log_start: LogOffset,
+    /// Offsets may be missing below, because compaction took their records. Everything below was synced.
+    pub cleaned_end: LogOffset,
 }
 
 impl PartitionMeta {
@@ -37,13 +41,18 @@ impl PartitionMeta {
     pub fn read<D: Disk>(disk: &D, dir: &str) -> Result<Self, FileError> {
         let path = format!("{dir}/{META_FILE}");
         let bytes = read_small(disk, &path)?;
-        let mut payload = unseal(META, &path, &bytes)?;
-        if payload.len() != 24 {
+        let (mut payload, has_cleaned_end) = match unseal(META, &path, &bytes) {
+            Err(FileError::Version { found: 1, .. }) => (unseal(META_1, &path, &bytes)?, false),
+            payload => (payload?, true),
+        };
+        if payload.len() != if has_cleaned_end { 32 } else { 24 } {
             return Err(FileError::Damaged { path, what: "length" });
         }
         let mut id = [0; 16];
         payload.copy_to_slice(&mut id);
-        Ok(Self { topic_id: TopicId(id), log_start: LogOffset(payload.get_i64()) })
+        let log_start = LogOffset(payload.get_i64());
+        let cleaned_end = if has_cleaned_end { LogOffset(payload.get_i64()) } else { LogOffset::ZERO };
+        Ok(Self { topic_id: TopicId(id), log_start, cleaned_end })
     }
 
     pub(crate) fn write<D: Disk>(&self, disk: &D, dir: &str) -> std::io::Result<()> {
@@ -51,9 +60,10 @@ impl PartitionMeta {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(24);
+        let mut payload = Vec::with_capacity(32);
         payload.put_slice(&self.topic_id.0);
         payload.put_i64(self.log_start.0);
+        payload.put_i64(self.cleaned_end.0);
         seal(META, &payload)
     }
 }
@@ -64,6 +74,8 @@ pub(crate) struct Snapshot {
     pub log_end: LogOffset,
     pub active_base: LogOffset,
     pub active_size: u64,
+    /// No two records below have the same key, where the log is compacted.
+    pub first_dirty: LogOffset,
     pub epochs: Epochs,
     pub producers: Producers,
 }
@@ -74,6 +86,7 @@ impl Snapshot {
         out.put_i64(self.log_end.0);
         out.put_i64(self.active_base.0);
         out.put_u64(self.active_size);
+        out.put_i64(self.first_dirty.0);
         out.put_u32(count(self.epochs.entries().len()));
         for entry in self.epochs.entries() {
             out.put_i32(entry.epoch.0);
@@ -96,6 +109,7 @@ impl Snapshot {
         let log_end = LogOffset(from.try_get_i64()?);
         let active_base = LogOffset(from.try_get_i64()?);
         let active_size = from.try_get_u64()?;
+        let first_dirty = LogOffset(from.try_get_i64()?);
         let mut epochs = Epochs::default();
         for _ in 0..from.try_get_u32()? {
             let entry = EpochOffset { epoch: LeaderEpoch(from.try_get_i32()?), offset: LogOffset(from.try_get_i64()?) };
@@ -106,7 +120,7 @@ impl Snapshot {
             let (id, producer) = get_producer(from)?;
             producers.restore(id, producer);
         }
-        Ok(Self { log_end, active_base, active_size, epochs, producers })
+        Ok(Self { log_end, active_base, active_size, first_dirty, epochs, producers })
     }
 }
 

@@ -27,13 +27,32 @@ fn snapshot() -> Snapshot {
     epochs.assign(LeaderEpoch(0), off(0));
     epochs.assign(LeaderEpoch(4), off(7));
     assert_eq!(epochs.entries()[1], EpochOffset { epoch: LeaderEpoch(4), offset: off(7) });
-    Snapshot { log_end: off(10), active_base: off(3), active_size: 500, epochs, producers }
+    Snapshot { log_end: off(10), active_base: off(3), active_size: 500, first_dirty: off(2), epochs, producers }
 }
 
 #[test]
 fn partition_meta() {
-    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258) };
-    assert_eq!(hex(&meta.encode()), "504c4d540001000000000018070707070707070707070707070707070000000000000102a246dacf");
+    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(9) };
+    let bytes = meta.encode();
+    assert_eq!(
+        hex(&bytes),
+        "504c4d5400020000000000200707070707070707070707070707070700000000000001020000000000000009e1abf08f"
+    );
+    assert_eq!(read_meta(bytes).unwrap(), meta);
+}
+
+#[test]
+fn partition_meta_from_before_compaction_is_read() {
+    let old = "504c4d540001000000000018070707070707070707070707070707070000000000000102a246dacf";
+    let bytes = (0..old.len()).step_by(2).map(|at| u8::from_str_radix(&old[at..at + 2], 16).unwrap()).collect();
+    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(0) };
+    assert_eq!(read_meta(bytes).unwrap(), meta);
+}
+
+fn read_meta(bytes: Vec<u8>) -> Result<PartitionMeta, FileError> {
+    let disk = new_disk();
+    disk.overwrite(&format!("{DIR}/partition.meta"), bytes);
+    PartitionMeta::read(&disk, DIR)
 }
 
 #[test]
@@ -42,10 +61,10 @@ fn snapshot_file() {
     assert_eq!(
         hex(&bytes),
         concat!(
-            "504c534e0001000000000073000000000000000a000000000000000300000000000001f400000002",
-            "00000000000000000000000000000004000000000000000700000001000000000000000900020000",
-            "00000000004d00000000000003e80100000005000000070000000000000007000000000000000900",
-            "000000000003e8c899ac1e",
+            "504c534e000200000000007b000000000000000a000000000000000300000000000001f400000000",
+            "00000002000000020000000000000000000000000000000400000000000000070000000100000000",
+            "000000090002000000000000004d00000000000003e8010000000500000007000000000000000700",
+            "0000000000000900000000000003e8b68161e6",
         )
     );
     assert_eq!(Snapshot::decode("x", &bytes).unwrap(), snapshot());
