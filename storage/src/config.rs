@@ -1,5 +1,7 @@
 //! Settings of one log, under Kafka's names. Can be replaced at run time; the next operation uses the new ones.
 
+use crate::compact::CompactionConfig;
+
 /// Settings of one log. `None` means "no limit" (Kafka's -1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -19,9 +21,11 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered. When one more comes, the tenth that was silent longest is
     /// forgotten, as if it had expired: any sequence of theirs is accepted then (ID-05).
     pub producers_max: usize,
-    /// Most bytes that one compressed batch may inflate to when a look-up opens it. A larger one is answered with its
-    /// base offset.
+    /// Most bytes that one compressed batch may inflate to when a look-up opens it; a larger one is answered with its
+    /// base offset. Compaction allows as much as was allowed on produce, if that is more.
     pub inflate_max_bytes: usize,
+    /// How the log is compacted, where `cleanup.policy` says that it is.
+    pub compaction: Option<CompactionConfig>,
 }
 
 impl Default for LogConfig {
@@ -35,6 +39,7 @@ impl Default for LogConfig {
             producer_expiration_ms: 86_400_000,
             producers_max: 10_000,
             inflate_max_bytes: 64 << 20,
+            compaction: None,
         }
     }
 }

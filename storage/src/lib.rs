@@ -8,8 +8,9 @@
 //! without a sync, and losing any of them loses nothing but time. Leader epochs travel in the batches and are collected
 //! in the snapshots, so there is no epoch file that could disagree with the log; the index serves offset and time.
 //!
-//! Not here: compaction, transactions, truncation for followers, who leads, what is committed.
+//! Not here: transactions, truncation for followers, who leads, what is committed.
 
+mod compact;
 mod config;
 mod disk;
 mod epochs;
@@ -29,6 +30,10 @@ mod state;
 mod tests;
 mod walk;
 
+pub use compact::{
+    Cleanable, CompactError, Compaction, CompactionConfig, ENTRY_BYTES as KEY_MAP_ENTRY_BYTES, KeyMap, Pace, Rewritten,
+    Round as CompactionRound,
+};
 pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, OpenMode, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};

@@ -2,7 +2,8 @@
 //!
 //! Holds: `log_start ≤ flushed_end ≤ stable_end ≤ log_end` unless everything was deleted up to the end; below the stable
 //! end everything is on disk, in the journal at least, below the flushed end in the segments; offsets in the segments
-//! are contiguous as they were assigned; the active segment is the last one. After its first failed sync, or a failed write
+//! are contiguous as they were assigned, but for holes that compaction left inside of sealed ones; the active segment is
+//! the last one. After its first failed sync, or a failed write
 //! that was not just a full disk, a log is offline for good (IO-01): nothing is acknowledged, read or written until it
 //! is opened anew, which recovers from what the disk really has.
 //! One owner calls everything with `&mut`; only [`SyncPlan::run`] and [`crate::ReadSlice::read`] are meant for other
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, CheckedBatch};
 use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, WallMs};
 
+use crate::compact;
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 use crate::epochs::Epochs;
@@ -41,6 +43,7 @@ pub struct Log<D: Disk> {
     pending: PendingBatches,
     pub(crate) epochs: Epochs,
     pub(crate) producers: Producers,
+    pub(crate) compact: compact::State,
     /// Offsets of the snapshot files that may be used, rising.
     pub(crate) snapshots: Vec<LogOffset>,
     /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
@@ -247,6 +250,7 @@ impl<D: Disk> Log<D> {
             pending: PendingBatches::default(),
             epochs: Epochs::default(),
             producers: Producers::default(),
+            compact: compact::State::default(),
             snapshots: Vec::new(),
             dirty: Vec::new(),
             dir_changes: 0,
@@ -591,6 +595,11 @@ impl<D: Disk> Log<D> {
         self.go_offline(format!("write to {}: {error}", self.env.dir)).into()
     }
 
+    /// Writes down how far the log is clean.
+    pub(crate) fn note_clean(&mut self) {
+        let _ = self.store_snapshot(write_derived);
+    }
+
     /// Makes a snapshot durable: before retention takes the batches that it could be rebuilt from (I11).
     pub(crate) fn store_snapshot_durably(&mut self) -> io::Result<()> {
         self.store_snapshot(replace_durably)
@@ -603,7 +612,7 @@ impl<D: Disk> Log<D> {
             log_end: self.log_end,
             active_base: active.base,
             active_size: active.size,
-            first_dirty: LogOffset::ZERO,
+            first_dirty: self.compact.first_dirty,
             epochs: self.epochs.clone(),
             producers: self.producers.clone(),
         };

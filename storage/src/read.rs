@@ -129,7 +129,7 @@ impl<D: Disk> Log<D> {
         let segment_end = end_of_segment(&self.segments, base, end);
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let first = locate(&self.env, segment, offset).map_err(|e| ReadError::of(base, e))?;
-        let first = self.epochs.check(first, offset).map_err(|e| ReadError::of(base, e))?;
+        let first = self.epochs.check(first, offset, self.meta.cleaned_end).map_err(|e| ReadError::of(base, e))?;
         let limits = Limits { max_bytes, min_one_batch, bound, segment_end };
         extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e))
     }
@@ -211,9 +211,10 @@ impl<D: Disk> Log<D> {
 
 impl Epochs {
     /// IO-07: a batch that a misdirected write put here, or that stands where others are missing, is not the one that
-    /// was asked for. Logs have no holes as long as nothing is compacted.
-    fn check(&self, found: Option<Found>, offset: LogOffset) -> Result<Found, SegmentError> {
-        let Some(found) = found.filter(|f| f.header.base_offset <= offset.0) else {
+    /// was asked for. Holes are legal in front of batches below `cleaned_end` (IO-19).
+    fn check(&self, found: Option<Found>, offset: LogOffset, cleaned_end: LogOffset) -> Result<Found, SegmentError> {
+        let Some(found) = found.filter(|f| f.header.base_offset <= offset.0 || f.header.base_offset < cleaned_end.0)
+        else {
             return Err(SegmentError::Damaged { position: 0, what: "records are missing" });
         };
         match self.at(LogOffset(found.header.base_offset)) {
@@ -299,7 +300,8 @@ fn stamps<F: DiskFile>(file: &F, found: &Found, inflate_max: usize) -> io::Resul
     let header = &found.header;
     let epoch = LeaderEpoch(header.leader_epoch);
     let whole = TimestampOffset { offset: LogOffset(header.base_offset), timestamp: header.max_timestamp, epoch };
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    let complete = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
+    if header.timestamp_type() == TimestampType::LogAppendTime && complete {
         return Ok(vec![whole]);
     }
     let mut body = vec![0; header.body_size()];
@@ -315,7 +317,10 @@ fn record_stamps(header: &BatchHeader, body: &[u8], inflate_max: usize) -> Optio
     for record in Records::new(&payload) {
         let record = record.ok()?;
         let offset = LogOffset(header.base_offset.checked_add(i64::from(record.offset_delta))?);
-        let timestamp = header.base_timestamp.checked_add(record.timestamp_delta)?;
+        let timestamp = match header.timestamp_type() {
+            TimestampType::CreateTime => header.base_timestamp.checked_add(record.timestamp_delta)?,
+            TimestampType::LogAppendTime => header.max_timestamp,
+        };
         stamps.push(TimestampOffset { offset, timestamp, epoch });
     }
     Some(stamps)

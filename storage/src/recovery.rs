@@ -13,6 +13,8 @@ use std::sync::Arc;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use pyralog_protocol::{LogOffset, Now};
 
+use crate::compact;
+use crate::compact::swap::{self, Unsettled, remove_if_there};
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile};
 use crate::epochs::Epochs;
@@ -97,6 +99,8 @@ struct Listing {
     segments: Vec<LogOffset>,
     snapshots: Vec<LogOffset>,
     temporary: Vec<String>,
+    /// What a compaction left.
+    swaps: Vec<String>,
 }
 
 impl<D: Disk> Log<D> {
@@ -135,7 +139,7 @@ impl<D: Disk> Log<D> {
             false => OpenError::Meta(error),
         })?;
         let mut log = Self::empty(env, meta);
-        let listing = log.list().map_err(|e| log.io(e))?;
+        let listing = log.list_settled()?;
         log.add_segments(&listing, now).map_err(|e| log.io(e))?;
         log.snapshots.clone_from(&listing.snapshots);
         let mut report = RecoveryReport::default();
@@ -165,11 +169,29 @@ impl<D: Disk> Log<D> {
         for name in self.env.disk.list(&self.env.dir)? {
             listing.segments.extend(parse_name(&name, "log"));
             listing.snapshots.extend(parse_name(&name, "snapshot"));
-            listing.temporary.extend(Some(name).filter(|name| name.ends_with(".tmp")));
+            if swap::is_ours(&name) {
+                listing.swaps.push(name);
+            } else if name.ends_with(".tmp") {
+                listing.temporary.push(name);
+            }
         }
         listing.segments.sort_unstable();
         listing.snapshots.sort_unstable();
         Ok(listing)
+    }
+
+    /// What is there once the swaps of a compaction that was cut off are finished or undone.
+    fn list_settled(&mut self) -> Result<Listing, OpenError> {
+        let listing = self.list().map_err(|e| self.io(e))?;
+        if listing.swaps.is_empty() {
+            return Ok(listing);
+        }
+        let disk = Arc::clone(&self.env.disk);
+        swap::settle(&*disk, &self.env.dir, &mut self.meta, &listing.swaps).map_err(|unsettled| match unsettled {
+            Unsettled::Io(error) => self.io(error),
+            Unsettled::Missing(swap) => self.corrupt(swap.base.0..swap.end.0, "a cleaned segment is missing"),
+        })?;
+        self.list().map_err(|e| self.io(e))
     }
 
     /// The segments that are there. Those wholly below the log start were deleted already, but for a crash.
@@ -213,6 +235,7 @@ impl<D: Disk> Log<D> {
         self.flushed_end = snapshot.log_end;
         self.epochs = snapshot.epochs;
         self.producers = snapshot.producers;
+        self.compact.first_dirty = snapshot.first_dirty;
         self.epochs.cut_start(self.meta.log_start);
         true
     }
@@ -231,6 +254,8 @@ impl<D: Disk> Log<D> {
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let start = self.log_start();
+        // What compaction wrote was synced, and is the only place where holes are legal: neither scanned nor cut.
+        let point = point.max(self.meta.cleaned_end);
         match self.segments.first().map(|first| first.base) {
             None if point > start => return Err(self.corrupt(start.0..point.0, "no segment is there")),
             None => {}
@@ -306,6 +331,7 @@ impl<D: Disk> Log<D> {
         chain: &mut Chain,
         report: &mut RecoveryReport,
     ) -> Result<(), (u64, Stop)> {
+        let cleaned_end = self.meta.cleaned_end;
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
         let stored = if segment.base < point { segment.stored_hint(&self.env, point) } else { None };
         let start = stored.map_or(0, |entry| u64::from(entry.position));
@@ -322,7 +348,7 @@ impl<D: Disk> Log<D> {
                 walk.verify(&found).map_err(|stop| (position, stop))?;
             }
             report.scanned_bytes += if known { 0 } else { found.size() };
-            chain.accept(&found.header, known).map_err(|stop| (position, stop))?;
+            chain.accept(&found.header, cleaned_end).map_err(|stop| (position, stop))?;
         }
     }
 
@@ -409,7 +435,8 @@ impl<D: Disk> Log<D> {
     /// the first batch does not count: what its producers wrote since is gone, and a wrong state would refuse them where
     /// none lets them go on (ID-05).
     fn rebuild(&mut self, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        (self.epochs, self.producers) = (Epochs::default(), Producers::default());
+        (self.epochs, self.producers, self.compact) =
+            (Epochs::default(), Producers::default(), compact::State::default());
         let mut from = LogOffset(i64::MIN);
         let mut snapshots = std::mem::take(&mut self.snapshots);
         let mut stale = Vec::new();
@@ -419,6 +446,7 @@ impl<D: Disk> Log<D> {
                 && let Some(snapshot) = self.read_snapshot(at)
             {
                 (self.epochs, self.producers) = (snapshot.epochs, snapshot.producers);
+                self.compact.first_dirty = snapshot.first_dirty;
                 from = at;
                 snapshots.push(at);
                 break;
@@ -471,12 +499,5 @@ impl<D: Disk> Log<D> {
             self.producers.apply(header, now.wall, self.env.config.producers_max);
         }
         Ok(())
-    }
-}
-
-fn remove_if_there<D: Disk>(disk: &D, path: &str) -> io::Result<()> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
     }
 }

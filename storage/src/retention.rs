@@ -146,7 +146,13 @@ impl<D: Disk> Log<D> {
 
     /// Moves the log start, on disk first.
     fn move_start(&mut self, start: LogOffset) -> Result<(), DeleteError> {
-        let meta = PartitionMeta { log_start: start, ..self.meta };
+        self.replace_meta(PartitionMeta { log_start: start, ..self.meta })?;
+        self.epochs.cut_start(start);
+        Ok(())
+    }
+
+    /// Replaces `partition.meta` durably. Where there is no room, nothing changed.
+    pub(crate) fn replace_meta(&mut self, meta: PartitionMeta) -> Result<(), DeleteError> {
         let prepared = match prepare(&*self.env.disk, &self.env.dir, META_FILE, &meta.encode()) {
             Ok(file) => file,
             Err(error) if is_full(&error) => return Err(DeleteError::DiskFull(error)),
@@ -154,11 +160,10 @@ impl<D: Disk> Log<D> {
         };
         finish(&*self.env.disk, &self.env.dir, META_FILE, prepared).map_err(|e| self.failed(e))?;
         self.meta = meta;
-        self.epochs.cut_start(start);
         Ok(())
     }
 
     fn failed(&mut self, error: io::Error) -> DeleteError {
-        self.go_offline(format!("log start of {}: {error}", self.env.dir)).into()
+        self.go_offline(format!("partition.meta of {}: {error}", self.env.dir)).into()
     }
 }

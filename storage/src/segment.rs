@@ -29,6 +29,12 @@ pub(crate) struct Env<D> {
 pub(crate) struct Trust {
     pub crc: bool,
     pub index: bool,
+    /// Compaction believes that everything is on disk.
+    pub unflushed: bool,
+    /// Compaction believes that renamed files stay renamed.
+    pub folder: bool,
+    /// Compaction believes that nothing comes in between its renames.
+    pub swap: bool,
 }
 
 impl<D: Disk> Env<D> {

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
 
 use crate::disk::{DiskFile, read_full};
@@ -66,21 +67,8 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         if remaining == 0 {
             return Ok(None);
         }
-        let bytes = self.peek().map_err(Stop::Io)?;
-        if bytes.iter().all(|b| *b == 0) {
-            return Err(Stop::Unwritten);
-        }
-        if bytes.len() < BATCH_HEADER_BYTES {
-            return Err(Stop::Damaged("the header is cut"));
-        }
-        let header = BatchHeader::parse(bytes).map_err(|_| Stop::Damaged("magic or length"))?;
-        if header.base_offset < 0 || header.last_offset_delta < 0 || header.last_offset() == i64::MAX {
-            return Err(Stop::Damaged("offsets"));
-        }
+        let header = header_of(self.peek().map_err(Stop::Io)?, remaining)?;
         let found = Found { position: self.position, header };
-        if found.size() > remaining {
-            return Err(Stop::Damaged("the batch is cut"));
-        }
         self.position = found.end();
         Ok(Some(found))
     }
@@ -119,6 +107,24 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     }
 }
 
+/// The header in these bytes, if it is one that was written and its batch ends within the `remaining` ones.
+pub(crate) fn header_of(bytes: &[u8], remaining: u64) -> Result<BatchHeader, Stop> {
+    if bytes.iter().all(|b| *b == 0) {
+        return Err(Stop::Unwritten);
+    }
+    if bytes.len() < BATCH_HEADER_BYTES {
+        return Err(Stop::Damaged("the header is cut"));
+    }
+    let header = BatchHeader::parse(bytes).map_err(|_| Stop::Damaged("magic or length"))?;
+    if header.base_offset < 0 || header.last_offset_delta < 0 || header.last_offset() == i64::MAX {
+        return Err(Stop::Damaged("offsets"));
+    }
+    if header.total_size() as u64 > remaining {
+        return Err(Stop::Damaged("the batch is cut"));
+    }
+    Ok(header)
+}
+
 /// The order that batches of one log are in: offsets rise, epochs do not fall (IO-04).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
@@ -132,8 +138,10 @@ impl Chain {
         Self { next, epoch: i32::MIN }
     }
 
-    /// Takes the next batch. A tail that was never compacted has no holes; elsewhere they are legal (IO-19).
-    pub fn accept(&mut self, header: &BatchHeader, holes: bool) -> Result<(), Stop> {
+    /// Takes the next batch. Holes are legal in front of batches below `cleaned_end`, where compaction took records (IO-19),
+    /// and nowhere else.
+    pub fn accept(&mut self, header: &BatchHeader, cleaned_end: LogOffset) -> Result<(), Stop> {
+        let holes = header.base_offset < cleaned_end.0;
         if header.base_offset < self.next || (!holes && header.base_offset > self.next) {
             return Err(Stop::Damaged("offset out of order"));
         }
