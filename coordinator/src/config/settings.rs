@@ -51,6 +51,15 @@ pub enum Durability {
     Memory,
 }
 
+/// What a writer to a paused log is told (ID-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PausedError {
+    /// Try again: clients wait until the log is resumed, or their delivery timeout ends.
+    Retriable,
+    /// Give up: clients report it at once.
+    Fatal,
+}
+
 /// Configs in force of one log. Numbers are checked against Kafka's bounds; `-1` in retention is without limit,
 /// `i64::MAX` in spans is never.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +96,8 @@ pub struct TopicSettings {
     pub min_compaction_lag_ms: i64,
     /// Replicas that must have a record before acks=all is answered.
     pub min_insync_replicas: i32,
+    /// Writes are refused so, while reads go on; `None`: the log is not paused.
+    pub paused: Option<PausedError>,
     /// Largest size of a partition; -1 is without limit.
     pub retention_bytes: i64,
     /// Age at which records go, in ms; -1 is never.
@@ -131,6 +142,10 @@ impl TopicSettings {
             min_cleanable_dirty_ratio: v.number("min.cleanable.dirty.ratio"),
             min_compaction_lag_ms: v.number("min.compaction.lag.ms"),
             min_insync_replicas: v.number("min.insync.replicas"),
+            paused: (v.text("pyralog.paused") == "true").then(|| match v.text("pyralog.paused.error").as_str() {
+                "fatal" => PausedError::Fatal,
+                _ => PausedError::Retriable,
+            }),
             retention_bytes: v.number("retention.bytes"),
             retention_ms: v.number("retention.ms"),
             segment_bytes: v.segment_bytes(),

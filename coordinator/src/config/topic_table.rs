@@ -32,6 +32,8 @@ pub(super) const TOPIC: &[Config] = &[
     int("min.insync.replicas", Some("1")).min(1).synonyms(&["min.insync.replicas"]).doc("Replicas that must have a record before acks=all is answered; never more than there are."),
     boolean("preallocate", Some("false")).synonyms(&["log.preallocate"]).doc("Whether a new segment's file takes its full size at once.").unused(Preallocation),
     string("pyralog.durability", Some("fsync")).values(&["fsync", "memory"]).synonyms(&["pyralog.durability"]).doc("When a record counts as written: on disk (fsync), or in the memory of the in-sync replicas (memory)."),
+    boolean("pyralog.paused", Some("false")).doc("Whether the log is paused: writes are refused as pyralog.paused.error says, reads go on."),
+    string("pyralog.paused.error", Some("retriable")).values(&["retriable", "fatal"]).doc("What a writer to a paused log is told: NOT_ENOUGH_REPLICAS, which clients retry until their delivery timeout (retriable), or POLICY_VIOLATION, which they report at once (fatal)."),
     boolean("remote.log.copy.disable", Some("false")).doc("Whether copying to tiered storage is stopped.").unused(Tiering),
     boolean("remote.log.delete.on.disable", Some("false")).doc("Whether tiered data goes when tiering is switched off.").unused(Tiering),
     boolean("remote.storage.enable", Some("false")).doc("Whether old segments are tiered.").unused(Tiering),

@@ -13,6 +13,7 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
+use pyralog_coordinator::config::PausedError;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::{self, ProduceError, ProduceRules};
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
@@ -172,6 +173,21 @@ fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceRespons
     (items, response)
 }
 
+/// ID-15: the writer is told what to do, retry or give up, as whoever paused the log wanted it.
+fn refusal_of_paused(log: &LogState, paused: PausedError) -> (ErrorCode, Option<String>) {
+    let code = match paused {
+        PausedError::Retriable => ErrorCode::NotEnoughReplicas,
+        PausedError::Fatal => ErrorCode::PolicyViolation,
+    };
+    let log = &log.metadata.log_id;
+    (
+        code,
+        Some(format!(
+            "log {log} is paused (pyralog.paused=true): it can be read, writes are refused until it is resumed"
+        )),
+    )
+}
+
 /// Where a batch goes.
 type Target<D> = (Arc<LogState>, Arc<Partition<D>>);
 
@@ -213,6 +229,9 @@ impl<D: Disk> Handler<'_, D> {
         if entry.log.metadata.log_id.is_internal() {
             let why = format!("{} belongs to the broker", entry.log.metadata.log_id);
             return Err((ErrorCode::InvalidTopicException, Some(why)));
+        }
+        if let Some(paused) = entry.log.settings.paused {
+            return Err(refusal_of_paused(&entry.log, paused));
         }
         match entry.partition(item.index) {
             Some(partition) => Ok((Arc::clone(&entry.log), Arc::clone(partition))),

@@ -84,7 +84,7 @@ fn a03_validate_only_changes_nothing() {
     let results = b.create_request(7, request);
     assert_eq!(codes(&results), vec![("new".to_owned(), 0), ("there".to_owned(), 36)]);
     assert!(!results[0].topic_id.is_nil() && results[0].num_partitions == 4);
-    assert_eq!(results[0].configs.as_ref().unwrap().len(), 34);
+    assert_eq!(results[0].configs.as_ref().unwrap().len(), 36);
     assert_eq!((b.image(), b.sets.len()), (image, sets));
 }
 
@@ -97,8 +97,8 @@ fn a04_the_answer_by_version() {
     assert!(v5.topic_id.is_nil());
     assert_eq!((v5.num_partitions, v5.replication_factor), (2, 1));
     let configs = v5.configs.unwrap();
-    // Kafka's 33 and pyralog.durability.
-    assert_eq!(configs.len(), 34);
+    // Kafka's 33, pyralog.durability and the two that pause a log.
+    assert_eq!(configs.len(), 36);
     let of = |name: &str| configs.iter().find(|c| &*c.name == name).unwrap();
     assert_eq!((of("retention.ms").value.as_deref(), of("retention.ms").config_source), (Some("60000"), 1));
     assert_eq!((of("cleanup.policy").value.as_deref(), of("cleanup.policy").config_source), (Some("delete"), 5));
