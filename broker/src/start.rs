@@ -12,7 +12,7 @@ use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
 use pyralog_node::lifecycle::{PartitionSpec, partitions_of};
 use pyralog_protocol::{Draw, LogOffset, NodeId};
-use pyralog_storage::{Disk, OpenHint, PartitionKey, Replay};
+use pyralog_storage::{Disk, OpenHint, PartitionKey, Replay, Settle};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -129,7 +129,7 @@ pub fn open_partitions(
     let hint = |spec: &PartitionSpec| {
         let recovery_point = hints.points.get(&spec.key()).copied().unwrap_or_default();
         let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
-        (OpenHint { clean: hints.clean, recovery_point }, replay.of(key))
+        (OpenHint { clean: hints.clean, recovery_point, settle: Settle::Unproven }, replay.of(key))
     };
     let opened = open_all(shell, &specs, threads, hint, |open, number| {
         match &open.outcome {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use pyralog_coordinator::metadata::{Image, LogState};
 use pyralog_protocol::{LogOffset, Now, PartitionIndex, TopicId};
-use pyralog_storage::{Disk, Log, LogConfig, OpenError, OpenHint, PartitionKey, PartitionMeta, RecoveryReport, Redo};
+use pyralog_storage::{
+    Disk, Log, LogConfig, OpenError, OpenHint, PartitionKey, PartitionMeta, RecoveryReport, Redo, Settle,
+};
 
 use crate::Node;
 use crate::outputs::Outputs;
-use crate::partition::{Partition, Refusal};
+use crate::partition::{Durability, Partition, Refusal};
 use crate::settings;
 use crate::topology::{LogEntry, Topology};
 
@@ -70,7 +72,8 @@ pub fn partitions_of(image: &Image) -> Vec<PartitionSpec> {
 
 impl<D: Disk> Node<D> {
     /// Opens one partition, creating it when it has no folder yet. Independent of all others, so that a start may run
-    /// many at a time. `redo`: what the journal has of it.
+    /// many at a time. `redo`: what the journal has of it. What `memory` durability never promised to keep over a power
+    /// loss is not waited for, unless all of it is asked for.
     pub fn open_partition(
         &self,
         disk: &Arc<D>,
@@ -80,12 +83,17 @@ impl<D: Disk> Node<D> {
     ) -> Opened<D> {
         let dir = spec.dir();
         let topic = spec.log.metadata.topic_id;
+        let durability = settings::durability(&spec.log.settings);
+        let settle = match (hint.settle, durability) {
+            (Settle::Unproven, Durability::Memory) => Settle::Nothing,
+            (settle, Durability::Fsync | Durability::Memory) => settle,
+        };
+        let hint = OpenHint { settle, ..hint };
         let (log, outcome) = match open_or_create(disk, (&dir, topic), self.log_config(&spec.log), (hint, redo), now) {
             Ok((log, report)) => (Ok(log), Ok(report)),
             Err(error) => (Err(error.refusal()), Err(error.to_string())),
         };
         let epoch = settings::leader_epoch(&spec.log, spec.index);
-        let durability = settings::durability(&spec.log.settings);
         let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
         let how = (epoch, durability, self.limits.journal_bytes);
         let partition = Partition::new((topic, spec.index, dir), log, how, point);

@@ -43,6 +43,6 @@ pub use journal::{
 pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Log, Offline, Pending, SyncPlan, create, delete};
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
-pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport};
+pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};
 pub use retention::{DeleteError, Removed};
 pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};

@@ -47,9 +47,9 @@ pub struct Log<D: Disk> {
     /// Offsets of the snapshot files that may be used, rising.
     pub(crate) snapshots: Vec<LogOffset>,
     /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
-    dirty: Vec<(LogOffset, Arc<D::File>)>,
+    pub(crate) dirty: Vec<(LogOffset, Arc<D::File>)>,
     /// Changes of the directory: made, and covered by a finished sync.
-    dir_changes: u64,
+    pub(crate) dir_changes: u64,
     dir_synced: u64,
     running: Option<Running>,
     next_plan: u64,

@@ -3,15 +3,18 @@
 //! After a clean stop only the directory, `partition.meta` and the newest snapshot are read. Otherwise the batches from
 //! the recovery point on are checked one by one (IO-04): sane length, CRC, offsets without a hole, epochs not falling.
 //! What fails at or above the recovery point was never acknowledged and is cut; what fails below it is never cut
-//! (IO-06): the log does not open and the range is named. What was scanned is synced before anybody relies on it
-//! (IO-14), because a dead process may have written it without.
+//! (IO-06): the log does not open and the range is named.
+//!
+//! What was scanned may have been written by a process that died before its sync (IO-14). It is on disk when this
+//! returns, or the log says that it is not: [`Settle`]. Whatever recovery changes (a cut, a removed file) is on disk
+//! before the log grows, because a power loss that brought it back would bring it back under new batches.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
-use pyralog_protocol::{LogOffset, Now};
+use pyralog_protocol::{LeaderEpoch, LogOffset, Now};
 
 use crate::compact;
 use crate::compact::swap::{self, Unsettled, remove_if_there};
@@ -19,13 +22,27 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile};
 use crate::epochs::Epochs;
 use crate::files::{FileError, read_small};
+use crate::index::Entry;
 use crate::journal::{Redo, RedoBatch};
 use crate::log::Log;
 use crate::producers::Producers;
-use crate::read::{locate, step};
+use crate::read::step;
 use crate::segment::{Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::walk::{Chain, Stop, Walk};
+
+/// How much of what recovery finds is synced before it returns (IO-14). What is not counts as appended and not yet synced:
+/// the log's next sync covers it, and until then its recovery point stays where it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Settle {
+    /// All of it, and no file stays open.
+    #[default]
+    All,
+    /// What is neither below the recovery point nor in the journal: the stable end is the log end.
+    Unproven,
+    /// Nothing: for a log that promises nothing over a power loss.
+    Nothing,
+}
 
 /// What is known about how the log was left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +51,8 @@ pub struct OpenHint {
     pub clean: bool,
     /// Everything below was synced once. Nothing below is ever cut.
     pub recovery_point: LogOffset,
+    /// What is synced before the log serves.
+    pub settle: Settle,
 }
 
 /// What opening did.
@@ -49,6 +68,8 @@ pub struct RecoveryReport {
     pub damaged_snapshots: u32,
     /// Batches that the segments had lost and the journal had.
     pub put_back: u64,
+    /// It was synced before the open returned.
+    pub synced: bool,
 }
 
 /// The tail that was cut, before anything was put back from the journal.
@@ -93,12 +114,37 @@ pub enum OpenError {
     },
 }
 
+/// What recovery goes by.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Everything below is on disk in the segments.
+    point: LogOffset,
+    /// Everything below that was acknowledged is on disk, in the journal at least.
+    journaled: LogOffset,
+    settle: Settle,
+}
+
+/// A scan under way.
+struct Scan {
+    point: LogOffset,
+    now: Now,
+    /// Where it begins in its first segment.
+    start: Option<Entry>,
+    chain: Chain,
+    /// Snapshots that it has not reached yet, the next one last.
+    snapshots: Vec<LogOffset>,
+    /// Epochs and producers of the log are those of where the scan is, and rest on the snapshot at this offset, or on the
+    /// beginning of the log (`i64::MIN`).
+    followed: Option<LogOffset>,
+}
+
 /// Names in a partition directory.
 #[derive(Default)]
 struct Listing {
     segments: Vec<LogOffset>,
     snapshots: Vec<LogOffset>,
-    temporary: Vec<String>,
+    /// What an unfinished replacement left, and indexes without their segment.
+    leftovers: Vec<String>,
     /// What a compaction left.
     swaps: Vec<String>,
 }
@@ -140,16 +186,20 @@ impl<D: Disk> Log<D> {
         })?;
         let mut log = Self::empty(env, meta);
         let listing = log.list_settled()?;
+        log.drop_leftovers(&listing.leftovers).map_err(|e| log.io(e))?;
+        if !hint.clean && log.start_may_be_new(&listing) {
+            log.env.disk.sync_dir(&log.env.dir).map_err(|e| log.io(e))?;
+        }
         log.add_segments(&listing, now).map_err(|e| log.io(e))?;
         log.snapshots.clone_from(&listing.snapshots);
         let mut report = RecoveryReport::default();
         if hint.clean && log.open_clean() {
             report.clean = true;
         } else {
-            log.drop_temporary(&listing.temporary).map_err(|e| log.io(e))?;
             let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
+            let known = Known { point, journaled: redo.map_or(LogOffset::ZERO, Redo::end), settle: hint.settle };
             let batches = redo.map(|redo| redo.batches.as_slice()).unwrap_or_default();
-            log.recover(point, batches, now, &mut report)?;
+            log.recover(known, batches, now, &mut report)?;
         }
         log.producers.expire(log.alive_since(now));
         Ok((log, report))
@@ -166,17 +216,21 @@ impl<D: Disk> Log<D> {
 
     fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
+        let mut indexes = Vec::new();
         for name in self.env.disk.list(&self.env.dir)? {
             listing.segments.extend(parse_name(&name, "log"));
             listing.snapshots.extend(parse_name(&name, "snapshot"));
+            indexes.extend(parse_name(&name, "index"));
             if swap::is_ours(&name) {
                 listing.swaps.push(name);
             } else if name.ends_with(".tmp") {
-                listing.temporary.push(name);
+                listing.leftovers.push(name);
             }
         }
         listing.segments.sort_unstable();
         listing.snapshots.sort_unstable();
+        indexes.retain(|base| listing.segments.binary_search(base).is_err());
+        listing.leftovers.extend(indexes.into_iter().map(|base| file_name(base, "index")));
         Ok(listing)
     }
 
@@ -208,9 +262,17 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Removes what an unfinished replacement left, durably. Otherwise the next one would write into the same file, and
-    /// a power loss could bring back its old content, an index or snapshot of batches that are gone, under a good name.
-    fn drop_temporary(&self, names: &[String]) -> io::Result<()> {
+    /// Whether a process may have died while it moved the log start, before that was durable: the segments below are
+    /// there. It must not fall back after somebody saw it (IO-15), and no file goes before.
+    fn start_may_be_new(&self, listing: &Listing) -> bool {
+        let start = self.log_start();
+        start > LogOffset::ZERO && listing.segments.first().is_none_or(|first| *first < start)
+    }
+
+    /// Removes what would get in the way of its successor, durably. An unfinished replacement: the next one would write
+    /// into the same file, and a power loss could bring back its old content, an index or snapshot of batches that are
+    /// gone, under a good name. An index without its segment: a segment of the same name may come, with other batches.
+    fn drop_leftovers(&self, names: &[String]) -> io::Result<()> {
         for name in names {
             remove_if_there(&*self.env.disk, &self.env.path(name))?;
         }
@@ -233,9 +295,7 @@ impl<D: Disk> Log<D> {
         self.log_end = snapshot.log_end;
         self.stable_end = snapshot.log_end;
         self.flushed_end = snapshot.log_end;
-        self.epochs = snapshot.epochs;
-        self.producers = snapshot.producers;
-        self.compact.first_dirty = snapshot.first_dirty;
+        self.take_over(snapshot);
         self.epochs.cut_start(self.meta.log_start);
         true
     }
@@ -248,14 +308,15 @@ impl<D: Disk> Log<D> {
 
     fn recover(
         &mut self,
-        point: LogOffset,
+        known: Known,
         batches: &[RedoBatch<D::File>],
         now: Now,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let start = self.log_start();
         // What compaction wrote was synced, and is the only place where holes are legal: neither scanned nor cut.
-        let point = point.max(self.meta.cleaned_end);
+        let point = known.point.max(self.meta.cleaned_end);
+        let mut followed = None;
         match self.segments.first().map(|first| first.base) {
             None if point > start => return Err(self.corrupt(start.0..point.0, "no segment is there")),
             None => {}
@@ -263,39 +324,95 @@ impl<D: Disk> Log<D> {
                 return Err(self.corrupt(start.0..first.0.min(point.0), "the first segment is missing"));
             }
             Some(first) if first > start => self.cut_segments(0, start, report, "the first segment is missing")?,
-            Some(_) => self.scan(point, report)?,
+            Some(_) => followed = self.scan(point, now, report)?,
         }
-        self.rebuild(now, report)?;
+        let on_disk = if report.synced { self.log_end } else { point };
+        self.rebuild(followed, now, report)?;
         self.redo(batches, now, report)?;
         if self.log_end < start {
             // All of it was deleted, durably, before any of it was synced.
             self.cut_segments(0, start, report, "deleted records were never synced")?;
-            self.rebuild(now, report)?;
+            self.rebuild(None, now, report)?;
         }
-        self.stable_end = self.log_end;
-        self.flushed_end = self.log_end;
+        self.flushed_end = if self.dirty.is_empty() { self.log_end } else { on_disk.min(self.log_end) };
+        self.stable_end = self.flushed_end.max(known.journaled.min(self.log_end));
         self.epochs.cut_start(start);
+        self.settle(known.settle, report).map_err(|e| self.io(e))
+    }
+
+    /// Syncs what has to be on disk now, and lets go of the files that nothing is to be synced in.
+    fn settle(&mut self, settle: Settle, report: &mut RecoveryReport) -> io::Result<()> {
+        let due = match settle {
+            Settle::All => self.flushed_end < self.log_end,
+            Settle::Unproven => self.stable_end < self.log_end,
+            Settle::Nothing => false,
+        };
+        if due {
+            self.sync().map_err(io::Error::other)?;
+            report.synced = true;
+        }
+        let dirty = self.dirty.first().map_or(LogOffset::MAX, |(base, _)| *base);
+        for segment in self.segments.iter_mut().filter(|segment| segment.base < dirty) {
+            segment.release();
+        }
         Ok(())
     }
 
-    /// Checks everything from the recovery point on, cuts what fails, and syncs the rest.
-    fn scan(&mut self, point: LogOffset, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        let first = self.segments.partition_point(|s| s.base <= point).saturating_sub(1);
+    /// Checks everything from the recovery point on and cuts what fails. Gives what the epochs and producers rest on now.
+    fn scan(
+        &mut self,
+        point: LogOffset,
+        now: Now,
+        report: &mut RecoveryReport,
+    ) -> Result<Option<LogOffset>, OpenError> {
+        let from = self.scan_from(point);
+        let first = self.segments.partition_point(|s| s.base <= from).saturating_sub(1);
+        let mut scan = Scan {
+            point,
+            now,
+            start: None,
+            chain: Chain::from(self.segments.get(first).map_or(self.log_start().0, |s| s.base.0)),
+            snapshots: self.snapshots.iter().rev().copied().collect(),
+            followed: None,
+        };
         let mut index_dropped = false;
-        for segment in self.segments.iter_mut().skip(first) {
-            let dropped = segment.drop_unstable_index(&self.env, point);
-            index_dropped |= dropped.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
+        for (number, segment) in self.segments.iter_mut().skip(first).enumerate() {
+            let hint = segment.stable_hint(&self.env, point, from);
+            let hint = hint.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
+            index_dropped |= hint.dropped;
+            scan.start = if number == 0 { hint.entry } else { scan.start };
         }
-        let mut chain = Chain::from(self.segments.get(first).map_or(self.log_start().0, |s| s.base.0));
+        if first == 0 && scan.start.is_none_or(|entry| entry.position == 0) {
+            scan.followed = Some(LogOffset(i64::MIN));
+        }
+        self.scan_segments(first, &mut scan, report)?;
+        self.log_end = LogOffset(scan.chain.next);
+        self.refuse_below(scan.chain.next, point, "the file ends early")?;
+        let changed = report.cut.is_some() || index_dropped;
+        self.note_unsynced(if changed { LogOffset(i64::MIN) } else { point }, first).map_err(|e| self.io(e))?;
+        if changed {
+            self.sync().map_err(|e| self.io(io::Error::other(e)))?;
+            report.synced = true;
+        }
+        Ok(scan.followed)
+    }
+
+    /// Where a scan begins: at the newest snapshot that it may rest on, or at the recovery point if there are newer ones.
+    /// Below the recovery point it only looks at headers.
+    fn scan_from(&self, point: LogOffset) -> LogOffset {
+        let newest = self.snapshots.last().copied().unwrap_or(LogOffset(i64::MIN));
+        newest.min(point).max(self.segments.first().map_or(point, |first| first.base))
+    }
+
+    fn scan_segments(&mut self, first: usize, scan: &mut Scan, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let mut at = first;
         while let Some(segment) = self.segments.get(at) {
-            self.log_end = LogOffset(chain.next);
-            if segment.base.0 != chain.next {
-                self.refuse_below(chain.next, point, "a segment is missing")?;
-                self.cut_segments(at, LogOffset(chain.next), report, "a segment is missing")?;
-                break;
+            let next = scan.chain.next;
+            if segment.base.0 != next {
+                self.refuse_below(next, scan.point, "a segment is missing")?;
+                return self.cut_segments(at, LogOffset(next), report, "a segment is missing");
             }
-            match self.scan_segment(at, point, &mut chain, report) {
+            match self.scan_segment(at, scan, report) {
                 Ok(()) => at += 1,
                 Err((_, Stop::Io(error))) => return Err(self.io(error)),
                 Err((position, stop)) => {
@@ -303,17 +420,23 @@ impl<D: Disk> Log<D> {
                         Stop::Damaged(what) => (what, false),
                         Stop::Unwritten | Stop::Io(_) => ("never written", true),
                     };
-                    self.refuse_below(chain.next, point, what)?;
-                    let cut = Cut { at: LogOffset(chain.next), bytes: 0, unwritten, what };
-                    self.cut_tail(at, position, cut, report)?;
-                    break;
+                    self.refuse_below(scan.chain.next, scan.point, what)?;
+                    let cut = Cut { at: LogOffset(scan.chain.next), bytes: 0, unwritten, what };
+                    return self.cut_tail(at, position, cut, report);
                 }
             }
         }
-        self.log_end = LogOffset(chain.next);
-        self.refuse_below(chain.next, point, "the file ends early")?;
-        if self.log_end > point || report.cut.is_some() || index_dropped {
-            self.sync_scanned(first).map_err(|e| self.io(e))?;
+        Ok(())
+    }
+
+    /// Hands the scanned segments that end above `point` to the next sync, with their directory if one was created since.
+    fn note_unsynced(&mut self, point: LogOffset, first: usize) -> io::Result<()> {
+        let ends: Vec<LogOffset> = self.segments.iter().skip(1).map(|s| s.base).chain([self.log_end]).collect();
+        for (segment, end) in self.segments.iter_mut().zip(ends).skip(first) {
+            self.dir_changes += u64::from(segment.base >= point);
+            if end > point {
+                self.dirty.push((segment.base, segment.file(&self.env)?));
+            }
         }
         Ok(())
     }
@@ -324,32 +447,54 @@ impl<D: Disk> Log<D> {
     }
 
     /// Walks one segment, by headers below the recovery point and with CRCs above.
-    fn scan_segment(
-        &mut self,
-        at: usize,
-        point: LogOffset,
-        chain: &mut Chain,
-        report: &mut RecoveryReport,
-    ) -> Result<(), (u64, Stop)> {
+    fn scan_segment(&mut self, at: usize, scan: &mut Scan, report: &mut RecoveryReport) -> Result<(), (u64, Stop)> {
         let cleaned_end = self.meta.cleaned_end;
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        let stored = if segment.base < point { segment.stored_hint(&self.env, point) } else { None };
-        let start = stored.map_or(0, |entry| u64::from(entry.position));
-        if let Some(entry) = stored {
-            chain.next = segment.base.0.saturating_add(i64::from(entry.relative_offset));
-        }
+        let entry = scan.start.take().unwrap_or(Entry::START);
+        let start = u64::from(entry.position);
+        scan.chain.next = scan.chain.next.saturating_add(i64::from(entry.relative_offset));
         let file = segment.file(&self.env).map_err(|e| (start, Stop::Io(e)))?;
         let mut walk = Walk::new(&*file, start, segment.size);
         loop {
+            self.take_snapshot(scan);
             let position = walk.position();
             let Some(found) = walk.next().map_err(|stop| (position, stop))? else { return Ok(()) };
-            let known = found.header.last_offset() < point.0;
+            let header = &found.header;
+            let known = header.last_offset() < scan.point.0;
             if !known && !self.env.trust.crc {
                 walk.verify(&found).map_err(|stop| (position, stop))?;
             }
             report.scanned_bytes += if known { 0 } else { found.size() };
-            chain.accept(&found.header, cleaned_end).map_err(|stop| (position, stop))?;
+            scan.chain.accept(header, cleaned_end).map_err(|stop| (position, stop))?;
+            if scan.followed.is_some() {
+                self.follow(header, scan.now);
+            }
         }
+    }
+
+    /// Where the scan has reached a snapshot, epochs and producers are those of that moment.
+    fn take_snapshot(&mut self, scan: &mut Scan) {
+        while let Some(at) = scan.snapshots.pop_if(|at| at.0 <= scan.chain.next) {
+            if at.0 == scan.chain.next
+                && let Some(snapshot) = self.read_snapshot(at)
+            {
+                self.take_over(snapshot);
+                scan.followed = Some(at);
+            }
+        }
+    }
+
+    /// Puts derived state in force that a snapshot holds.
+    fn take_over(&mut self, snapshot: Snapshot) {
+        self.epochs = snapshot.epochs;
+        self.producers = snapshot.producers;
+        self.compact.first_dirty = snapshot.first_dirty;
+    }
+
+    /// Notes a batch of the log. When it came is not known, so it counts as new.
+    fn follow(&mut self, header: &BatchHeader, now: Now) {
+        self.epochs.assign(LeaderEpoch(header.leader_epoch), LogOffset(header.base_offset));
+        self.producers.apply(header, now.wall, self.env.config.producers_max);
     }
 
     /// Cuts segment `at` at a byte position, and everything behind it.
@@ -396,7 +541,7 @@ impl<D: Disk> Log<D> {
         self.env.disk.sync_dir(&self.env.dir).map_err(|e| self.io(e))
     }
 
-    /// Appends what the journal has from the log end on, and syncs it: from then on the log does not need the journal.
+    /// Appends what the journal has from the log end on.
     fn redo(&mut self, batches: &[RedoBatch<D::File>], now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let start = self.log_start();
         for batch in batches {
@@ -417,46 +562,42 @@ impl<D: Disk> Log<D> {
             self.put_back(&header, body, now).map_err(|e| self.io(io::Error::other(e)))?;
             report.put_back += 1;
         }
-        if report.put_back > 0 {
-            self.sync().map_err(|e| self.io(io::Error::other(e)))?;
-        }
         Ok(())
-    }
-
-    /// IO-14: what a dead process wrote may not be on disk.
-    fn sync_scanned(&mut self, first: usize) -> io::Result<()> {
-        for segment in self.segments.iter_mut().skip(first) {
-            segment.file(&self.env)?.sync_data()?;
-        }
-        self.env.disk.sync_dir(&self.env.dir)
     }
 
     /// Producers and epochs: the newest snapshot that the log reaches, and the batches after it. A snapshot from before
     /// the first batch does not count: what its producers wrote since is gone, and a wrong state would refuse them where
-    /// none lets them go on (ID-05).
-    fn rebuild(&mut self, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
-        (self.epochs, self.producers, self.compact) =
-            (Epochs::default(), Producers::default(), compact::State::default());
-        let mut from = LogOffset(i64::MIN);
+    /// none lets them go on (ID-05). `followed` is what they rest on already: a snapshot, or the beginning of the log.
+    fn rebuild(&mut self, followed: Option<LogOffset>, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        let mut base = LogOffset(i64::MIN);
         let mut snapshots = std::mem::take(&mut self.snapshots);
         let mut stale = Vec::new();
         let first = self.segments.first().map_or(self.log_end, |s| s.base);
+        let mut replaced = None;
         while let Some(at) = snapshots.pop() {
-            if (first..=self.log_end).contains(&at)
-                && let Some(snapshot) = self.read_snapshot(at)
-            {
-                (self.epochs, self.producers) = (snapshot.epochs, snapshot.producers);
-                self.compact.first_dirty = snapshot.first_dirty;
-                from = at;
+            let fits = (first..=self.log_end).contains(&at);
+            if fits && followed != Some(at) {
+                replaced = self.read_snapshot(at);
+            }
+            if fits && (followed == Some(at) || replaced.is_some()) {
+                base = at;
                 snapshots.push(at);
                 break;
             }
-            report.damaged_snapshots += u32::from((first..=self.log_end).contains(&at));
+            report.damaged_snapshots += u32::from(fits);
             stale.push(at);
         }
         self.snapshots = snapshots;
         self.drop_snapshots(&stale).map_err(|e| self.io(e))?;
-        self.replay(from, now)
+        if followed == Some(base) {
+            return Ok(());
+        }
+        (self.epochs, self.producers) = (Epochs::default(), Producers::default());
+        self.compact = compact::State::default();
+        if let Some(snapshot) = replaced {
+            self.take_over(snapshot);
+        }
+        self.replay(base, now)
     }
 
     /// A snapshot above the log end would fit a later log of the same length but other content: its removal is durable
@@ -468,7 +609,7 @@ impl<D: Disk> Log<D> {
         if stale.is_empty() { Ok(()) } else { self.env.disk.sync_dir(&self.env.dir) }
     }
 
-    /// Applies the headers from an offset on. When the batches came is not known, so they count as new.
+    /// Applies the headers from an offset on.
     fn replay(&mut self, from: LogOffset, now: Now) -> Result<(), OpenError> {
         let first = self.segments.partition_point(|s| s.base <= from).saturating_sub(1);
         for at in first..self.segments.len() {
@@ -486,17 +627,15 @@ impl<D: Disk> Log<D> {
         if LogOffset(next) >= self.log_end {
             return Ok(());
         }
-        let start = match locate(&self.env, segment, LogOffset(next)).map_err(|e| (next, e))? {
-            Some(found) => found.position,
-            None => return Ok(()),
-        };
+        let hint = segment.stored_hint(&self.env, LogOffset(next)).unwrap_or(Entry::START);
         let file = segment.file(&self.env).map_err(|e| (next, e.into()))?;
-        let mut walk = Walk::new(&*file, start, segment.size);
+        let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
         while let Some(found) = step(&mut walk).map_err(|e| (next, e))? {
-            let header = &found.header;
-            next = header.last_offset() + 1;
-            self.epochs.assign(pyralog_protocol::LeaderEpoch(header.leader_epoch), LogOffset(header.base_offset));
-            self.producers.apply(header, now.wall, self.env.config.producers_max);
+            if found.header.last_offset() < from.0 {
+                continue;
+            }
+            next = found.header.last_offset() + 1;
+            self.follow(&found.header, now);
         }
         Ok(())
     }

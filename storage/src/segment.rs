@@ -82,6 +82,16 @@ impl SegmentError {
     }
 }
 
+/// See [`Segment::stable_hint`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StableHint {
+    /// The entry, checked.
+    pub entry: Option<Entry>,
+    /// The file covered more than is known to be on disk: what it was made of may be gone, and other batches may come to
+    /// lie there. It was removed, and that has to be durable before the log grows.
+    pub dropped: bool,
+}
+
 pub(crate) struct Segment<F> {
     pub base: LogOffset,
     /// Bytes of whole batches; what lies behind them in the file is not part of the log.
@@ -186,16 +196,42 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         write_derived(&*env.disk, &env.dir, &file_name(self.base, "index"), &stored.encode(self.base.0))
     }
 
-    /// Removes an index file that covers more than is known to be on disk: what it was made of may be gone, and other
-    /// batches may come to lie there. Says whether there was one; the removal has to be durable before the log grows.
-    pub fn drop_unstable_index<D: Disk>(&mut self, env: &Env<D>, stable_end: LogOffset) -> io::Result<bool> {
+    /// What recovery makes of the index file, when everything below `stable_end` is known to be on disk: the last entry at
+    /// or below `offset`.
+    pub fn stable_hint<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        stable_end: LogOffset,
+        offset: LogOffset,
+    ) -> io::Result<StableHint> {
         let path = env.path(&file_name(self.base, "index"));
-        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(false) };
-        if IndexHeader::load(&file, self.base.0).is_some_and(|header| header.next_offset <= stable_end.0) {
-            return Ok(false);
+        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(StableHint::default()) };
+        let header = IndexHeader::load(&file, self.base.0);
+        let entry = header.and_then(|header| self.entry_below(env, (&file, header), offset));
+        let dropped = header.is_none_or(|header| header.next_offset > stable_end.0);
+        if dropped {
+            self.index_file = None;
+            env.disk.remove_file(&path)?;
         }
-        self.index_file = None;
-        env.disk.remove_file(&path).map(|()| true)
+        Ok(StableHint { entry, dropped })
+    }
+
+    /// The last stored entry at or below `offset`, whatever part of the segment the index covers; checked.
+    pub fn stored_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, offset: LogOffset) -> Option<Entry> {
+        let file = env.disk.open(&env.path(&file_name(self.base, "index")), OpenMode::Read).ok()?;
+        let header = IndexHeader::load(&file, self.base.0)?;
+        self.entry_below(env, (&file, header), offset)
+    }
+
+    fn entry_below<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        (file, header): (&F, IndexHeader),
+        offset: LogOffset,
+    ) -> Option<Entry> {
+        let wanted = offset.0.saturating_sub(self.base.0);
+        let entry = header.last_where(file, |e| i64::from(e.relative_offset) <= wanted)?;
+        self.is_true(env, entry).ok()?.then_some(entry)
     }
 
     fn build_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
@@ -228,14 +264,6 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             None => true,
         };
         Ok(true_entry.then_some(index))
-    }
-
-    /// The last stored entry at or below `offset`, whatever part of the segment the index covers; checked.
-    pub fn stored_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, offset: LogOffset) -> Option<Entry> {
-        let index = self.stored_index(env).ok().flatten()?;
-        let wanted = offset.0.saturating_sub(self.base.0);
-        let entry = index.last_where(|e| i64::from(e.relative_offset) <= wanted);
-        self.is_true(env, entry).ok()?.then_some(entry)
     }
 
     fn sealed_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, before: impl Fn(&Entry) -> bool) -> Option<Entry> {

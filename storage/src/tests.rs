@@ -31,11 +31,11 @@ pub fn off(offset: i64) -> LogOffset {
 }
 
 pub fn clean(recovery_point: i64) -> OpenHint {
-    OpenHint { clean: true, recovery_point: off(recovery_point) }
+    OpenHint { clean: true, recovery_point: off(recovery_point), ..OpenHint::default() }
 }
 
 pub fn unclean(recovery_point: i64) -> OpenHint {
-    OpenHint { clean: false, recovery_point: off(recovery_point) }
+    OpenHint { recovery_point: off(recovery_point), ..OpenHint::default() }
 }
 
 /// Segments and index intervals so small that a few batches fill them.

@@ -1,5 +1,6 @@
 //! Goes over the batches of one segment, header by header. Checks sizes and, where asked, CRCs; the order of offsets
-//! and epochs is [`Chain`]'s. Reads in small chunks: memory stays bounded whatever a header claims.
+//! and epochs is [`Chain`]'s. Reads in chunks, small ones to begin with and larger ones where it reads everything: memory
+//! stays bounded whatever a header claims.
 
 use std::io;
 
@@ -10,7 +11,8 @@ use crate::disk::{DiskFile, read_full};
 
 /// As far apart as index entries are by default, so that a walk from an entry is about one read.
 const CHUNK_BYTES: usize = 4096;
-const CRC_CHUNK_BYTES: usize = 64 << 10;
+/// Chunks double up to this as long as one begins where the last one ended.
+const CHUNK_BYTES_MAX: usize = 128 << 10;
 /// What the CRC covers begins here, at the attributes.
 const CRC_START: u64 = 21;
 
@@ -49,11 +51,12 @@ pub(crate) struct Walk<'a, F> {
     end: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
+    chunk: usize,
 }
 
 impl<'a, F: DiskFile> Walk<'a, F> {
     pub fn new(file: &'a F, position: u64, end: u64) -> Self {
-        Self { file, position, end, buffer: Vec::new(), buffer_at: position }
+        Self { file, position, end, buffer: Vec::new(), buffer_at: position, chunk: CHUNK_BYTES / 2 }
     }
 
     /// Where the next batch begins.
@@ -73,19 +76,23 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         Ok(Some(found))
     }
 
-    /// Compares the CRC of a batch with its bytes, a chunk at a time.
-    pub fn verify(&self, found: &Found) -> Result<(), Stop> {
+    /// Compares the CRC of the batch that was found last with its bytes. Each byte is read once, together with the next
+    /// header.
+    pub fn verify(&mut self, found: &Found) -> Result<(), Stop> {
         let mut crc = 0;
         let mut at = found.position.saturating_add(CRC_START);
-        let mut chunk = vec![0; CRC_CHUNK_BYTES];
         while at < found.end() {
-            let wanted = usize::try_from(found.end() - at).unwrap_or(usize::MAX).min(CRC_CHUNK_BYTES);
-            let Some(part) = chunk.get_mut(..wanted) else { break };
-            if read_full(self.file, part, at).map_err(Stop::Io)? < wanted {
+            if self.buffered(at).is_empty() {
+                self.refill(at).map_err(Stop::Io)?;
+            }
+            let wanted = usize::try_from(found.end() - at).unwrap_or(usize::MAX);
+            let part = self.buffered(at);
+            let part = part.get(..wanted).unwrap_or(part);
+            if part.is_empty() {
                 return Err(Stop::Damaged("the batch is cut"));
             }
             crc = crc32c::crc32c_append(crc, part);
-            at += wanted as u64;
+            at += part.len() as u64;
         }
         if crc == found.header.crc { Ok(()) } else { Err(Stop::Damaged("checksum")) }
     }
@@ -93,17 +100,29 @@ impl<'a, F: DiskFile> Walk<'a, F> {
     /// The next header's bytes, fewer at the end of the range.
     fn peek(&mut self) -> io::Result<&[u8]> {
         let wanted = usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(BATCH_HEADER_BYTES);
-        let skip = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
-        if self.buffer.len() < skip.saturating_add(wanted) {
-            let chunk = usize::try_from(self.end - self.position).unwrap_or(usize::MAX).min(CHUNK_BYTES);
-            self.buffer.resize(chunk, 0);
-            self.buffer_at = self.position;
-            let filled = read_full(self.file, &mut self.buffer, self.position)?;
-            self.buffer.truncate(filled);
+        if self.buffered(self.position).len() < wanted {
+            self.refill(self.position)?;
         }
-        let skip = usize::try_from(self.position - self.buffer_at).unwrap_or(usize::MAX);
-        let rest = self.buffer.get(skip..).unwrap_or_default();
+        let rest = self.buffered(self.position);
         Ok(rest.get(..wanted).unwrap_or(rest))
+    }
+
+    /// What is in the buffer from a position on.
+    fn buffered(&self, at: u64) -> &[u8] {
+        let skip = at.checked_sub(self.buffer_at).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.buffer.get(skip..)).unwrap_or_default()
+    }
+
+    /// Reads on at a position.
+    fn refill(&mut self, at: u64) -> io::Result<()> {
+        let goes_on = at >= self.buffer_at && at <= self.buffer_at.saturating_add(self.buffer.len() as u64);
+        self.chunk = if goes_on { (2 * self.chunk).min(CHUNK_BYTES_MAX) } else { CHUNK_BYTES };
+        let chunk = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX).min(self.chunk);
+        self.buffer.resize(chunk, 0);
+        self.buffer_at = at;
+        let filled = read_full(self.file, &mut self.buffer, at)?;
+        self.buffer.truncate(filled);
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ use pyralog_protocol::{
 };
 use pyralog_storage::sim::SimDisk;
 use pyralog_storage::{
-    Disk, Journal, JournalError, JournalLimits, OpenHint, PartitionKey, Replay, Round, SyncPlan, prepare_file,
+    Disk, Journal, JournalError, JournalLimits, OpenHint, PartitionKey, Replay, Round, Settle, SyncPlan, prepare_file,
 };
 
 pub const PRODUCE: i16 = 9;
@@ -709,6 +709,6 @@ fn open_one(
     replay: &Replay<SimDisk>,
 ) -> Opened<SimDisk> {
     let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
-    let hint = OpenHint { clean: false, recovery_point };
+    let hint = OpenHint { clean: false, recovery_point, settle: Settle::Unproven };
     world.node.open_partition(&world.disk, spec, (hint, replay.of(key)), world.now)
 }

@@ -125,6 +125,8 @@ impl<D: Disk> Journal<D> {
                 journal.put_back(slot, reusable);
                 continue;
             }
+            // The last round may be one that a process died in before it was durable (IO-14).
+            file.file.sync_data()?;
             let rounds = next.filter(|next| next.header.sequence == sequence + 1).map(|next| next.header.rounds_before);
             let (ends, count) = replay.read_file(file, rounds)?;
             journal.rounds_before = count;

@@ -87,6 +87,46 @@ fn planted_recovery_without_crc_is_caught() {
     assert!((0..6).any(|seed| every_crash_point(seed, &Faults::default(), trust).is_err()));
 }
 
+/// Kills the process at each change of the disk in turn, while the machine goes on; what the next process serves has to
+/// survive a power loss. `starting`: faults while that process starts.
+fn every_kill_point(seed: u64, starting: &Faults) -> Result<(), String> {
+    let ops = plain_script(seed, 40);
+    for kill_at in 1.. {
+        let mut world = World::new(Trust::default());
+        let base = world.disk.counters().changes;
+        world.disk.set_faults(Faults { crash_at: Some(base + kill_at), ..Faults::default() });
+        let stopped = ops.iter().find_map(|op| world.run(op).err());
+        match stopped {
+            None => return Ok(()),
+            Some(Stop::Bug(what)) => return Err(what),
+            Some(Stop::Power) => {}
+        }
+        let told = |stop: Stop| format!("kill at {kill_at}, seed {seed}: {stop:?}");
+        world.disk = world.disk.restart();
+        world.disk.set_faults(starting.clone());
+        world.starts = kill_at as usize;
+        world.kill_and_serve().map_err(told)?;
+        world.disk.set_faults(Faults::default());
+        for op in [Op::PowerLoss(kill_at), Op::Append { producer: 1, records: 2, bytes: 600 }, Op::Sync] {
+            world.run(&op).map_err(told)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn io_14_what_is_served_after_a_kill_at_any_point_survives_a_power_loss() {
+    for seed in 0..16 {
+        every_kill_point(seed, &Faults::default()).unwrap();
+    }
+}
+
+#[test]
+fn io_14_planted_start_that_syncs_nothing_is_caught() {
+    let plant = Faults { sync_is_noop: true, ..Faults::default() };
+    assert!((0..5).any(|seed| every_kill_point(seed, &plant).is_err()));
+}
+
 fn model_run(seed: u64) -> Result<(), String> {
     planted_run(seed, Planted::Nothing).map(drop)
 }

@@ -10,8 +10,8 @@ use super::{DIR, at, checked, off, sized, small};
 use crate::segment::{Env, Trust};
 use crate::sim::{Faults, SimDisk};
 use crate::{
-    Commit, Journal, JournalError, JournalLimits, Log, LogConfig, OpenError, OpenHint, PartitionKey, Round, create,
-    prepare_file,
+    Commit, Journal, JournalError, JournalLimits, Log, LogConfig, OpenError, OpenHint, PartitionKey, Round, Settle,
+    create, prepare_file,
 };
 
 const PRODUCERS: u64 = 3;
@@ -126,6 +126,7 @@ pub struct World {
     /// What the node wrote down.
     point: i64,
     clean: bool,
+    pub starts: usize,
     /// A deletion was under way: the log start may be the old one or a later one.
     deleting: bool,
     epoch: i32,
@@ -155,6 +156,7 @@ impl World {
             acked: 0,
             point: 0,
             clean: true,
+            starts: 0,
             deleting: false,
             epoch: 0,
         };
@@ -362,9 +364,26 @@ impl World {
         bug("recovery never ends")
     }
 
+    /// A start after kill -9. Unless the log promises nothing over a power loss, all that it serves counts as acknowledged.
+    pub fn kill_and_serve(&mut self) -> Result<(), Stop> {
+        self.clean = false;
+        self.open()?;
+        let log = self.log.as_ref().unwrap();
+        if self.starts % 3 != 2 {
+            self.acked = self.acked.max(log.stable_end().0);
+            if log.stable_end() != log.log_end() {
+                return bug("a log that serves has something that is not on disk");
+            }
+        }
+        self.compare()
+    }
+
     fn open(&mut self) -> Result<(), Stop> {
         self.log = None;
-        let hint = OpenHint { clean: std::mem::take(&mut self.clean), recovery_point: off(self.point) };
+        // Each start settles in another way than the one before.
+        self.starts += 1;
+        let settle = [Settle::Unproven, Settle::All, Settle::Nothing][self.starts % 3];
+        let hint = OpenHint { clean: std::mem::take(&mut self.clean), recovery_point: off(self.point), settle };
         let disk = Arc::new(self.disk.clone());
         let (journal, replay) = self.or_dead(Journal::open(Arc::clone(&disk), JOURNAL, hint.clean), "journal")?;
         if let Some(damage) = replay.damage.first() {

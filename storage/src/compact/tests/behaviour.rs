@@ -511,7 +511,7 @@ fn io_19_a_hole_is_legal_where_compaction_was_and_damage_elsewhere() {
     assert_eq!((names(&mut log, 4), log.meta.cleaned_end), (vec!["a@2".to_owned(), "f@3".to_owned()], off(4)));
     drop(log);
     let reopen = |disk: &SimDisk, point: i64| {
-        let hint = OpenHint { clean: false, recovery_point: off(point) };
+        let hint = OpenHint { recovery_point: off(point), ..OpenHint::default() };
         Log::open(Arc::new(disk.clone()), DIR, compacted(), hint, at(0))
     };
     // However old the recovery point is, the hole is none.

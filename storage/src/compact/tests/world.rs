@@ -14,7 +14,8 @@ use crate::segment::{Env, Trust, file_name};
 use crate::sim::{Faults, SimDisk};
 use crate::tests::{DIR, at, checked, off};
 use crate::{
-    Commit, Disk, Journal, JournalLimits, Log, LogConfig, OpenHint, OpenMode, PartitionKey, Round, create, prepare_file,
+    Commit, Disk, Journal, JournalLimits, Log, LogConfig, OpenHint, OpenMode, PartitionKey, Round, Settle, create,
+    prepare_file,
 };
 
 const TOPIC: TopicId = TopicId([7; 16]);
@@ -487,7 +488,8 @@ impl World {
 
     fn open(&mut self) -> Result<(), Stop> {
         self.log = None;
-        let hint = OpenHint { clean: std::mem::take(&mut self.clean), recovery_point: off(self.point) };
+        let settle = Settle::Unproven;
+        let hint = OpenHint { clean: std::mem::take(&mut self.clean), recovery_point: off(self.point), settle };
         let disk = Arc::new(self.disk.clone());
         let (journal, replay) = self.or_dead(Journal::open(Arc::clone(&disk), JOURNAL, hint.clean), "journal")?;
         self.journal = Some(journal);
