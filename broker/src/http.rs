@@ -80,6 +80,8 @@ fn levels(shell: &Shell) -> Levels {
         logs: shell.node.topology().logs.len(),
         partitions: partitions.len(),
         offline,
+        uncleanable: partitions.iter().filter(|partition| partition.is_uncleanable()).count(),
+        dirtiest_percent: shell.cleaning.dirtiest.load(Ordering::Relaxed) as u64 / 10_000,
         log_bytes,
         fetch_sessions: shell.node.fetch_sessions(),
         uptime: shell.clock.elapsed(),

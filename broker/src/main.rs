@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "the shell is where these belong")]
 
+mod cleaning;
 mod cli;
 mod clock;
 mod control;

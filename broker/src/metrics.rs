@@ -46,6 +46,14 @@ pub struct Metrics {
     pub syncs: Count,
     /// Rounds written to the journal.
     pub journal_rounds: Count,
+    /// Rounds of compaction.
+    pub compactions: Count,
+    /// Bytes that they read.
+    pub compaction_read: Count,
+    /// Bytes that they wrote.
+    pub compaction_written: Count,
+    /// Rounds that failed.
+    pub compaction_failures: Count,
 }
 
 /// What is read off the node at the moment of asking.
@@ -61,6 +69,10 @@ pub struct Levels {
     pub offline: usize,
     /// Bytes of all partitions.
     pub log_bytes: u64,
+    /// Partitions that cannot be compacted.
+    pub uncleanable: usize,
+    /// Largest share of dirty bytes of a compacted log, in percent.
+    pub dirtiest_percent: u64,
     /// Fetch sessions.
     pub fetch_sessions: usize,
     /// Since the start.
@@ -92,6 +104,10 @@ impl Metrics {
         counter("kafka_log_flushes", "Syncs of partitions", None, &self.syncs);
         counter("pyralog_journal_rounds", "Writes to the journal", None, &self.journal_rounds);
         counter("kafka_log_flush_failures", "Syncs of partitions that failed", None, &self.sync_failures);
+        counter("kafka_log_cleaner_runs", "Rounds of compaction", None, &self.compactions);
+        counter("kafka_log_cleaner_read", "Read by compaction", Some(Unit::Bytes), &self.compaction_read);
+        counter("kafka_log_cleaner_written", "Written by compaction", Some(Unit::Bytes), &self.compaction_written);
+        counter("kafka_log_cleaner_failures", "Rounds of compaction that failed", None, &self.compaction_failures);
         let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             match unit {
@@ -104,6 +120,18 @@ impl Metrics {
         gauge("kafka_server_partition_count", "Partitions on this node", None, levels.partitions as u64);
         gauge("kafka_server_offline_partition_count", "Partitions that are offline", None, levels.offline as u64);
         gauge("kafka_server_fetch_sessions", "Incremental fetch sessions", None, levels.fetch_sessions as u64);
+        gauge(
+            "kafka_log_cleaner_uncleanable_partitions",
+            "Partitions that cannot be compacted before the next start",
+            None,
+            levels.uncleanable as u64,
+        );
+        gauge(
+            "kafka_log_cleaner_max_dirty_percent",
+            "Dirty share of the dirtiest compacted log at the last look",
+            None,
+            levels.dirtiest_percent,
+        );
         gauge("kafka_log_size", "Size of all partitions", Some(Unit::Bytes), levels.log_bytes);
         gauge("pyralog_uptime", "Time since the start", Some(Unit::Seconds), levels.uptime.as_secs());
         let mut text = String::new();

@@ -20,7 +20,7 @@ use crate::removal::Remover;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
 use crate::upkeep::Upkeep;
-use crate::{control, http, journaling, listener, logging, reading, start, syncer};
+use crate::{cleaning, control, http, journaling, listener, logging, reading, start, syncer};
 
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
 const SYNC_WORKERS: usize = 8;
@@ -206,6 +206,7 @@ impl Running {
         syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
         journaling::start(&shell).map_err(failed)?;
         reading::start(&shell).map_err(failed)?;
+        cleaning::start(&shell).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
         let every = Duration::from_millis(u64::try_from(broker.upkeep.retention_check_interval_ms).unwrap_or(300_000));
         let upkeep = Upkeep::start(Arc::clone(&shell), Arc::clone(&folder), every).map_err(failed)?;
@@ -220,6 +221,7 @@ impl Running {
         while self.shell.mailboxes.len() > 0 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.shell.cleaning.stop();
         self.upkeep.stop();
         self.shell.control.stop();
         let _ = self.control.join();

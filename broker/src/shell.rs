@@ -7,6 +7,7 @@ use pyralog_node::{Call, Node, Outputs};
 use pyralog_protocol::Draw;
 use tokio::sync::Semaphore;
 
+use crate::cleaning::Cleaning;
 use crate::clock::Clock;
 use crate::control::ControlHandle;
 use crate::disk::RealDisk;
@@ -42,6 +43,8 @@ pub struct Shell {
     pub readers: Readers,
     /// The thread that removes files of deleted logs.
     pub remover: Remover,
+    /// The threads that compact logs.
+    pub cleaning: Cleaning,
     /// Counters.
     pub metrics: Metrics,
     seed: u64,
@@ -83,6 +86,7 @@ impl Shell {
             syncers: parts.syncers,
             readers: Readers::default(),
             remover: parts.remover,
+            cleaning: Cleaning::default(),
             metrics: Metrics::default(),
             seed: parts.seed,
             draws: AtomicU64::new(0),

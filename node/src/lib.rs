@@ -2,6 +2,7 @@
 //! the domain meet. Holds no socket, thread or clock.
 
 pub mod api;
+pub mod compaction;
 pub mod connection;
 pub mod control_loop;
 pub mod lifecycle;

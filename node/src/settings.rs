@@ -2,24 +2,51 @@
 
 use pyralog_coordinator::config::{self, TopicSettings};
 use pyralog_coordinator::metadata::LogState;
-use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType};
+use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType, inflate_limit};
 use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
-use pyralog_storage::LogConfig;
+use pyralog_storage::{CompactionConfig, LogConfig};
 
 use crate::partition::Durability;
 
 /// Settings of a partition's log.
 pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) -> LogConfig {
     let limit = |value: i64| u64::try_from(value).ok().filter(|_| settings.cleanup.delete);
+    let defaults = LogConfig::default();
     LogConfig {
         segment_bytes: u32::try_from(settings.segment_bytes).unwrap_or(u32::MAX),
-        segment_ms: u64::try_from(settings.segment_ms).unwrap_or(u64::MAX),
+        // As in Kafka: what has to be compacted in time must not stay in the active segment for longer.
+        segment_ms: if settings.cleanup.compact {
+            u64::try_from(settings.segment_ms.min(settings.max_compaction_lag_ms)).unwrap_or(u64::MAX)
+        } else {
+            u64::try_from(settings.segment_ms).unwrap_or(u64::MAX)
+        },
         retention_bytes: limit(settings.retention_bytes),
         retention_ms: limit(settings.retention_ms),
         index_interval_bytes: u32::try_from(settings.index_interval_bytes).unwrap_or(0),
         producer_expiration_ms: u64::try_from(producer_expiration_ms).unwrap_or(u64::MAX),
-        ..LogConfig::default()
+        // As much as a batch of the largest size may inflate to when it is produced.
+        inflate_max_bytes: usize::try_from(settings.max_message_bytes)
+            .map_or(0, inflate_limit)
+            .max(defaults.inflate_max_bytes),
+        compaction: settings.cleanup.compact.then(|| compaction(settings)),
+        ..defaults
     }
+}
+
+fn compaction(settings: &TopicSettings) -> CompactionConfig {
+    let ms = |value: i64| u64::try_from(value).unwrap_or(0);
+    CompactionConfig {
+        delete_retention_ms: ms(settings.delete_retention_ms),
+        min_lag_ms: ms(settings.min_compaction_lag_ms),
+        max_lag_ms: ms(settings.max_compaction_lag_ms),
+        min_dirty_millionths: millionths(settings.min_cleanable_dirty_ratio),
+    }
+}
+
+/// A ratio, 0 to 1 by the catalogue's check.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000")]
+fn millionths(ratio: f64) -> u32 {
+    (ratio.clamp(0.0, 1.0) * 1e6).round() as u32
 }
 
 /// When an append to the log counts as acknowledged.

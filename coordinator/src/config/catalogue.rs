@@ -138,8 +138,6 @@ pub enum Unused {
     Telemetry,
     /// Preallocated segments.
     Preallocation,
-    /// Compaction.
-    Compaction,
     /// Something that is planned.
     NotYet,
 }
@@ -162,7 +160,6 @@ impl Unused {
             Self::Tiering => "Accepted and shown; Pyralog has no tiered storage.",
             Self::Telemetry => "Accepted and shown; Pyralog does not collect metrics of clients.",
             Self::Preallocation => "Accepted and shown; segments are never preallocated.",
-            Self::Compaction => "Accepted and shown; not used before logs are compacted.",
             Self::NotYet => "Accepted and shown; has no effect yet.",
         }
     }

@@ -15,7 +15,9 @@ pub use brokers::{BrokerConfigs, Overrides, Source};
 pub use catalogue::{Config, Scope, lookup, nearest, unused};
 pub use describe::describe_configs;
 pub use list::list_config_resources;
-pub use settings::{BrokerSettings, Cleanup, Compression, Durability, PausedError, TimestampType, TopicSettings};
+pub use settings::{
+    BrokerSettings, CleanerSettings, Cleanup, Compression, Durability, PausedError, TimestampType, TopicSettings,
+};
 pub use value::{ConfigError, config_code, validate};
 
 #[cfg(test)]

@@ -236,6 +236,8 @@ pub struct BrokerSettings {
     pub upkeep: UpkeepSettings,
     /// Producers and transactions.
     pub producers: ProducerSettings,
+    /// Compaction.
+    pub cleaner: CleanerSettings,
 }
 
 /// Creating and deleting logs.
@@ -291,6 +293,25 @@ pub struct UpkeepSettings {
     pub retention_check_interval_ms: i64,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: i32,
+}
+
+/// How compaction runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CleanerSettings {
+    /// `log.cleaner.enable`.
+    pub enabled: bool,
+    /// `log.cleaner.threads`.
+    pub threads: i32,
+    /// `log.cleaner.backoff.ms`: pause where there is nothing to clean.
+    pub backoff_ms: i64,
+    /// `log.cleaner.dedupe.buffer.size`: memory for keys, of all threads.
+    pub dedupe_buffer_bytes: i64,
+    /// `log.cleaner.io.buffer.load.factor`: how full that may become.
+    pub load_factor: f64,
+    /// `log.cleaner.io.buffer.size`: memory for reading and writing, of all threads.
+    pub io_buffer_bytes: i32,
+    /// `log.cleaner.io.max.bytes.per.second`: reads and writes of all threads.
+    pub bytes_per_second_max: f64,
 }
 
 /// Producers and transactions.
@@ -351,6 +372,15 @@ impl BrokerSettings {
                 expiration_check_interval_ms: b.number("producer.id.expiration.check.interval.ms"),
                 transactional_id_expiration_ms: b.number("transactional.id.expiration.ms"),
                 transaction_timeout_max_ms: b.number("transaction.max.timeout.ms"),
+            },
+            cleaner: CleanerSettings {
+                enabled: b.flag("log.cleaner.enable"),
+                threads: b.number("log.cleaner.threads"),
+                backoff_ms: b.number("log.cleaner.backoff.ms"),
+                dedupe_buffer_bytes: b.number("log.cleaner.dedupe.buffer.size"),
+                load_factor: b.number("log.cleaner.io.buffer.load.factor"),
+                io_buffer_bytes: b.number("log.cleaner.io.buffer.size"),
+                bytes_per_second_max: b.number("log.cleaner.io.max.bytes.per.second"),
             },
         }
     }
