@@ -25,7 +25,13 @@ use crate::{cleaning, control, http, journaling, listener, logging, reading, sta
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
 const SYNC_WORKERS: usize = 8;
 /// Open files below which a broker cannot work.
-const FILES_MIN: u64 = 100;
+const FILES_MIN: u64 = 120;
+/// Open files of the process itself: standard streams, listeners, the runtime, locks, the journal, and those that the
+/// metadata store keeps open whatever its limit says.
+const FILES_OF_PROCESS: u64 = 40;
+/// Open files that threads hold for a moment, above the budget of the logs: a new segment, a small file in the making, a
+/// folder that is synced.
+const FILES_IN_PASSING: u64 = 40;
 /// Time that connections have to take their last answers when the server stops.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -170,7 +176,9 @@ impl Running {
     fn start(settings: Settings, clock: Clock, files: u64) -> Result<Self, String> {
         let folder = Arc::new(DataFolder::open(&settings.data).map_err(|e| e.to_string())?);
         let seed = seed()?;
-        let (mut control, image) = start::open_control(&settings, &folder, clock, Draw::new(u128::from(seed)))?;
+        let shares = FileShares::of(files);
+        let draw = Draw::new(u128::from(seed));
+        let (mut control, image) = start::open_control(&settings, &folder, shares.metadata, (clock, draw))?;
         let broker = Arc::clone(image.broker());
         let disk = Arc::new(RealDisk::new(folder.root()));
         let (journal, replay) = journaling::open(&disk, folder.was_clean)?;
@@ -178,7 +186,7 @@ impl Running {
         let (control_handle, control_queue) = control::queue();
         let (syncers, sync_queue) = syncer::queue();
         let node = Node::new(
-            limits_of(&broker, files),
+            limits_of(&broker, shares),
             Arc::clone(&image),
             settings.advertise.clone(),
             Arc::clone(&disk),
@@ -255,15 +263,32 @@ fn seed() -> Result<u64, String> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
+/// How the open files that the system allows are shared out, so that no append fails for want of one (OP-12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileShares {
+    sockets: usize,
+    logs: usize,
+    metadata: i32,
+}
+
+impl FileShares {
+    fn of(files: u64) -> Self {
+        let metadata = i32::try_from(files / 16).unwrap_or(i32::MAX).clamp(10, 256);
+        let taken = FILES_OF_PROCESS + FILES_IN_PASSING + u64::from(metadata.unsigned_abs());
+        let rest = usize::try_from(files.saturating_sub(taken)).unwrap_or(usize::MAX);
+        let sockets = rest - rest / 3;
+        Self { sockets, logs: rest - sockets, metadata }
+    }
+}
+
 /// The limits of the node from the configs; what Kafka leaves open is closed here.
-fn limits_of(broker: &BrokerSettings, files: u64) -> Limits {
-    // Connections leave a quarter of the descriptors to the logs, so that no append fails for want of one (OP-12).
-    let sockets = usize::try_from(files - files / 4).unwrap_or(usize::MAX);
+fn limits_of(broker: &BrokerSettings, shares: FileShares) -> Limits {
     let defaults = Limits::default();
     let network = &broker.network;
     Limits {
         frame_bytes: usize::try_from(network.request_max_bytes).unwrap_or(defaults.frame_bytes),
-        connections: unless_open(network.connections_max, defaults.connections).min(sockets),
+        connections: unless_open(network.connections_max, defaults.connections).min(shares.sockets),
+        open_files: shares.logs,
         connections_per_address: unless_open(network.connections_per_ip_max, defaults.connections_per_address),
         request_bytes: usize::try_from(network.queued_max_bytes).unwrap_or(defaults.request_bytes),
         idle_ms: u64::try_from(network.idle_max_ms).unwrap_or(defaults.idle_ms),

@@ -16,7 +16,7 @@ use crate::mailbox::Mailboxes;
 use crate::metrics::Metrics;
 use crate::reading::Readers;
 use crate::removal::Remover;
-use crate::syncer::{Job, Syncers};
+use crate::syncer::{self, Job, Syncers};
 
 /// Outputs of the node on the real disk.
 pub type ShellOutputs = Outputs<RealDisk>;
@@ -106,13 +106,16 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, commits, syncs, removals, calls } = out;
+        let Outputs { answers, wakes, commits, syncs, synced, removals, calls } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
         for partition in commits {
             self.journal.push(partition);
         }
         for partition in syncs {
             self.syncers.push(Job::Sync(partition));
+        }
+        for (partition, outcome) in synced {
+            syncer::note(self, &partition, outcome);
         }
         for (ticket, answer) in answers {
             self.mailboxes.answer(ticket, answer);

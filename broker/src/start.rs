@@ -28,12 +28,12 @@ const MAX_ENTRY_BYTES: usize = 256 << 20;
 /// Starting takes longer than this: tell how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Opens the store, loads the coordinator and founds the cluster where there is none.
+/// Opens the store with up to `open_files` of its tables open, loads the coordinator and founds the cluster where there is none.
 pub fn open_control(
     settings: &Settings,
     folder: &DataFolder,
-    clock: Clock,
-    draw: Draw,
+    open_files: i32,
+    (clock, draw): (Clock, Draw),
 ) -> Result<(ControlLoop<RocksStore>, Arc<Image>), String> {
     let node = node_id(&settings.configs)?;
     let started = pyralog_coordinator::Settings {
@@ -44,7 +44,8 @@ pub fn open_control(
     };
     let mut coordinator = Coordinator::new(started)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: "))?;
-    let store = RocksStore::open(&folder.coordinator(), &RocksOptions::default()).map_err(|e| e.to_string())?;
+    let options = RocksOptions { open_files, ..RocksOptions::default() };
+    let store = RocksStore::open(&folder.coordinator(), &options).map_err(|e| e.to_string())?;
     let id = u64::try_from(node.0).map_err(|_| format!("node.id={node} is negative"))? + 1;
     let options = ReplicaOptions {
         node: id,

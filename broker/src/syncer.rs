@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use pyralog_node::partition::Partition;
+use pyralog_node::partition::{Partition, SyncOutcome};
 
 use crate::control::or_exit;
 use crate::disk::RealDisk;
@@ -68,18 +68,20 @@ fn work(shell: &Shell, jobs: &Receiver<Job>) {
 
 fn sync(shell: &Shell, partition: &Arc<Partition<RealDisk>>) {
     let mut out = shell.outputs();
-    if let Some(plan) = partition.sync_plan(&mut out) {
-        let result = plan.run(&shell.disk);
-        shell.metrics.syncs.add(1);
-        let cause = result.as_ref().err().map(ToString::to_string);
-        if partition.synced(&plan, result, &mut out) {
+    partition.sync_now(&shell.disk, &mut out);
+    shell.dispatch(out);
+}
+
+/// Takes note of a sync, whoever ran it.
+pub fn note(shell: &Shell, partition: &Partition<RealDisk>, outcome: SyncOutcome) {
+    shell.metrics.syncs.add(1);
+    match outcome {
+        SyncOutcome::Flushed(below) => shell.journal.note_flushed(partition.journal_key(), below),
+        SyncOutcome::Failed(cause) => {
             shell.metrics.sync_failures.add(1);
-            let cause = cause.unwrap_or_default();
             tracing::error!(partition = %partition.dir, %cause,
                 "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
-        } else if cause.is_none() {
-            shell.journal.note_flushed(partition.journal_key(), plan.covers);
         }
+        SyncOutcome::Abandoned => {}
     }
-    shell.dispatch(out);
 }

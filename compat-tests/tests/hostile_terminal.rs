@@ -186,13 +186,10 @@ fn running_out_of_file_descriptors_is_survived() {
     assert!(many.len() > 150, "{}", many.len());
     std::thread::sleep(Duration::from_millis(300));
     assert!(broker.is_alive());
-    // An open connection is served; where that takes a file that cannot be opened now, it is told to try again.
-    let answer = conn.produce(&name, 0, &Batch::of("v", 1).encode());
-    assert!([0, STORAGE_ERROR].contains(&answer.error_code), "{answer:?}");
+    // Logs have a share of the descriptors that connections cannot take.
+    conn.append(&name, 0, &Batch::of("v", 1).encode());
     drop(many);
-    eventually("writes are taken again", || {
-        (conn.produce(&name, 0, &Batch::of("v", 1).encode()).error_code == 0).then_some(())
-    });
+    conn.append(&name, 0, &Batch::of("v", 1).encode());
     eventually("new connections are served again", || {
         let mut fresh = broker.connect();
         let (_, body) = fresh.encode(12, &pyralog_compat_tests::calls::metadata_request(&[]));
@@ -200,6 +197,32 @@ fn running_out_of_file_descriptors_is_survived() {
         (sent && matches!(fresh.outcome(Duration::from_secs(2)), pyralog_compat_tests::conn::Outcome::Answer(_)))
             .then_some(())
     });
+}
+
+/// Many more active partitions than descriptors, and as many connections as there are descriptors for.
+#[test]
+fn op_12_no_append_fails_with_256_descriptors_1000_partitions_and_500_connections() {
+    const PARTITIONS: i32 = 1000;
+    for durability in ["fsync", "memory"] {
+        let options = BrokerOptions::new().wrapper(&["prlimit", "--nofile=256:256", "--"]);
+        let Some(broker) = private(options) else { return };
+        let mut conn = broker.connect();
+        let (name, _) = conn.new_topic("many", PARTITIONS, &[("pyralog.durability", durability)]);
+        let address = broker.kafka().parse().expect("an address");
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
+        let idle: Vec<_> = (0..500).filter_map(connect).collect();
+        assert!(idle.len() > 256, "{}", idle.len());
+        for round in 0..3 {
+            for partition in 0..PARTITIONS {
+                assert_eq!(conn.append(&name, partition, &Batch::of("v", 1).encode()), round);
+            }
+        }
+        for partition in 0..PARTITIONS {
+            assert_eq!(conn.read(&name, partition, 0).len(), 3, "partition {partition}");
+        }
+        let open = std::fs::read_dir(format!("/proc/{}/fd", broker.pid())).expect("/proc of the broker").count();
+        assert!(open < 256, "{open}");
+    }
 }
 
 #[test]

@@ -50,13 +50,13 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Whether a round failed in a way that another one would as well.
-    pub fn is_uncleanable(&self) -> bool {
+    pub fn is_uncleanable(self: &Arc<Self>) -> bool {
         self.with_log(|log, _| log.is_uncleanable()).unwrap_or(false)
     }
 
     /// Runs a round of compaction. Blocks; the partition serves meanwhile. None: there is nothing to clean.
     pub fn compact(
-        &self,
+        self: &Arc<Self>,
         now: Now,
         means: Means<'_>,
         out: &mut Outputs<D>,

@@ -5,6 +5,7 @@ pub mod api;
 pub mod compaction;
 pub mod connection;
 pub mod control_loop;
+pub mod descriptors;
 pub mod lifecycle;
 pub mod limits;
 mod node;

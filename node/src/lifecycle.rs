@@ -85,6 +85,8 @@ impl<D: Disk> Node<D> {
         let topic = spec.log.metadata.topic_id;
         let durability = settings::durability(&spec.log.settings);
         let settle = match (hint.settle, durability) {
+            // What is not synced keeps its descriptor.
+            _ if self.files.is_scarce() => Settle::All,
             (Settle::Unproven, Durability::Memory) => Settle::Nothing,
             (settle, Durability::Fsync | Durability::Memory) => settle,
         };
@@ -96,8 +98,10 @@ impl<D: Disk> Node<D> {
         let epoch = settings::leader_epoch(&spec.log, spec.index);
         let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
         let how = (epoch, durability, self.limits.journal_bytes);
-        let partition = Partition::new((topic, spec.index, dir), log, how, point);
-        Opened { partition: Arc::new(partition), outcome }
+        let partition = Partition::new((topic, spec.index, dir), log, how, point, Arc::clone(&self.files));
+        let partition = Arc::new(partition);
+        partition.list_open();
+        Opened { partition, outcome }
     }
 
     /// Tries again to create the partitions that could not be created. Gives how many serve now.

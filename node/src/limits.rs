@@ -29,6 +29,9 @@ pub struct Limits {
     /// Most bytes that a partition gives to the journal at a time; more is synced in its segments, so that the disk's
     /// bandwidth is not spent twice. 0: there is no journal.
     pub journal_bytes: usize,
+    /// Files of logs that may be open at a time. Above it clean ones are closed, and those that cannot be closed synced
+    /// before (OP-12): appends go on at the pace of the disk.
+    pub open_files: usize,
     /// Memory for fetch sessions in all, in bytes. Where it is used up and no session is idle, the client goes on without
     /// one.
     pub fetch_session_bytes: usize,
@@ -49,6 +52,7 @@ impl Default for Limits {
             journal_bytes: 0,
             fetch_sessions: 1_000,
             fetch_session_bytes: 64 << 20,
+            open_files: usize::MAX,
         }
     }
 }

@@ -21,6 +21,7 @@ use pyralog_storage::Disk;
 use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiation, produce, quorum, replicas};
 use crate::connection::{Answer, Connection};
 use crate::control_loop::Quorum;
+use crate::descriptors::Descriptors;
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
 use crate::sessions::Sessions;
@@ -39,6 +40,7 @@ pub struct Node<D: Disk> {
     unsent: AtomicUsize,
     /// Asked for its room only; partitions have their own way to it.
     disk: Arc<D>,
+    pub(crate) files: Arc<Descriptors<D>>,
     quorum: Mutex<Quorum>,
 }
 
@@ -56,6 +58,7 @@ impl<D: Disk> Node<D> {
         let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, limits.fetch_session_bytes, draw));
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
+        let files = Arc::new(Descriptors::new(Arc::clone(&disk), limits.open_files));
         Self {
             limits,
             topology,
@@ -65,6 +68,7 @@ impl<D: Disk> Node<D> {
             decode: DecodeLimits::default(),
             unsent: AtomicUsize::new(0),
             disk,
+            files,
             quorum: Mutex::default(),
         }
     }

@@ -8,7 +8,7 @@ use pyralog_storage::Disk;
 
 use crate::api::Responder;
 use crate::connection::{Answer, ConnId, Ticket};
-use crate::partition::Partition;
+use crate::partition::{Partition, SyncOutcome};
 
 /// Outputs of one step, in order.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Outputs<D: Disk> {
     pub commits: Vec<Arc<Partition<D>>>,
     /// Partitions that want a sync of their segments run on a disk worker, see [`Partition::sync_plan`].
     pub syncs: Vec<Arc<Partition<D>>>,
+    /// Syncs that were run on the way, and how they went.
+    pub synced: Vec<(Arc<Partition<D>>, SyncOutcome)>,
     /// Folders of deleted partitions, to be renamed and removed in the background.
     pub removals: Vec<(String, TopicId)>,
     /// Requests for the control loop.
@@ -34,6 +36,7 @@ impl<D: Disk> Default for Outputs<D> {
             wakes: Vec::new(),
             commits: Vec::new(),
             syncs: Vec::new(),
+            synced: Vec::new(),
             removals: Vec::new(),
             calls: Vec::new(),
         }

@@ -13,12 +13,13 @@ use parking_lot::Mutex;
 use pyralog_protocol::batch::CheckedBatch;
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, TopicId};
 use pyralog_storage::{
-    AppendError, Appended, Commit, DeleteError, Disk, Log, LogConfig, Offline, PartitionKey, Pending, ReadError,
+    AppendError, Appended, Commit, DeleteError, Disk, Held, Log, LogConfig, Offline, PartitionKey, Pending, ReadError,
     ReadSlice, SyncPlan,
 };
 
 use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
+use crate::descriptors::Descriptors;
 use crate::outputs::Outputs;
 
 /// When an append counts as acknowledged (`pyralog.durability`).
@@ -78,6 +79,7 @@ pub struct Partition<D: Disk> {
     /// Folder below the data folder.
     pub dir: String,
     high_watermark: AtomicI64,
+    files: Arc<Descriptors<D>>,
     state: Mutex<State<D>>,
 }
 
@@ -101,6 +103,8 @@ struct State<D: Disk> {
     syncing: bool,
     /// Another sync is wanted after the one under way.
     sync_again: bool,
+    /// It is in the clock of [`Descriptors`].
+    listed: bool,
     acks: VecDeque<Ack>,
     fetchers: BTreeSet<ConnId>,
     /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
@@ -142,6 +146,17 @@ pub enum CommitBy {
     },
 }
 
+/// How a sync of a partition's segments went.
+#[derive(Debug)]
+pub enum SyncOutcome {
+    /// Everything below is on disk in the segments.
+    Flushed(LogOffset),
+    /// The partition went offline for this reason (IO-01).
+    Failed(String),
+    /// It failed, and nobody needs it any more: the log was deleted meanwhile.
+    Abandoned,
+}
+
 /// Outcome of an append.
 #[derive(Debug)]
 pub struct AppendDone {
@@ -180,6 +195,7 @@ impl<D: Disk> Partition<D> {
         mut log: Result<Log<D>, Refusal>,
         (epoch, durability, journal_bytes): (LeaderEpoch, Durability, usize),
         recovery_point: LogOffset,
+        files: Arc<Descriptors<D>>,
     ) -> Self {
         let (topic, index, dir) = identity;
         if let Ok(log) = &mut log {
@@ -192,6 +208,7 @@ impl<D: Disk> Partition<D> {
             index,
             dir,
             high_watermark: AtomicI64::new(high_watermark),
+            files,
             state: Mutex::new(State {
                 log,
                 epoch,
@@ -201,6 +218,7 @@ impl<D: Disk> Partition<D> {
                 commit_by_sync: None,
                 syncing: false,
                 sync_again: false,
+                listed: false,
                 acks: VecDeque::new(),
                 fetchers: BTreeSet::new(),
                 checkpointed: None,
@@ -222,7 +240,9 @@ impl<D: Disk> Partition<D> {
         now: Now,
         out: &mut Outputs<D>,
     ) -> Result<AppendDone, AppendRefused> {
+        self.files.before_write(out);
         let mut state = self.state.lock();
+        self.list(&mut state);
         let epoch = state.epoch;
         let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
         let appended = match log.append(batch, epoch, now) {
@@ -244,6 +264,30 @@ impl<D: Disk> Partition<D> {
             self.want_commit(&mut state, out);
         }
         Ok(AppendDone { appended, log_start, acknowledged })
+    }
+
+    /// Puts it into that clock if its recovery left files open.
+    pub(crate) fn list_open(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.log.as_ref().is_ok_and(Log::may_hold_files) {
+            self.list(&mut state);
+        }
+    }
+
+    /// Puts it into the clock of those that may hold files.
+    fn list(self: &Arc<Self>, state: &mut State<D>) {
+        if !state.listed {
+            state.listed = true;
+            self.files.list(self);
+        }
+    }
+
+    /// Closes files that are not dirty, and not used since the last call if `spare_used`. Tells whether it may still hold
+    /// some. Waits for nobody: a partition at work keeps its files.
+    pub(crate) fn close_files(&self, spare_used: bool) -> bool {
+        let Some(mut state) = self.state.try_lock() else { return true };
+        state.listed = state.log.as_mut().is_ok_and(|log| log.close_files(spare_used) != Held::default());
+        state.listed
     }
 
     fn want_commit(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
@@ -328,12 +372,33 @@ impl<D: Disk> Partition<D> {
     pub fn sync_plan(self: &Arc<Self>, out: &mut Outputs<D>) -> Option<SyncPlan<D>> {
         let mut state = self.state.lock();
         self.settle(&mut state, out);
+        if state.log.as_ref().is_ok_and(Log::is_syncing) {
+            // Somebody was quicker; what came after its beginning is for the next one.
+            state.sync_again = true;
+            return None;
+        }
         let plan = state.log.as_mut().ok().and_then(Log::sync_plan);
         state.syncing = plan.is_some();
         if plan.is_none() && state.commit_by_sync.take().is_some() {
             self.committed(&mut state, out);
         }
         plan
+    }
+
+    /// Syncs here and now what of the segments is not on disk, unless somebody else is at it, and tells in `out` how it went.
+    /// False: there was nothing to do.
+    pub fn sync_now(self: &Arc<Self>, disk: &D, out: &mut Outputs<D>) -> bool {
+        let Some(plan) = self.sync_plan(out) else { return false };
+        let result = plan.run(disk);
+        let cause = result.as_ref().err().map(ToString::to_string);
+        let went_offline = self.synced(&plan, result, out);
+        let outcome = match cause {
+            None => SyncOutcome::Flushed(plan.covers),
+            Some(cause) if went_offline => SyncOutcome::Failed(cause),
+            Some(_) => SyncOutcome::Abandoned,
+        };
+        out.synced.push((Arc::clone(self), outcome));
+        true
     }
 
     /// The result of a sync. A failure is final: the partition goes offline and is never synced again (IO-01). Tells
@@ -370,13 +435,14 @@ impl<D: Disk> Partition<D> {
         }
     }
 
-    /// Asks for a sync of what is not in the segments on disk, if anything is and none is under way.
-    pub fn flush(self: &Arc<Self>, out: &mut Outputs<D>) {
+    /// Asks for a sync of what is not in the segments on disk. Tells whether anything is.
+    pub fn flush(self: &Arc<Self>, out: &mut Outputs<D>) -> bool {
         let mut state = self.state.lock();
         let dirty = state.log.as_ref().is_ok_and(|log| log.recovery_point() < log.log_end());
         if dirty && !state.syncing {
             self.want_sync(&mut state, out);
         }
+        dirty
     }
 
     /// Its name in the journal.
@@ -442,7 +508,7 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Where the partition begins and ends for readers.
-    pub fn bounds(&self) -> Result<Bounds, Refusal> {
+    pub fn bounds(self: &Arc<Self>) -> Result<Bounds, Refusal> {
         self.with_log(|_, bounds| bounds)
     }
 
@@ -456,7 +522,7 @@ impl<D: Disk> Partition<D> {
 
     /// Finds the bytes that answer a fetch; reading them is the caller's, without the lock.
     pub fn locate(
-        &self,
+        self: &Arc<Self>,
         offset: LogOffset,
         max_bytes: usize,
         at_least_one: bool,
@@ -465,12 +531,17 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Runs a look-up on the open log.
-    pub fn with_log<T>(&self, look: impl FnOnce(&mut Log<D>, Bounds) -> T) -> Result<T, Refusal> {
+    pub fn with_log<T>(self: &Arc<Self>, look: impl FnOnce(&mut Log<D>, Bounds) -> T) -> Result<T, Refusal> {
+        self.files.before_read();
         let mut state = self.state.lock();
         let State { log, epoch, .. } = &mut *state;
         let log = log.as_mut().map_err(|r| *r)?;
         let bounds = self.bounds_of(*epoch, log);
-        Ok(look(log, bounds))
+        let found = look(log, bounds);
+        if log.may_hold_files() {
+            self.list(&mut state);
+        }
+        Ok(found)
     }
 
     /// Runs a change on the open log that may move its start.
@@ -503,7 +574,8 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Applies retention. Gives the number of segments that went.
-    pub fn enforce_retention(&self, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
+    pub fn enforce_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
+        self.files.before_read();
         let mut state = self.state.lock();
         let high_watermark = LogOffset(self.high_watermark.load(Ordering::Acquire));
         let Ok(log) = state.log.as_mut() else { return Ok(0) };
@@ -511,6 +583,9 @@ impl<D: Disk> Partition<D> {
         let before = log.log_start();
         let removed = log.enforce_retention(now, high_watermark);
         let moved = log.log_start() != before;
+        if log.may_hold_files() {
+            self.list(&mut state);
+        }
         self.settle(&mut state, out);
         if moved {
             Self::wake_all(&mut state, out);

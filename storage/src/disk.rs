@@ -53,6 +53,8 @@ pub trait Disk: Send + Sync + 'static {
     fn exists(&self, path: &str) -> io::Result<bool>;
     /// Room on the volume, now.
     fn space(&self) -> io::Result<Space>;
+    /// Files of it that are open now. Cheap: it is asked before every append.
+    fn open_files(&self) -> usize;
 }
 
 /// An open file. All positions are bytes from its beginning.

@@ -40,7 +40,7 @@ pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
 pub use journal::{
     JOURNAL_DIR, Journal, JournalError, JournalLimits, PartitionKey, Redo, RedoBatch, Replay, Round, prepare_file,
 };
-pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Log, Offline, Pending, SyncPlan, create, delete};
+pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Held, Log, Offline, Pending, SyncPlan, create, delete};
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};

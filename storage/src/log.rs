@@ -48,6 +48,8 @@ pub struct Log<D: Disk> {
     pub(crate) snapshots: Vec<LogOffset>,
     /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
     pub(crate) dirty: Vec<(LogOffset, Arc<D::File>)>,
+    /// Files may be open.
+    pub(crate) holds_files: bool,
     /// Changes of the directory: made, and covered by a finished sync.
     pub(crate) dir_changes: u64,
     dir_synced: u64,
@@ -99,6 +101,15 @@ pub enum Commit {
     Journal(Vec<Pending>),
     /// By a sync of the segments: see [`Log::sync_plan`].
     Sync,
+}
+
+/// Descriptors that a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Of files with writes that no finished sync covers: they stay (IO-02) until one has.
+    pub dirty: usize,
+    /// Of all others.
+    pub clean: usize,
 }
 
 /// A sync that was handed out and has not come back.
@@ -253,6 +264,7 @@ impl<D: Disk> Log<D> {
             compact: compact::State::default(),
             snapshots: Vec::new(),
             dirty: Vec::new(),
+            holds_files: false,
             dir_changes: 0,
             dir_synced: 0,
             running: None,
@@ -342,6 +354,11 @@ impl<D: Disk> Log<D> {
         self.segments.iter().map(Segment::open_files).sum()
     }
 
+    /// Whether it holds descriptors, as far as that can be told without a look at every segment.
+    pub fn may_hold_files(&self) -> bool {
+        self.holds_files
+    }
+
     /// Why the log is offline, if it is.
     pub fn offline(&self) -> Option<&str> {
         self.offline.as_deref()
@@ -386,6 +403,7 @@ impl<D: Disk> Log<D> {
     /// [`Log::sync_plan`] for the disk. A duplicate writes nothing and gets its first answer.
     pub fn append(&mut self, batch: &CheckedBatch, epoch: LeaderEpoch, now: Now) -> Result<Appended, AppendError> {
         self.check_online()?;
+        self.holds_files = true;
         if let Some(current) = self.epochs.latest().filter(|latest| *latest > epoch) {
             return Err(AppendError::Fenced { found: epoch, current });
         }
@@ -418,6 +436,11 @@ impl<D: Disk> Log<D> {
         Some(SyncPlan { id, covers: self.log_end, files, dir: dir_dirty.then(|| self.env.dir.clone()) })
     }
 
+    /// Whether a plan was handed out and has not come back.
+    pub fn is_syncing(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Takes the outcome of a plan; returns the stable end. A failure is final: the log is offline and no other sync of
     /// these files is ever tried (IO-01). The outcome of any but the running plan is ignored.
     pub fn synced(&mut self, id: u64, result: io::Result<()>) -> Result<LogOffset, Offline> {
@@ -429,9 +452,26 @@ impl<D: Disk> Log<D> {
         self.stable_end = self.stable_end.max(done.covers);
         self.flushed_end = self.flushed_end.max(done.covers);
         self.dir_synced = done.dir_changes;
-        let (segments, log_end, covers) = (&self.segments, self.log_end, done.covers);
-        self.dirty.retain(|(base, _)| end_of_segment(segments, *base, log_end) > covers);
+        self.close_synced(done.covers);
         Ok(self.stable_end)
+    }
+
+    /// Everything below is on disk: what ends there is not dirty any more. A sealed segment that was only kept open for
+    /// the sync is closed, so that a log that rolls quickly does not collect descriptors.
+    fn close_synced(&mut self, covers: LogOffset) {
+        let Some(active) = self.segments.last().map(|active| active.base) else { return };
+        let ends_above = |log: &Self, base| end_of_segment(&log.segments, base, log.log_end) > covers;
+        let dirty = std::mem::take(&mut self.dirty);
+        let (dirty, clean) = dirty.into_iter().partition(|(base, _)| ends_above(self, *base));
+        self.dirty = dirty;
+        let clean: Vec<(LogOffset, Arc<D::File>)> = clean;
+        for (base, _) in clean.iter().filter(|(base, _)| *base != active) {
+            if let Ok(at) = self.segments.binary_search_by_key(base, |segment| segment.base)
+                && let Some(segment) = self.segments.get_mut(at)
+            {
+                segment.close(false);
+            }
+        }
     }
 
     /// Syncs here and now. Blocks.
@@ -473,11 +513,24 @@ impl<D: Disk> Log<D> {
     /// Closes descriptors and drops indexes from memory; both come back when needed. Files with unsynced writes keep
     /// their descriptor (IO-02).
     pub fn release_files(&mut self) {
-        let dirty: Vec<LogOffset> = self.dirty.iter().map(|(base, _)| *base).collect();
-        for segment in self.segments.iter_mut().filter(|s| !dirty.contains(&s.base)) {
+        let dirty = &self.dirty;
+        for segment in self.segments.iter_mut().filter(|s| !is_dirty(dirty, s.base)) {
             let _ = segment.store_index(&self.env, self.flushed_end);
             segment.release();
         }
+        self.holds_files = !self.dirty.is_empty();
+    }
+
+    /// Closes files that are not dirty (IO-02), and that nothing used since the last call if `spare_used`. Indexes stay in
+    /// memory, so that the next append finds everything but the descriptor.
+    pub fn close_files(&mut self, spare_used: bool) -> Held {
+        let mut held = Held { dirty: self.dirty.len(), clean: 0 };
+        let dirty = &self.dirty;
+        for segment in self.segments.iter_mut().filter(|s| !is_dirty(dirty, s.base)) {
+            held.clean += segment.close(spare_used);
+        }
+        self.holds_files = held != Held::default();
+        held
     }
 
     pub(crate) fn check_online(&self) -> Result<(), Offline> {
@@ -642,6 +695,11 @@ fn append_error(segment: LogOffset, error: SegmentError) -> AppendError {
         SegmentError::Io(error) => AppendError::Io(error),
         SegmentError::Damaged { position, what } => AppendError::Damaged { segment, position, what },
     }
+}
+
+/// Whether the segment that begins at `base` is among the dirty ones, which are in order.
+fn is_dirty<F>(dirty: &[(LogOffset, Arc<F>)], base: LogOffset) -> bool {
+    dirty.binary_search_by_key(&base, |(base, _)| *base).is_ok()
 }
 
 /// Offset after the last record of the segment that begins at `base`.

@@ -119,6 +119,7 @@ impl<D: Disk> Log<D> {
         bound: LogOffset,
     ) -> Result<Option<ReadSlice<D::File>>, ReadError> {
         self.check_online()?;
+        self.holds_files = true;
         let (start, end) = (self.log_start(), self.log_end);
         if offset < start || offset > end {
             return Err(ReadError::OutOfRange { offset, start, end });
@@ -148,6 +149,7 @@ impl<D: Disk> Log<D> {
         bound: LogOffset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
         self.check_online()?;
+        self.holds_files = true;
         let range = self.log_start()..bound.min(self.log_end);
         for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
             let base = segment.base;
@@ -179,6 +181,7 @@ impl<D: Disk> Log<D> {
     /// record, also when all were deleted (L10). Records without timestamp count as -1 (L6).
     pub fn max_timestamp(&mut self, bound: LogOffset) -> Result<Option<TimestampOffset>, ReadError> {
         self.check_online()?;
+        self.holds_files = true;
         let range = self.log_start()..bound.min(self.log_end);
         let mut best: Option<TimestampOffset> = None;
         for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {

@@ -200,6 +200,8 @@ impl<D: Disk> Log<D> {
             let known = Known { point, journaled: redo.map_or(LogOffset::ZERO, Redo::end), settle: hint.settle };
             let batches = redo.map(|redo| redo.batches.as_slice()).unwrap_or_default();
             log.recover(known, batches, now, &mut report)?;
+            // Many logs are opened in a row (OP-12); what is not on disk yet keeps its descriptor.
+            log.close_files(false);
         }
         log.producers.expire(log.alive_since(now));
         Ok((log, report))

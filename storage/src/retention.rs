@@ -79,6 +79,7 @@ impl<D: Disk> Log<D> {
     /// below `high_watermark`; the active one is rolled first if it has to go.
     pub fn enforce_retention(&mut self, now: Now, high_watermark: LogOffset) -> Result<Removed, DeleteError> {
         self.check_online()?;
+        self.holds_files = true;
         let mut doomed = self.doomed(now, high_watermark)?;
         if doomed > 0 && doomed == self.segments.len() {
             match self.roll(now.wall) {

@@ -104,12 +104,14 @@ pub(crate) struct Segment<F> {
     pub index: Option<Index>,
     file: Option<Arc<F>>,
     index_file: Option<(F, IndexHeader)>,
+    /// One of its files was used since descriptors were last looked for.
+    used: bool,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
     /// A segment that is there already.
     pub fn existing(base: LogOffset, size: u64, now: WallMs) -> Self {
-        Self { base, size, touched: now, first_timestamp: None, index: None, file: None, index_file: None }
+        Self { base, size, touched: now, first_timestamp: None, index: None, file: None, index_file: None, used: false }
     }
 
     /// An empty segment whose file was just created.
@@ -120,6 +122,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
 
     /// The open file; opened to be written, because the active segment is and telling them apart buys nothing.
     pub fn file<D: Disk<File = F>>(&mut self, env: &Env<D>) -> io::Result<Arc<F>> {
+        self.used = true;
         if let Some(file) = &self.file {
             return Ok(file.clone());
         }
@@ -131,6 +134,15 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// Open descriptors.
     pub fn open_files(&self) -> usize {
         usize::from(self.file.is_some()) + usize::from(self.index_file.is_some())
+    }
+
+    /// Lets go of descriptors; what is in memory stays. A file that was used since the last call is spared if `spare_used`.
+    /// Whoever still writes or reads keeps the file by its own handle. Gives how many stay open.
+    pub fn close(&mut self, spare_used: bool) -> usize {
+        if !(std::mem::take(&mut self.used) && spare_used) {
+            (self.file, self.index_file) = (None, None);
+        }
+        self.open_files()
     }
 
     /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.
@@ -279,6 +291,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             let header = IndexHeader::load(&file, self.base.0)?;
             self.index_file = Some((file, header));
         }
+        self.used = true;
         self.index_file.as_ref().map(|(_, header)| *header).filter(|header| header.covered == self.size)
     }
 

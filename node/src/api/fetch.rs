@@ -2,6 +2,7 @@
 //! Holds: whole batches only, never at or above the high watermark; the first partition with data gives at least one
 //! batch, however small the limits (F5); a wait ends by data, by its deadline, or by any error that ends it (F9).
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +70,8 @@ struct Work {
 struct Found<D: Disk> {
     data: PartitionData,
     slice: Option<ReadSlice<D::File>>,
+    /// What was read at once, instead of the slice, because descriptors are scarce.
+    copied: Option<io::Result<Bytes>>,
     /// Bytes that count towards `min_bytes`: what the partition's own limit lets through, whether or not the answer has
     /// room for all of it. Counting only the whole batches that fit would make a client whose limits are close to
     /// `min_bytes` wait in front of a full log.
@@ -100,13 +103,13 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
     };
     let wait_ms = request.max_wait_ms.min(MAX_WAIT_MS);
     let topology = node.topology.load();
-    let found = work.look(&topology, node.fetch_budget());
+    let found = work.look(node, &topology);
     if wait_ms <= 0 || work.is_done(&found) {
         return work.finish(node, found, out);
     }
     // Watch first, look again afterwards: what arrives in between is seen by one of the two.
     work.each_partition(&topology, |partition| partition.watch(conn.id));
-    let found = work.look(&topology, node.fetch_budget());
+    let found = work.look(node, &topology);
     if work.is_done(&found) {
         work.each_partition(&topology, |partition| partition.unwatch(conn.id));
         return work.finish(node, found, out);
@@ -121,10 +124,10 @@ pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, now: Now, o
     let topology = node.topology.load();
     let over = now.mono >= wait.deadline;
     let is_done = |found: &[Found<D>]| over || count_unknown(found) > wait.unknown || wait.work.is_done(found);
-    let mut found = wait.work.look(&topology, node.fetch_budget());
+    let mut found = wait.work.look(node, &topology);
     if !is_done(&found) {
         wait.work.each_partition(&topology, |partition| partition.watch(conn.id));
-        found = wait.work.look(&topology, node.fetch_budget());
+        found = wait.work.look(node, &topology);
         if !is_done(&found) {
             conn.fetch = Some(wait);
             return;
@@ -188,15 +191,20 @@ impl Work {
         }
     }
 
-    fn look<D: Disk>(&self, topology: &Topology<D>, room: usize) -> Vec<Found<D>> {
-        let mut budget = self.max_bytes.min(room);
+    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>) -> Vec<Found<D>> {
+        let mut budget = self.max_bytes.min(node.fetch_budget());
         let mut first = true;
         let mut found = Vec::with_capacity(self.plan.positions.len());
         for (key, position) in &self.plan.positions {
-            let part = self.look_at(topology, (key, position), (budget, first));
+            let mut part = self.look_at(topology, (key, position), (budget, first));
             if let Some(slice) = &part.slice {
                 first = false;
                 budget = budget.saturating_sub(slice.len);
+            }
+            // One request may name more partitions than there are descriptors, and a client may take its time (OP-12).
+            if node.files.is_scarce() {
+                part.copied = part.slice.as_ref().map(ReadSlice::read);
+                part.slice = None;
             }
             found.push(part);
         }
@@ -212,6 +220,7 @@ impl Work {
         let refuse = |code, known| Found {
             data: failed(position.index, code),
             slice: None,
+            copied: None,
             available: 0,
             ends_wait: known,
             known,
@@ -234,7 +243,7 @@ impl Work {
 
     fn judge<D: Disk>(
         &self,
-        (topology, partition): (&Topology<D>, &Partition<D>),
+        (topology, partition): (&Topology<D>, &Arc<Partition<D>>),
         position: &Position,
         bounds: Bounds,
         read: Located<D>,
@@ -242,6 +251,7 @@ impl Work {
         let refuse = |code| Found {
             data: failed(position.index, code),
             slice: None,
+            copied: None,
             available: 0,
             ends_wait: true,
             known: true,
@@ -286,7 +296,7 @@ impl Work {
             .with_aborted_transactions(self.read_committed.then(Vec::new))
             .with_preferred_read_replica(BrokerId(-1))
             .with_records(Some(Bytes::new()));
-        Found { data, slice, available: 0, ends_wait: false, known: true }
+        Found { data, slice, copied: None, available: 0, ends_wait: false, known: true }
     }
 
     fn is_done<D: Disk>(&self, found: &[Found<D>]) -> bool {
@@ -337,7 +347,7 @@ fn find<'t, D: Disk>(
 }
 
 /// Bytes that the partition has for this reader, up to its own limit.
-fn available<D: Disk>(partition: &Partition<D>, position: &Position) -> usize {
+fn available<D: Disk>(partition: &Arc<Partition<D>>, position: &Position) -> usize {
     let limit = usize::try_from(position.max_bytes).unwrap_or(0);
     let offset = LogOffset(position.offset);
     let found = partition.with_log(|log, bounds| {
@@ -349,7 +359,7 @@ fn available<D: Disk>(partition: &Partition<D>, position: &Position) -> usize {
 
 /// Whether the reader's last epoch ended before the position it is at (KIP-595, F14).
 fn diverging<D: Disk>(
-    partition: &Partition<D>,
+    partition: &Arc<Partition<D>>,
     position: &Position,
     bounds: Bounds,
 ) -> Result<Option<EpochEndOffset>, ErrorCode> {
@@ -364,12 +374,16 @@ fn diverging<D: Disk>(
 /// The bytes that were found, in memory if they are few and at hand: one write sends them together with what is in front
 /// of them. An error now is the partition's, not the request's.
 fn load<D: Disk>(found: Found<D>) -> (PartitionData, Option<Piece>) {
-    let Some(slice) = found.slice else { return (found.data, None) };
-    if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) {
-        let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
-        return (found.data, Some(Piece::Range(range)));
-    }
-    match slice.read() {
+    let read = match (found.slice, found.copied) {
+        (Some(slice), _) if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) => {
+            let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
+            return (found.data, Some(Piece::Range(range)));
+        }
+        (Some(slice), _) => slice.read(),
+        (None, Some(copied)) => copied,
+        (None, None) => return (found.data, None),
+    };
+    match read {
         Ok(bytes) => (found.data, Some(Piece::Bytes(bytes))),
         Err(_) => (failed(found.data.partition_index, ErrorCode::KafkaStorageError), None),
     }

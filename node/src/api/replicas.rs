@@ -154,7 +154,7 @@ pub(crate) fn describe_producers<D: Disk>(
     DescribeProducersResponse::default().with_topics(topics)
 }
 
-fn producers_of<D: Disk>(partition: &Partition<D>) -> Result<Vec<ProducerState>, ProducersError> {
+fn producers_of<D: Disk>(partition: &Arc<Partition<D>>) -> Result<Vec<ProducerState>, ProducersError> {
     partition.with_log(|log, _| log.producers().map(state).collect()).map_err(ProducersError::Refused)
 }
 

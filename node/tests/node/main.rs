@@ -4,6 +4,7 @@
 
 mod crash;
 mod deletion;
+mod descriptors;
 mod faults;
 mod order;
 mod sessions;

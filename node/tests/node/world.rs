@@ -109,6 +109,8 @@ pub struct World {
     calls: Vec<Call>,
     pub graves: Vec<String>,
     pub problems: Vec<String>,
+    /// Syncs that were not handed to a worker.
+    pub synced_on_the_way: usize,
     configs: Vec<(String, String)>,
     limits: Limits,
     next: i32,
@@ -168,6 +170,7 @@ impl World {
             calls: Vec::new(),
             graves: Vec::new(),
             problems: Vec::new(),
+            synced_on_the_way: 0,
             configs,
             limits,
             next: 1,
@@ -337,7 +340,8 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, wakes, commits, syncs, removals, calls } = out;
+        let Outputs { answers, wakes, commits, syncs, synced, removals, calls } = out;
+        self.synced_on_the_way += synced.len();
         if self.limits.journal_bytes > 0 {
             self.commits.extend(commits);
         } else {

@@ -21,6 +21,7 @@ mod weather;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 use crate::disk::{Disk, DiskFile, OpenMode, Space};
@@ -48,6 +49,8 @@ pub struct Faults {
     pub fail_read: Option<u64>,
     /// From this opening on no file can be opened: the process is out of descriptors.
     pub no_open_from: Option<u64>,
+    /// So many files may be open at a time; one more is refused.
+    pub open_max: Option<usize>,
     /// From this change on the disk is full: writes and creations fail, half of a write's bytes arrive.
     pub full_from: Option<u64>,
     /// Bytes that the files of the disk may have together; writes above that fail as on a full disk.
@@ -81,7 +84,7 @@ pub struct Counters {
 
 /// A simulated disk; clones are the same disk.
 #[derive(Clone, Default)]
-pub struct SimDisk(Arc<RwLock<State>>);
+pub struct SimDisk(Arc<RwLock<State>>, Arc<AtomicUsize>);
 
 /// An open file of it.
 pub struct SimFile {
@@ -150,6 +153,15 @@ impl SimDisk {
         Self::default()
     }
 
+    fn of(state: State) -> Self {
+        Self(Arc::new(RwLock::new(state)), Arc::default())
+    }
+
+    fn file(&self, inode: u64) -> SimFile {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        SimFile { disk: self.clone(), inode }
+    }
+
     /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.0.write().unwrap().faults = faults;
@@ -181,7 +193,7 @@ impl SimDisk {
             (inode, Content::durable(state.files[&inode].survivors(weather)))
         });
         let files = files.collect();
-        Self(Arc::new(RwLock::new(State { tree, files, next_inode: state.next_inode, ..State::default() })))
+        Self::of(State { tree, files, next_inode: state.next_inode, ..State::default() })
     }
 
     /// The process ends and the machine lives on: nothing is lost, nothing more is durable. The next process has its own
@@ -190,7 +202,7 @@ impl SimDisk {
         let state = self.0.read().unwrap();
         let (tree, files, next_inode) = (state.tree.clone(), state.files.clone(), state.next_inode);
         let counters = state.counters;
-        Self(Arc::new(RwLock::new(State { tree, files, next_inode, counters, ..State::default() })))
+        Self::of(State { tree, files, next_inode, counters, ..State::default() })
     }
 
     /// Bytes of a file.
@@ -252,23 +264,25 @@ impl Disk for SimDisk {
         let mut state = self.0.write().unwrap();
         state.alive()?;
         state.counters.opens += 1;
-        if state.faults.no_open_from.is_some_and(|from| state.counters.opens >= from) {
+        if state.faults.no_open_from.is_some_and(|from| state.counters.opens >= from)
+            || state.faults.open_max.is_some_and(|max| self.open_files() >= max)
+        {
             return Err(io::Error::other("too many open files"));
         }
         if mode != OpenMode::Create {
-            return Ok(SimFile { disk: self.clone(), inode: state.tree.file(path)? });
+            return Ok(self.file(state.tree.file(path)?));
         }
         let at = state.change()?;
         state.check_room(0)?;
         if let Ok(inode) = state.tree.file(path) {
             state.content(inode).write(at, Write::SetLen(0));
-            return Ok(SimFile { disk: self.clone(), inode });
+            return Ok(self.file(inode));
         }
         let (dir, name) = state.tree.place(path)?;
         let inode = state.inode();
         state.files.insert(inode, Content::default());
         state.tree.link(at, dir, name, Node::File(inode));
-        Ok(SimFile { disk: self.clone(), inode })
+        Ok(self.file(inode))
     }
 
     fn file_len(&self, path: &str) -> io::Result<u64> {
@@ -331,6 +345,16 @@ impl Disk for SimDisk {
         state.alive()?;
         let total_bytes = state.faults.capacity.unwrap_or(VOLUME_BYTES);
         Ok(Space { total_bytes, usable_bytes: total_bytes.saturating_sub(state.used()) })
+    }
+
+    fn open_files(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.1.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
