@@ -19,7 +19,7 @@ use crate::http::{Http, Readiness};
 use crate::removal::Remover;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
-use crate::upkeep::Upkeep;
+use crate::upkeep::{self, Intervals};
 use crate::{cleaning, control, http, journaling, listener, logging, reading, start, syncer};
 
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
@@ -169,7 +169,7 @@ struct Running {
     shell: Arc<Shell>,
     folder: Arc<DataFolder>,
     control: std::thread::JoinHandle<()>,
-    upkeep: Upkeep,
+    upkeep: std::thread::JoinHandle<()>,
 }
 
 impl Running {
@@ -185,6 +185,7 @@ impl Running {
         let remover = Remover::start(Arc::clone(&disk)).map_err(|e| format!("cannot start a thread: {e}"))?;
         let (control_handle, control_queue) = control::queue();
         let (syncers, sync_queue) = syncer::queue();
+        let (upkeep_handle, upkeep_queue) = upkeep::queue();
         let node = Node::new(
             limits_of(&broker, shares),
             Arc::clone(&image),
@@ -192,8 +193,17 @@ impl Running {
             Arc::clone(&disk),
             Draw::new(u128::from(seed.rotate_left(32))),
         );
-        let shell =
-            Arc::new(Shell::new(Parts { node, disk, clock, control: control_handle, journal, syncers, remover, seed }));
+        let shell = Arc::new(Shell::new(Parts {
+            node,
+            disk,
+            clock,
+            control: control_handle,
+            journal,
+            syncers,
+            remover,
+            upkeep: upkeep_handle,
+            seed,
+        }));
         folder.mark_dirty().map_err(|e| format!("cannot write to the data folder: {e}"))?;
         let image = if folder.was_clean || folder.is_new {
             image
@@ -216,8 +226,9 @@ impl Running {
         reading::start(&shell).map_err(failed)?;
         cleaning::start(&shell).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
-        let every = Duration::from_millis(u64::try_from(broker.upkeep.retention_check_interval_ms).unwrap_or(300_000));
-        let upkeep = Upkeep::start(Arc::clone(&shell), Arc::clone(&folder), every).map_err(failed)?;
+        let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
+        let intervals = Intervals { retention: ms(broker.upkeep.retention_check_interval_ms) };
+        let upkeep = upkeep::start(Arc::clone(&shell), Arc::clone(&folder), upkeep_queue, intervals).map_err(failed)?;
         Ok(Self { shell, folder, control, upkeep })
     }
 
@@ -230,7 +241,8 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.shell.cleaning.stop();
-        self.upkeep.stop();
+        self.shell.upkeep.stop();
+        let _ = self.upkeep.join();
         self.shell.control.stop();
         let _ = self.control.join();
         while self.shell.node.is_syncing() && Instant::now() < until + GOODBYE {

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::reading::Readers;
 use crate::removal::Remover;
 use crate::syncer::{self, Job, Syncers};
+use crate::upkeep::UpkeepHandle;
 
 /// Outputs of the node on the real disk.
 pub type ShellOutputs = Outputs<RealDisk>;
@@ -45,6 +46,8 @@ pub struct Shell {
     pub remover: Remover,
     /// The threads that compact logs.
     pub cleaning: Cleaning,
+    /// The thread for what is due from time to time.
+    pub upkeep: UpkeepHandle,
     /// Counters.
     pub metrics: Metrics,
     seed: u64,
@@ -67,6 +70,8 @@ pub struct Parts {
     pub syncers: Syncers,
     /// The thread that removes files of deleted logs.
     pub remover: Remover,
+    /// The thread for what is due from time to time.
+    pub upkeep: UpkeepHandle,
     /// Randomness of the process.
     pub seed: u64,
 }
@@ -87,6 +92,7 @@ impl Shell {
             readers: Readers::default(),
             remover: parts.remover,
             cleaning: Cleaning::default(),
+            upkeep: parts.upkeep,
             metrics: Metrics::default(),
             seed: parts.seed,
             draws: AtomicU64::new(0),
@@ -106,7 +112,7 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, commits, syncs, synced, removals, calls } = out;
+        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
         for partition in commits {
             self.journal.push(partition);
@@ -125,6 +131,9 @@ impl Shell {
         }
         for call in calls {
             self.submit(call);
+        }
+        if let Some(at) = due {
+            self.upkeep.wake_by(at);
         }
     }
 

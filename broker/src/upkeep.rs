@@ -1,12 +1,14 @@
-//! The thread for what is due from time to time: retention, and the checkpoint that bounds the next recovery.
+//! The thread for what is due from time to time: retention, the checkpoint that bounds the next recovery, and what the node
+//! has deadlines for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use pyralog_protocol::LogOffset;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use pyralog_protocol::{LogOffset, MonoMs};
 use tracing::{info, warn};
 
 use crate::folder::DataFolder;
@@ -17,53 +19,132 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// A wall clock that moves by this much more or less than the monotonic one between two rounds has jumped.
 const JUMP_MS: u64 = 60_000;
 
-/// The running thread; dropping it does not stop it.
-pub struct Upkeep {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+enum Message {
+    /// Something is due earlier than the thread knew.
+    Due,
+    Stop,
 }
 
-impl Upkeep {
-    /// Starts the thread.
-    pub fn start(shell: Arc<Shell>, folder: Arc<DataFolder>, retention_every: Duration) -> std::io::Result<Self> {
-        let (stop, stopped) = bounded(1);
-        let thread = thread::Builder::new()
-            .name("upkeep".into())
-            .stack_size(512 << 10)
-            .spawn(move || run(&shell, &folder, retention_every, &stopped))?;
-        Ok(Self { stop, thread })
+/// Reaches the thread.
+pub struct UpkeepHandle {
+    messages: Sender<Message>,
+    /// When the thread wakes by itself, in monotonic ms; far away while it works.
+    wakes_at: Arc<AtomicU64>,
+}
+
+/// The other end, for the thread.
+pub struct UpkeepQueue {
+    messages: Receiver<Message>,
+    wakes_at: Arc<AtomicU64>,
+}
+
+/// A queue without its thread yet.
+pub fn queue() -> (UpkeepHandle, UpkeepQueue) {
+    let (sender, receiver) = unbounded();
+    let wakes_at = Arc::new(AtomicU64::new(u64::MAX));
+    let queue = UpkeepQueue { messages: receiver, wakes_at: Arc::clone(&wakes_at) };
+    (UpkeepHandle { messages: sender, wakes_at }, queue)
+}
+
+impl UpkeepHandle {
+    /// Something is due at that moment. Costs a message only if the thread would sleep longer.
+    pub fn wake_by(&self, at: MonoMs) {
+        if at.0 < self.wakes_at.load(Ordering::SeqCst) {
+            let _ = self.messages.send(Message::Due);
+        }
     }
 
-    /// Ends the thread and waits for it.
-    pub fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
+    /// Ends the thread.
+    pub fn stop(&self) {
+        let _ = self.messages.send(Message::Stop);
     }
 }
 
-fn run(shell: &Shell, folder: &DataFolder, retention_every: Duration, stopped: &Receiver<()>) {
+/// How often things are looked after.
+#[derive(Clone, Copy, Debug)]
+pub struct Intervals {
+    /// `log.retention.check.interval.ms`.
+    pub retention: Duration,
+}
+
+/// Starts the thread.
+pub fn start(
+    shell: Arc<Shell>,
+    folder: Arc<DataFolder>,
+    queue: UpkeepQueue,
+    intervals: Intervals,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("upkeep".into()).stack_size(512 << 10).spawn(move || {
+        run(&shell, &folder, &queue, intervals);
+    })
+}
+
+/// Something to be done again and again.
+struct Duty {
+    every: Duration,
+    at: Instant,
+}
+
+impl Duty {
+    fn new(every: Duration) -> Self {
+        // Further than any process lives, so that the sum is a moment.
+        let every = every.min(Duration::from_secs(10 * 365 * 86_400));
+        Self { every, at: Instant::now() + every }
+    }
+
+    /// Whether it is time; if so, the next time is set.
+    fn is_due(&mut self) -> bool {
+        let due = Instant::now() >= self.at;
+        if due {
+            self.at = Instant::now() + self.every;
+        }
+        due
+    }
+}
+
+fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Intervals) {
     let mut written = BTreeMap::new();
-    let mut retention_at = Instant::now() + retention_every;
+    let mut checkpoints = Duty::new(CHECKPOINT_EVERY);
+    let mut retention = Duty::new(intervals.retention);
     let mut before = shell.clock.now();
     loop {
-        let pause = CHECKPOINT_EVERY.min(retention_at.saturating_duration_since(Instant::now()));
-        match stopped.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        let until = checkpoints.at.min(retention.at);
+        if !sleep(shell, queue, until) {
+            return;
         }
-        checkpoint(shell, folder, &mut written);
-        if Instant::now() < retention_at {
-            continue;
-        }
-        retention_at = Instant::now() + retention_every;
         let now = shell.clock.now();
-        if jumped(before, now) {
-            warn!("the clock jumped; this round of retention is skipped");
-        } else {
-            retain(shell, now);
+        let mut out = shell.outputs();
+        shell.node.run_due(now, &mut out);
+        shell.dispatch(out);
+        if checkpoints.is_due() {
+            checkpoint(shell, folder, &mut written);
         }
-        before = now;
+        if retention.is_due() {
+            if jumped(before, now) {
+                warn!("the clock jumped; this round of retention is skipped");
+            } else {
+                retain(shell, now);
+            }
+            before = now;
+        }
     }
+}
+
+/// Sleeps until then, until something is due in the node, or until it is told that something is. False: stop.
+fn sleep(shell: &Shell, queue: &UpkeepQueue, until: Instant) -> bool {
+    // From here on whoever adds something sends a message, so that what is added after the look below is not missed.
+    queue.wakes_at.store(u64::MAX, Ordering::SeqCst);
+    let due = shell.node.next_due().map(|at| shell.clock.instant(at).into_std());
+    let until = due.map_or(until, |due| due.min(until));
+    let pause = until.saturating_duration_since(Instant::now());
+    let wakes_at = shell.clock.now().mono.after_ms(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+    queue.wakes_at.store(wakes_at.0, Ordering::SeqCst);
+    match queue.messages.recv_timeout(pause) {
+        Err(RecvTimeoutError::Timeout) => {}
+        Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+        Ok(Message::Due) => {}
+    }
+    !queue.messages.try_iter().any(|message| matches!(message, Message::Stop))
 }
 
 /// Whether the two clocks disagree about how long it was (OP-15).

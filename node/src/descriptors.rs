@@ -16,6 +16,15 @@ use pyralog_storage::Disk;
 
 use crate::outputs::Outputs;
 use crate::partition::Partition;
+use crate::timetable::Timetable;
+
+/// What the partitions of a node share.
+pub struct Commons<D: Disk> {
+    /// Open files.
+    pub files: Descriptors<D>,
+    /// Deadlines.
+    pub timetable: Timetable<D>,
+}
 
 /// The budget and the clock.
 pub struct Descriptors<D: Disk> {

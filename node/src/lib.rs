@@ -13,6 +13,7 @@ pub mod outputs;
 pub mod partition;
 pub mod sessions;
 pub mod settings;
+pub mod timetable;
 pub mod topology;
 
 pub use connection::{Answer, ConnId, Connection, FileRange, Piece, Ticket};

@@ -86,9 +86,9 @@ impl<D: Disk> Node<D> {
         let durability = settings::durability(&spec.log.settings);
         let settle = match (hint.settle, durability) {
             // What is not synced keeps its descriptor.
-            _ if self.files.is_scarce() => Settle::All,
-            (Settle::Unproven, Durability::Memory) => Settle::Nothing,
-            (settle, Durability::Fsync | Durability::Memory) => settle,
+            _ if self.commons.files.is_scarce() => Settle::All,
+            (Settle::Unproven, Durability::Memory(_)) => Settle::Nothing,
+            (settle, Durability::Fsync | Durability::Memory(_)) => settle,
         };
         let hint = OpenHint { settle, ..hint };
         let (log, outcome) = match open_or_create(disk, (&dir, topic), self.log_config(&spec.log), (hint, redo), now) {
@@ -98,7 +98,7 @@ impl<D: Disk> Node<D> {
         let epoch = settings::leader_epoch(&spec.log, spec.index);
         let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
         let how = (epoch, durability, self.limits.journal_bytes);
-        let partition = Partition::new((topic, spec.index, dir), log, how, point, Arc::clone(&self.files));
+        let partition = Partition::new((topic, spec.index, dir), log, how, point, Arc::clone(&self.commons));
         let partition = Arc::new(partition);
         partition.list_open();
         Opened { partition, outcome }

@@ -21,10 +21,11 @@ use pyralog_storage::Disk;
 use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiation, produce, quorum, replicas};
 use crate::connection::{Answer, Connection};
 use crate::control_loop::Quorum;
-use crate::descriptors::Descriptors;
+use crate::descriptors::{Commons, Descriptors};
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
 use crate::sessions::Sessions;
+use crate::timetable::Timetable;
 use crate::topology::Topology;
 
 /// One broker, without its shell.
@@ -40,7 +41,7 @@ pub struct Node<D: Disk> {
     unsent: AtomicUsize,
     /// Asked for its room only; partitions have their own way to it.
     disk: Arc<D>,
-    pub(crate) files: Arc<Descriptors<D>>,
+    pub(crate) commons: Arc<Commons<D>>,
     quorum: Mutex<Quorum>,
 }
 
@@ -58,7 +59,8 @@ impl<D: Disk> Node<D> {
         let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, limits.fetch_session_bytes, draw));
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
-        let files = Arc::new(Descriptors::new(Arc::clone(&disk), limits.open_files));
+        let files = Descriptors::new(Arc::clone(&disk), limits.open_files);
+        let commons = Arc::new(Commons { files, timetable: Timetable::default() });
         Self {
             limits,
             topology,
@@ -68,7 +70,7 @@ impl<D: Disk> Node<D> {
             decode: DecodeLimits::default(),
             unsent: AtomicUsize::new(0),
             disk,
-            files,
+            commons,
             quorum: Mutex::default(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyralog_coordinator::{Command, Context};
-use pyralog_protocol::TopicId;
+use pyralog_protocol::{MonoMs, TopicId};
 use pyralog_storage::Disk;
 
 use crate::api::Responder;
@@ -27,6 +27,15 @@ pub struct Outputs<D: Disk> {
     pub removals: Vec<(String, TopicId)>,
     /// Requests for the control loop.
     pub calls: Vec<Call>,
+    /// [`Node::run_due`](crate::Node::run_due) is to be called at this moment at the latest.
+    pub due: Option<MonoMs>,
+}
+
+impl<D: Disk> Outputs<D> {
+    /// Something is due at that moment.
+    pub(crate) fn due_at(&mut self, at: MonoMs) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
 }
 
 impl<D: Disk> Default for Outputs<D> {
@@ -39,6 +48,7 @@ impl<D: Disk> Default for Outputs<D> {
             synced: Vec::new(),
             removals: Vec::new(),
             calls: Vec::new(),
+            due: None,
         }
     }
 }

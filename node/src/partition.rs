@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use pyralog_protocol::batch::CheckedBatch;
-use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, TopicId};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, TopicId};
 use pyralog_storage::{
     AppendError, Appended, Commit, DeleteError, Disk, Held, Log, LogConfig, Offline, PartitionKey, Pending, ReadError,
     ReadSlice, SyncPlan,
@@ -19,7 +19,7 @@ use pyralog_storage::{
 
 use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
-use crate::descriptors::Descriptors;
+use crate::descriptors::Commons;
 use crate::outputs::Outputs;
 
 /// When an append counts as acknowledged (`pyralog.durability`).
@@ -27,8 +27,18 @@ use crate::outputs::Outputs;
 pub enum Durability {
     /// Once it is on disk.
     Fsync,
-    /// Once it is in the page cache: survives the process, not the machine (IO-08).
-    Memory,
+    /// Once it is in the page cache: survives the process, not the machine (IO-08). How much the machine may lose is
+    /// bounded by the regular flush, and by these.
+    Memory(FlushLimits),
+}
+
+/// When `memory` durability syncs of its own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushLimits {
+    /// `flush.messages`: so many records that are not on disk make the next acknowledgement wait for a sync.
+    pub records: u64,
+    /// `flush.ms`: a sync comes at the latest so long after an append. `None`: with the regular flush.
+    pub ms: Option<u64>,
 }
 
 impl Durability {
@@ -36,7 +46,17 @@ impl Durability {
     fn kept(self, journal_bytes: usize) -> usize {
         match self {
             Self::Fsync => journal_bytes,
-            Self::Memory => 0,
+            Self::Memory(_) => 0,
+        }
+    }
+
+    /// Up to where the log is acknowledged. With `memory` that is its end, but when `flush.messages` records are not on
+    /// disk: never is more than that acknowledged and can be lost.
+    fn reached<D: Disk>(self, log: &Log<D>) -> LogOffset {
+        let (stable, end) = (log.stable_end(), log.log_end());
+        match self {
+            Self::Memory(limits) if end.0.abs_diff(stable.0) < limits.records => end,
+            Self::Memory(_) | Self::Fsync => stable,
         }
     }
 }
@@ -79,7 +99,7 @@ pub struct Partition<D: Disk> {
     /// Folder below the data folder.
     pub dir: String,
     high_watermark: AtomicI64,
-    files: Arc<Descriptors<D>>,
+    commons: Arc<Commons<D>>,
     state: Mutex<State<D>>,
 }
 
@@ -103,7 +123,9 @@ struct State<D: Disk> {
     syncing: bool,
     /// Another sync is wanted after the one under way.
     sync_again: bool,
-    /// It is in the clock of [`Descriptors`].
+    /// It is in the [`Timetable`](crate::timetable::Timetable) to be flushed.
+    flush_timed: bool,
+    /// It is in the clock of [`Descriptors`](crate::descriptors::Descriptors).
     listed: bool,
     acks: VecDeque<Ack>,
     fetchers: BTreeSet<ConnId>,
@@ -195,7 +217,7 @@ impl<D: Disk> Partition<D> {
         mut log: Result<Log<D>, Refusal>,
         (epoch, durability, journal_bytes): (LeaderEpoch, Durability, usize),
         recovery_point: LogOffset,
-        files: Arc<Descriptors<D>>,
+        commons: Arc<Commons<D>>,
     ) -> Self {
         let (topic, index, dir) = identity;
         if let Ok(log) = &mut log {
@@ -208,7 +230,7 @@ impl<D: Disk> Partition<D> {
             index,
             dir,
             high_watermark: AtomicI64::new(high_watermark),
-            files,
+            commons,
             state: Mutex::new(State {
                 log,
                 epoch,
@@ -218,6 +240,7 @@ impl<D: Disk> Partition<D> {
                 commit_by_sync: None,
                 syncing: false,
                 sync_again: false,
+                flush_timed: false,
                 listed: false,
                 acks: VecDeque::new(),
                 fetchers: BTreeSet::new(),
@@ -240,7 +263,7 @@ impl<D: Disk> Partition<D> {
         now: Now,
         out: &mut Outputs<D>,
     ) -> Result<AppendDone, AppendRefused> {
-        self.files.before_write(out);
+        self.commons.files.before_write(out);
         let mut state = self.state.lock();
         self.list(&mut state);
         let epoch = state.epoch;
@@ -255,6 +278,10 @@ impl<D: Disk> Partition<D> {
         };
         let log_start = log.log_start();
         let end = LogOffset(appended.last_offset.0 + 1);
+        if log.take_flush_due() {
+            self.want_sync(&mut state, out);
+        }
+        self.time_flush(&mut state, now, out);
         self.advance(&mut state, out);
         let acknowledged = self.high_watermark.load(Ordering::Acquire) >= end.0;
         if !acknowledged {
@@ -274,11 +301,29 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// Sees to it that what was appended is flushed in `flush.ms` (`memory` durability). One deadline at a time: the first
+    /// append after a flush sets it.
+    fn time_flush(self: &Arc<Self>, state: &mut State<D>, now: Now, out: &mut Outputs<D>) {
+        if let Durability::Memory(FlushLimits { ms: Some(ms), .. }) = state.durability
+            && !state.flush_timed
+        {
+            state.flush_timed = true;
+            let at = MonoMs(now.mono.0.saturating_add(ms));
+            self.commons.timetable.flush_at(at, self, out);
+        }
+    }
+
+    /// The deadline of [`Self::time_flush`] is there.
+    pub(crate) fn flush_at_deadline(self: &Arc<Self>, out: &mut Outputs<D>) {
+        self.state.lock().flush_timed = false;
+        self.flush(out);
+    }
+
     /// Puts it into the clock of those that may hold files.
     fn list(self: &Arc<Self>, state: &mut State<D>) {
         if !state.listed {
             state.listed = true;
-            self.files.list(self);
+            self.commons.files.list(self);
         }
     }
 
@@ -361,8 +406,8 @@ impl<D: Disk> Partition<D> {
     fn committed(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
         self.advance(state, out);
         state.committing = false;
-        let State { log, durability, .. } = &*state;
-        if *durability == Durability::Fsync && log.as_ref().is_ok_and(|log| log.stable_end() < log.log_end()) {
+        let high_watermark = self.high_watermark.load(Ordering::Acquire);
+        if state.log.as_ref().is_ok_and(|log| high_watermark < log.log_end().0) {
             self.want_commit(state, out);
         }
     }
@@ -459,10 +504,7 @@ impl<D: Disk> Partition<D> {
     /// Moves the high watermark to where the durability allows, and tells everybody who waited for it.
     fn advance(&self, state: &mut State<D>, out: &mut Outputs<D>) {
         let Ok(log) = state.log.as_ref() else { return };
-        let reached = match state.durability {
-            Durability::Fsync => log.stable_end(),
-            Durability::Memory => log.log_end(),
-        };
+        let reached = state.durability.reached(log);
         if reached.0 <= self.high_watermark.load(Ordering::Acquire) {
             return;
         }
@@ -532,7 +574,7 @@ impl<D: Disk> Partition<D> {
 
     /// Runs a look-up on the open log.
     pub fn with_log<T>(self: &Arc<Self>, look: impl FnOnce(&mut Log<D>, Bounds) -> T) -> Result<T, Refusal> {
-        self.files.before_read();
+        self.commons.files.before_read();
         let mut state = self.state.lock();
         let State { log, epoch, .. } = &mut *state;
         let log = log.as_mut().map_err(|r| *r)?;
@@ -560,22 +602,34 @@ impl<D: Disk> Partition<D> {
         Ok(result)
     }
 
-    /// Takes over new settings; they count from the next append on.
-    pub fn configure(&self, config: LogConfig, epoch: LeaderEpoch, durability: Durability, out: &mut Outputs<D>) {
+    /// Takes over new settings; they count from the next append on. A change of the durability counts for what is there as
+    /// well: who waited for the disk and need not any more is answered, and what nobody waited for goes to disk.
+    pub fn configure(
+        self: &Arc<Self>,
+        config: LogConfig,
+        epoch: LeaderEpoch,
+        durability: Durability,
+        out: &mut Outputs<D>,
+    ) {
         let mut state = self.state.lock();
         state.epoch = state.epoch.max(epoch);
-        state.durability = durability;
+        let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let kept = durability.kept(state.journal_bytes);
+        let mut unsynced = false;
         if let Ok(log) = state.log.as_mut() {
             log.set_config(config);
             log.keep_for_journal(kept);
+            unsynced = log.stable_end() < log.log_end();
         }
         self.advance(&mut state, out);
+        if changed && unsynced {
+            self.want_commit(&mut state, out);
+        }
     }
 
     /// Applies retention. Gives the number of segments that went.
     pub fn enforce_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
-        self.files.before_read();
+        self.commons.files.before_read();
         let mut state = self.state.lock();
         let high_watermark = LogOffset(self.high_watermark.load(Ordering::Acquire));
         let Ok(log) = state.log.as_mut() else { return Ok(0) };

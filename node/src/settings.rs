@@ -6,7 +6,7 @@ use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType, i
 use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
 use pyralog_storage::{CompactionConfig, LogConfig};
 
-use crate::partition::Durability;
+use crate::partition::{Durability, FlushLimits};
 
 /// Settings of a partition's log.
 pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) -> LogConfig {
@@ -22,6 +22,11 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
         },
         retention_bytes: limit(settings.retention_bytes),
         retention_ms: limit(settings.retention_ms),
+        // Where everything acknowledged is on disk, in the journal at least, there is nothing more to be asked for.
+        flush_records: match durability(settings) {
+            Durability::Fsync => u64::MAX,
+            Durability::Memory(limits) => limits.records,
+        },
         index_interval_bytes: u32::try_from(settings.index_interval_bytes).unwrap_or(0),
         producer_expiration_ms: u64::try_from(producer_expiration_ms).unwrap_or(u64::MAX),
         // As much as a batch of the largest size may inflate to when it is produced.
@@ -49,11 +54,15 @@ fn millionths(ratio: f64) -> u32 {
     (ratio.clamp(0.0, 1.0) * 1e6).round() as u32
 }
 
-/// When an append to the log counts as acknowledged.
+/// When an append to the log counts as acknowledged. To flush after every record is to acknowledge what is on disk.
 pub(crate) fn durability(settings: &TopicSettings) -> Durability {
+    let records = u64::try_from(settings.flush_messages).unwrap_or(u64::MAX);
     match settings.durability {
-        config::Durability::Fsync => Durability::Fsync,
-        config::Durability::Memory => Durability::Memory,
+        config::Durability::Memory if records > 1 => {
+            let ms = u64::try_from(settings.flush_ms).ok().filter(|_| settings.flush_ms < i64::MAX);
+            Durability::Memory(FlushLimits { records, ms })
+        }
+        config::Durability::Memory | config::Durability::Fsync => Durability::Fsync,
     }
 }
 

@@ -14,6 +14,8 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// `retention.ms`: a segment goes when its newest record is older.
     pub retention_ms: Option<u64>,
+    /// `flush.messages`: a sync is due when so many records are not in the segments on disk.
+    pub flush_records: u64,
     /// `index.interval.bytes`: distance of index entries in bytes of log.
     pub index_interval_bytes: u32,
     /// `producer.id.expiration.ms`: a producer is forgotten this long after its last batch.
@@ -35,6 +37,7 @@ impl Default for LogConfig {
             segment_ms: 7 * 24 * 3_600_000,
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3_600_000),
+            flush_records: u64::MAX,
             index_interval_bytes: 4096,
             producer_expiration_ms: 86_400_000,
             producers_max: 10_000,

@@ -53,6 +53,8 @@ pub struct Log<D: Disk> {
     /// Changes of the directory: made, and covered by a finished sync.
     pub(crate) dir_changes: u64,
     dir_synced: u64,
+    /// A sync is due once the log ends here.
+    flush_at: LogOffset,
     running: Option<Running>,
     next_plan: u64,
     offline: Option<String>,
@@ -267,6 +269,7 @@ impl<D: Disk> Log<D> {
             holds_files: false,
             dir_changes: 0,
             dir_synced: 0,
+            flush_at: LogOffset::MAX,
             running: None,
             next_plan: 0,
             offline: None,
@@ -372,6 +375,23 @@ impl<D: Disk> Log<D> {
     /// Replaces the settings.
     pub fn set_config(&mut self, config: LogConfig) {
         self.env.config = config;
+        self.plan_flush(self.flushed_end);
+    }
+
+    /// Whether what was appended should be synced although nobody waits for it: `flush.messages` records are not on disk,
+    /// or a segment was sealed since the last sync. Said once per sync.
+    pub fn take_flush_due(&mut self) -> bool {
+        let due = self.log_end >= self.flush_at;
+        if due {
+            self.flush_at = LogOffset::MAX;
+        }
+        due
+    }
+
+    /// Everything below `covered` is on disk, or on its way.
+    pub(crate) fn plan_flush(&mut self, covered: LogOffset) {
+        let records = i64::try_from(self.env.config.flush_records).unwrap_or(i64::MAX);
+        self.flush_at = LogOffset(covered.0.saturating_add(records));
     }
 
     /// Idempotent producers known here, by id (I13).
@@ -432,6 +452,7 @@ impl<D: Disk> Log<D> {
         let id = self.next_plan;
         self.next_plan += 1;
         self.running = Some(Running { id, covers: self.log_end, dir_changes: self.dir_changes });
+        self.plan_flush(self.log_end);
         let files = self.dirty.iter().map(|(_, file)| file.clone()).collect();
         Some(SyncPlan { id, covers: self.log_end, files, dir: dir_dirty.then(|| self.env.dir.clone()) })
     }
@@ -599,6 +620,7 @@ impl<D: Disk> Log<D> {
         if let Some(sealed) = self.segments.last_mut() {
             let _ = sealed.store_index(&self.env, LogOffset::MAX);
             sealed.index = None;
+            self.flush_at = self.log_end;
             let _ = self.store_snapshot(write_derived);
         }
         self.segments.push(Segment::created(self.log_end, file, now));

@@ -204,6 +204,7 @@ impl<D: Disk> Log<D> {
             log.close_files(false);
         }
         log.producers.expire(log.alive_since(now));
+        log.plan_flush(log.flushed_end);
         Ok((log, report))
     }
 

@@ -202,7 +202,7 @@ impl Work {
                 budget = budget.saturating_sub(slice.len);
             }
             // One request may name more partitions than there are descriptors, and a client may take its time (OP-12).
-            if node.files.is_scarce() {
+            if node.commons.files.is_scarce() {
                 part.copied = part.slice.as_ref().map(ReadSlice::read);
                 part.slice = None;
             }

@@ -6,6 +6,7 @@ mod crash;
 mod deletion;
 mod descriptors;
 mod faults;
+mod flushing;
 mod order;
 mod sessions;
 mod wakes;

@@ -340,7 +340,7 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, wakes, commits, syncs, synced, removals, calls } = out;
+        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due: _ } = out;
         self.synced_on_the_way += synced.len();
         if self.limits.journal_bytes > 0 {
             self.commits.extend(commits);
@@ -507,6 +507,11 @@ impl World {
             self.clients.iter().filter(|(_, c)| c.conn.deadline() <= Some(self.now.mono)).map(|(id, _)| *id).collect();
         for conn in due.into_iter().filter(|conn| self.is_waiting(*conn)).collect::<Vec<_>>() {
             self.look_again(conn);
+        }
+        if self.node.next_due().is_some_and(|at| at <= self.now.mono) {
+            let mut out = Outputs::default();
+            self.node.run_due(self.now, &mut out);
+            self.dispatch(out);
         }
         if self.control.next_deadline().is_some_and(|at| at <= self.now.mono) {
             self.turn();

@@ -1,0 +1,150 @@
+//! `flush.messages`, `flush.ms`, and changes of the durability while records wait.
+
+use kafka_protocol::messages::IncrementalAlterConfigsRequest;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::protocol::StrBytes;
+use pyralog_node::{ConnId, Limits};
+use pyralog_protocol::{Response, kafka_protocol};
+
+use crate::world::*;
+
+const MEMORY: (&str, &str) = ("pyralog.durability", "memory");
+
+fn with_log(configs: &[(&str, &str)]) -> (World, ConnId) {
+    let mut world = World::new();
+    world.create("a", 1, configs);
+    let conn = world.connect();
+    (world, conn)
+}
+
+fn put(world: &mut World, conn: ConnId) {
+    world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+}
+
+fn acknowledged(world: &mut World, conn: ConnId) -> usize {
+    world.deliver(conn);
+    std::iter::from_fn(|| world.answer(conn)).filter(|(_, response)| produced(response.clone()).error_code == 0).count()
+}
+
+/// Changes configs of the log, at once.
+pub fn alter(world: &mut World, configs: &[(&str, &str)]) {
+    let text = |text: &str| StrBytes::from(text.to_owned());
+    let config = |(name, value): &(&str, &str)| {
+        AlterableConfig::default().with_name(text(name)).with_config_operation(0).with_value(Some(text(value)))
+    };
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("a"))
+        .with_configs(configs.iter().map(config).collect());
+    let conn = world.connect();
+    world.send(conn, 1, IncrementalAlterConfigsRequest::default().with_resources(vec![resource]));
+    world.turn();
+    world.deliver(conn);
+    let Some((_, Response::IncrementalAlterConfigs(response))) = world.answer(conn) else { panic!("no answer") };
+    assert_eq!(response.responses[0].error_code, 0, "{response:?}");
+    world.disconnect(conn);
+}
+
+#[test]
+fn flush_messages_1_makes_every_acknowledgement_wait_for_the_disk() {
+    let (mut world, conn) = with_log(&[MEMORY, ("flush.messages", "1")]);
+    put(&mut world, conn);
+    assert_eq!(acknowledged(&mut world, conn), 0, "nothing is synced yet");
+    world.settle();
+    assert_eq!(acknowledged(&mut world, conn), 1);
+    let mut world = world.crash(0);
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+}
+
+#[test]
+fn io_08_flush_messages_bounds_what_is_acknowledged_and_not_on_disk() {
+    let (mut world, conn) = with_log(&[MEMORY, ("flush.messages", "3")]);
+    for expected in [1, 1, 0, 0] {
+        put(&mut world, conn);
+        assert_eq!(acknowledged(&mut world, conn), expected);
+    }
+    assert_eq!(world.queued_syncs(), 1, "one sync, however many wait for it");
+    world.settle();
+    assert_eq!(acknowledged(&mut world, conn), 2, "the third had to wait, and the fourth with it");
+    put(&mut world, conn);
+    assert_eq!(acknowledged(&mut world, conn), 1);
+    for seed in 0..4 {
+        let (mut world, conn) = with_log(&[MEMORY, ("flush.messages", "3")]);
+        let mut sent = 0;
+        for _ in 0..8 {
+            put(&mut world, conn);
+            world.settle();
+            sent += acknowledged(&mut world, conn);
+        }
+        assert_eq!(sent, 8);
+        let kept = world.crash(seed).read("a", 0).unwrap().len();
+        assert!(kept >= 8 - 2, "{kept} of 8 acknowledged records, seed {seed}");
+    }
+}
+
+#[test]
+fn flush_ms_syncs_in_time_and_an_idle_log_has_no_deadline() {
+    let (mut world, conn) = with_log(&[MEMORY, ("flush.ms", "500")]);
+    assert_eq!(world.node.next_due(), None);
+    put(&mut world, conn);
+    assert_eq!(acknowledged(&mut world, conn), 1, "nobody waits for it");
+    put(&mut world, conn);
+    world.advance(499);
+    assert_eq!(world.queued_syncs(), 0);
+    world.advance(1);
+    assert_eq!(world.queued_syncs(), 1);
+    assert_eq!(world.node.next_due(), None, "until something is appended");
+    world.settle();
+    let mut world = world.crash(0);
+    assert_eq!(world.read("a", 0).unwrap().len(), 2);
+}
+
+#[test]
+fn a_sealed_segment_is_synced_without_being_asked_for() {
+    let (mut world, conn) = with_log(&[MEMORY, ("internal.segment.bytes", "200")]);
+    for _ in 0..4 {
+        put(&mut world, conn);
+        world.settle();
+    }
+    let held = world.node.partitions()[0].with_log(|log, _| (log.segment_count(), log.open_files())).unwrap();
+    assert_eq!(held, (2, 1), "and closed");
+    let mut world = world.crash(0);
+    assert!(world.read("a", 0).unwrap().len() >= 3);
+}
+
+#[test]
+fn a_change_to_fsync_brings_to_disk_what_was_acknowledged_before() {
+    let (mut world, conn) = with_log(&[MEMORY]);
+    put(&mut world, conn);
+    assert_eq!((acknowledged(&mut world, conn), world.queued_syncs()), (1, 0));
+    alter(&mut world, &[("pyralog.durability", "fsync")]);
+    assert_eq!(world.queued_syncs(), 1);
+    put(&mut world, conn);
+    assert_eq!(acknowledged(&mut world, conn), 0, "the next one waits");
+    world.settle();
+    assert_eq!(acknowledged(&mut world, conn), 1);
+    assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 2);
+}
+
+#[test]
+fn a_change_to_memory_answers_who_waits_for_the_disk() {
+    for journal_bytes in [0, 4096] {
+        let limits = Limits { journal_bytes, ..Limits::default() };
+        let mut world = World::with(&[], limits, Planted::Nothing);
+        world.create("a", 1, &[]);
+        let conn = world.connect();
+        put(&mut world, conn);
+        put(&mut world, conn);
+        assert_eq!(acknowledged(&mut world, conn), 0);
+        alter(&mut world, &[("pyralog.durability", "memory")]);
+        assert_eq!(acknowledged(&mut world, conn), 2);
+        world.settle();
+        put(&mut world, conn);
+        assert_eq!(acknowledged(&mut world, conn), 1);
+        alter(&mut world, &[("pyralog.durability", "fsync")]);
+        put(&mut world, conn);
+        world.settle();
+        assert_eq!(acknowledged(&mut world, conn), 1);
+        assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 4);
+    }
+}
