@@ -69,7 +69,7 @@ fn any_changed_byte_of_the_header_is_made_good_from_the_other_copy() {
     let (path, options) = (Path::new("counter"), Options::new().step(8));
     let disk = SimDisk::new(1);
     super::open(StrategyKind::PeriodicCheckpoint, &disk, &options).unwrap().fetch_add(5).unwrap();
-    for position in 0..2048 {
+    for position in (0..2048).step_by(if cfg!(miri) { 251 } else { 1 }) {
         disk.scribble(path, position, &[0xa5]);
         let counter = super::open(StrategyKind::PeriodicCheckpoint, &disk, &options).unwrap();
         assert_eq!(counter.load(), 5, "byte {position}");

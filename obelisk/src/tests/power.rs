@@ -191,7 +191,7 @@ fn run(kind: StrategyKind, seed: u64, faults: &Faults) -> Result<bool, String> {
 }
 
 fn at_every_operation(kind: StrategyKind, seed: u64, plant: &Faults) -> Result<u64, String> {
-    for stop_at in 0.. {
+    for stop_at in (0..).step_by(MIRI_STEP) {
         for survivors in 0..3 {
             // Scripts stay the same, what survives does not.
             let seed = seed + 1_000 * survivors;
@@ -203,14 +203,15 @@ fn at_every_operation(kind: StrategyKind, seed: u64, plant: &Faults) -> Result<u
     Ok(0)
 }
 
-/// Miri is some hundred times slower.
+/// Miri is some hundred times slower, and looks for something else: it gets a sample.
 const SEEDS: u64 = if cfg!(miri) { 1 } else { 8 };
+const MIRI_STEP: usize = if cfg!(miri) { 37 } else { 1 };
 
 #[test]
 fn ob_02_ob_04_ob_08_no_value_twice_and_gaps_as_promised_when_everything_stops_at_any_operation() {
     for kind in ALL {
         let stops: u64 = (0..SEEDS).map(|seed| at_every_operation(kind, seed, &Faults::default()).unwrap()).sum();
-        assert!(stops > 30 * SEEDS, "{kind}: {stops} operations are too few to show anything");
+        assert!(stops > 30 * SEEDS || cfg!(miri), "{kind}: {stops} operations are too few to show anything");
     }
 }
 
@@ -284,7 +285,7 @@ fn sync_fails_at(kind: StrategyKind, seed: u64, at: u64) -> Result<bool, String>
 fn ob_09_a_failed_sync_ends_the_counter_and_no_value_comes_twice_after_it() {
     for kind in ALL {
         for seed in 0..SEEDS {
-            for at in 0.. {
+            for at in (0..).step_by(MIRI_STEP) {
                 match sync_fails_at(kind, seed, at) {
                     Ok(true) => {}
                     Ok(false) => break,
@@ -301,7 +302,7 @@ fn failed_writes_and_full_disks_at_any_operation_hand_out_nothing_twice() {
     for kind in ALL {
         for error in [StorageFull, FileTooLarge, Other] {
             for seed in 0..SEEDS {
-                for at in 6..200 {
+                for at in (6..200).step_by(MIRI_STEP) {
                     let faults = Faults { fail_at: Some((at..at + 1 + seed % 2, error)), ..Faults::default() };
                     match run(kind, seed, &faults) {
                         Ok(true) => {}
