@@ -36,8 +36,8 @@ test: deps-test ## all tests
 clients: ## fetch the clients that the compatibility tests use
 	compat-tests/clients/setup
 
-bench: build ## measure what an idle node costs on this machine
-	bench/figures $(BIN)
+bench: build ## measure beside Apache Kafka, half an hour; the table goes to bench/RESULTS.md
+	bench/compare --binary $(BIN) --out bench/RESULTS.md
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -52,6 +52,11 @@ class Workspace:
         os.makedirs(path, exist_ok=True)
         return path
 
+    @staticmethod
+    def drop(path):
+        """Removes a folder before the end."""
+        shutil.rmtree(path, ignore_errors=True)
+
     def remove(self):
         shutil.rmtree(self.path, ignore_errors=True)
 
@@ -93,7 +98,11 @@ class Broker:
     def stop(self, patience=120):
         """Ends it in order; the exit status."""
         self.process.terminate()
-        return self.process.wait(timeout=patience)
+        try:
+            return self.process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Failure(f"{self.name} did not stop within {patience} s") from None
 
 
 class Pyralog(Broker):
@@ -201,7 +210,7 @@ class Load:
             option = "--" + name.replace("_", "-")
             if value is True:
                 words.append(option)
-            elif value not in (None, False):
+            elif value is not None and value is not False:
                 words += [option, str(value)]
         return words
 

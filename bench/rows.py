@@ -1,8 +1,13 @@
 """What is measured: the rows of the comparison, with their goals."""
+import contextlib
+import os
+import time
 from dataclasses import dataclass
 from typing import Callable
 
-from harness import device_sync, percentile
+import idle
+from harness import Failure, device_sync, folder_bytes, percentile
+from wire import Client, until_acknowledged
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Goal:
             name = f"{self.metric.title} {'>=' if self.at_least else '<='} {self.limit:g} x {self.of}"
         if value is None:
             return f"goal: {name}"
-        reached = value >= self.limit if self.at_least else value <= self.limit
+        rounding = 1e-9
+        reached = value >= self.limit - rounding if self.at_least else value <= self.limit + rounding
         return f"goal: {name}: **{'reached' if reached else 'missed'}**, {value:.3g}{unit}"
 
 
@@ -82,7 +88,10 @@ class Row:
         return ", ".join(shown)
 
 
+MIB = 1 << 20
 LARGE = {"connections": 8, "in_flight": 4, "record_bytes": 1024, "records_per_batch": 64}
+KEYED = {"connections": 50, "in_flight": 1, "record_bytes": 200, "records_per_batch": 10, "keys": 100_000}
+SPREAD = {"connections": 16, "in_flight": 4, "record_bytes": 1024, "records_per_batch": 16}
 SMALL = {"connections": 64, "in_flight": 1, "record_bytes": 100, "records_per_batch": 1}
 
 
@@ -136,7 +145,106 @@ def acknowledged(bench, contestant, turn):
     return result | {"device_p50": percentile(times, 0.5), "device_p99": percentile(times, 0.99)}
 
 
+def retention(bench, contestant, turn):
+    """Produces four times faster into a topic than it may keep; what it kept is counted afterwards."""
+    broker, name = bench.broker(contestant), f"retention-{turn}"
+    limits = {"retention.bytes": 32 * MIB, "segment.bytes": 8 * MIB, "cleanup.policy": "delete"}
+    options = topic(bench, broker, name, "memory", limits)
+    found = flat(bench.load.run(broker, "produce", create_partitions=8, **options, **LARGE))
+    time.sleep(4)  # the next look of the retention, and the delay before files are deleted
+    bytes_kept = sum(folder_bytes(os.path.join(broker.logs, f"{name}-{p}"))[0] for p in range(8))
+    client = Client(broker.address)
+    client.delete(name)
+    client.close()
+    return found | {"kept_mb": bytes_kept / 1e6}
+
+
+# Requests per second of 64 KiB while the backlog is drained.
+DRAIN_RATE = 600
+
+
+def drain(bench, contestant, turn):
+    """A backlog is read while a producer goes on at a fixed rate; the same producer alone before, to compare with."""
+    broker, load = bench.broker(contestant), bench.load
+    common = {"topic": f"drain-{turn}", "warmup": 1}
+    fill = {**common, "warmup": 0, "duration": 6, "configs": broker.topic_configs["fsync"]}
+    load.run(broker, "produce", create_partitions=8, **fill, **LARGE)
+    steady = {**common, **LARGE, "rate": DRAIN_RATE}
+    alone = load.run(broker, "produce", duration=bench.o.seconds, **steady)
+    producer = load.start(broker, "produce", duration=60, every="1s", **steady)
+    try:
+        time.sleep(1.5)
+        read = load.run(broker, "fetch", connections=8, at_end="stop", delete_topic=False,
+                        **{**common, "warmup": 0, "duration": 50})
+    finally:
+        producer.terminate()
+        busy = load.result(producer)
+    client = Client(broker.address)
+    client.delete(common["topic"])
+    client.close()
+    return {
+        "drain_mb_per_s": read["mb_per_s"],
+        "drain_factor": read["mb_per_s"] / busy["mb_per_s"],
+        "p99_alone": alone["latency_ms"]["p99"],
+        "p99": busy["latency_ms"]["p99"],
+        "p99_factor": busy["latency_ms"]["p99"] / alone["latency_ms"]["p99"],
+    }
+
+
+def start(bench, contestant, turn):
+    """An empty folder to the first acknowledged record, format included."""
+    return idle.first_record(lambda folder: bench.start(contestant, bench.space.folder(folder)), f"{contestant}-start-{turn}")
+
+
+def at_rest(bench, contestant, turn):
+    """A broker of its own that nobody uses."""
+    broker = bench.start(contestant, bench.space.folder(f"{contestant}-idle-{turn}"))
+    try:
+        return idle.partitions(broker, 1000, max(bench.o.seconds, 20)) | idle.connections(broker, 1000)
+    finally:
+        broker.stop()
+
+
+def recovery(bench, contestant, turn):
+    """kill -9 under load with so many gigabytes in so many partitions, until every partition takes records again."""
+    folder = bench.space.folder(f"{contestant}-recovery-{turn}")
+    broker, load, partitions = bench.start(contestant, folder), bench.load, bench.o.recovery_partitions
+    options = {"topic": "full", "warmup": 0, "connections": 16, "in_flight": 4, "records_per_batch": 64}
+    written, create = 0, {"create_partitions": partitions, "configs": broker.topic_configs["fsync"]}
+    begun = time.monotonic()
+    while written < bench.o.recovery_gb * 1e9:
+        written += load.run(broker, "produce", duration=5, **create, **options)["bytes"]
+        create = {}
+        if time.monotonic() - begun > 600:
+            raise Failure(f"{contestant} wrote only {written / 1e9:.1f} GB in ten minutes")
+    last = load.start(broker, "produce", duration=30, **options)
+    time.sleep(2)
+    broker.kill()
+    with contextlib.suppress(Failure):
+        load.result(last)
+    os.sync()
+    broker = bench.start(contestant, folder)
+    try:
+        listening = time.monotonic() - broker.begun
+        for partition in range(0, partitions, max(1, partitions // 50)):
+            until_acknowledged(broker.address, "full", partition).close()
+        return {"listening_s": listening, "recovery_s": time.monotonic() - broker.begun, "written_gb": written / 1e9}
+    finally:
+        broker.kill()
+        bench.space.drop(folder)
+
+
 DEVICE = (Metric("device_p50", "device's fdatasync p50 ms", 2), Metric("device_p99", "its p99 ms", 2))
+
+DRAIN = (Metric("drain_mb_per_s", "drained MB/s", 0), Metric("drain_factor", "times the rate of arrival", 1),
+         Metric("p99_alone", "producers' p99 ms before", 2), Metric("p99", "p99 ms meanwhile", 2),
+         Metric("p99_factor", "p99 meanwhile / before", 2))
+START = Metric("start_ms", "ms", 0)
+IDLE = (Metric("idle_mb", "resident MB", 1), Metric("partition_kib", "KiB per idle partition", 1),
+        Metric("idle_cpu_percent", "% of a core", 2), Metric("descriptors", "descriptors", 0),
+        Metric("create_ms", "ms to create 1,000 partitions", 0), Metric("connection_kib", "KiB per idle connection", 1))
+RECOVERY = (Metric("recovery_s", "s until all partitions take records", 2), Metric("listening_s", "s until it listens", 2),
+            Metric("written_gb", "GB", 1))
 
 ROWS = (
     Row("produce-large", "64 x 1 KiB per request, 8 partitions, 8 connections x 4 in flight, no fsync; 2 s each",
@@ -156,4 +264,22 @@ ROWS = (
         metrics=(P50, P99, P999, CPU_PER_REQUEST), goals=(Goal(P50, 0.15), Goal(P99, 0.5))),
     Row("acknowledged-fsync", "one record of 100 B acknowledged as synced, 500 per second", acknowledged,
         metrics=(P50, P99, P999, *DEVICE, CPU_PER_REQUEST), goals=(Goal(P99, 2, of="device_p99"),)),
+    Row("keyed-50", "10 x 200 B with keys per request, 8 partitions, 50 producers with 1 in flight, no fsync",
+        produce("memory", 8, **KEYED)),
+    Row("keyed-50-fsync", "the same, every acknowledgement synced", produce("fsync", 8, **KEYED)),
+    Row("retention", "as produce-large, but only 32 MiB of each partition are kept, in segments of 8 MiB", retention,
+        metrics=(*LOAD, Metric("kept_mb", "kept MB", 0))),
+    Row("drain", f"a backlog is read by 8 connections while {DRAIN_RATE} requests/s of 64 KiB come in, all synced", drain,
+        metrics=DRAIN, goals=(Goal(DRAIN[1], 1.5, at_least=True), Goal(DRAIN[4], 2))),
+    *(Row(f"produce-{codec}", f"as produce-large, compressed with {codec}",
+          produce("memory", 8, times=IN_PAGE_CACHE, compression=codec, **LARGE), metrics=(PLAIN_MB_PER_S, *LOAD))
+      for codec in ("lz4", "zstd")),
+    *(Row(f"partitions-{count}", f"16 x 1 KiB per request, {count:,} partitions, 16 connections x 4 in flight, no fsync",
+          produce("memory", count, times=IN_PAGE_CACHE, **SPREAD)) for count in (1, 16, 256, 1000)),
+    Row("start", "start on an empty folder to the first acknowledged record", start, metrics=(START,),
+        goals=(Goal(START, 150),)),
+    Row("idle", "a broker at rest: without logs, with 1,000 partitions, with 1,000 connections", at_rest, metrics=IDLE,
+        goals=(Goal(IDLE[0], 40), Goal(IDLE[1], 16), Goal(IDLE[2], 0.2)), rounds_max=1),
+    Row("recovery", "ready again after kill -9 under load (--recovery-gb in --recovery-partitions)", recovery,
+        metrics=RECOVERY, goals=(Goal(RECOVERY[0], 1),), rounds_max=1),
 )

@@ -42,9 +42,9 @@ pub struct Common {
     /// How long to measure: 10, 10s, 5m, 1h
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,
-    /// How long to put load on before measuring
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration_or_zero)]
-    pub warmup: Duration,
+    /// How long to put load on before measuring [default: 1s, or nothing where it ends by itself]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration_or_zero)]
+    pub warmup: Option<Duration>,
     /// Also print a result for each such interval
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub every: Option<Duration>,
@@ -57,6 +57,9 @@ pub struct Common {
     /// Print results as JSON, one object per line
     #[arg(long)]
     pub json: bool,
+    /// With --json: add how many latencies there were of each length, in microseconds
+    #[arg(long, requires = "json")]
+    pub histogram: bool,
 }
 
 /// `pyralog bench produce`
@@ -109,7 +112,7 @@ pub struct FetchArgs {
     /// Bytes of each answer
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_bytes)]
     pub max_bytes: usize,
-    /// What to do at the end of a partition
+    /// What to do at the end of a partition; with `stop` each is read once, and then the run ends
     #[arg(long, value_enum, default_value_t = AtEnd::Restart)]
     pub at_end: AtEnd,
     /// Begin behind the last record instead of at the first one

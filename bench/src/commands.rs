@@ -13,7 +13,7 @@ use crate::fetch::{AtEnd, Due, FetchShape};
 use crate::frames::ProduceFrame;
 use crate::payload::{Shape, batches};
 use crate::produce::ProduceShape;
-use crate::run::{Bench, Prepared};
+use crate::run::{Bench, Ends, Prepared};
 use crate::schedule::Schedule;
 
 /// Answers to Produce requests are small.
@@ -70,7 +70,8 @@ pub fn produce(args: &ProduceArgs) -> Result<(), BenchError> {
     let frames: Vec<Arc<[ProduceFrame]>> =
         leaders.iter().map(|leader| shape.frames(&prepared.led_by(*leader))).collect::<Result<_, _>>()?;
     let whole = args.rate.map(Schedule::new);
-    let mut bench = Bench::new("produce", if whole.is_some() { "due" } else { "sent" }, common)?;
+    let pace = |thread, threads| whole.map_or(Pace::Closed, |whole| Pace::Open(whole.share(thread, threads)));
+    let mut bench = Bench::new("produce", &pace(0, 1), common, Ends::AtItsTime)?;
     let threads = shares(args.connections, args.threads).count();
     for (thread, share) in shares(args.connections, args.threads).enumerate() {
         let addresses: Vec<SocketAddr> =
@@ -78,7 +79,7 @@ pub fn produce(args: &ProduceArgs) -> Result<(), BenchError> {
         let sent = share.clone().filter_map(|c| frames.get(c % frames.len()).cloned()).collect();
         let plan = Plan {
             addresses: &addresses,
-            pace: whole.map_or(Pace::Closed, |whole| Pace::Open(whole.share(thread, threads))),
+            pace: pace(thread, threads),
             in_flight_max: args.in_flight,
             read_bytes: PRODUCE_READ_BYTES,
             punctual: false,
@@ -111,12 +112,12 @@ pub fn fetch(args: &FetchArgs) -> Result<(), BenchError> {
         at_end: args.at_end,
         due: None,
     };
-    let mut bench = Bench::new("fetch", "sent", common)?;
-    for share in shares(args.connections, args.threads) {
-        let assigned: Vec<&Reader> = share.filter_map(|connection| readers.0.get(connection)).collect();
+    let ends = if args.at_end == AtEnd::Stop { Ends::ByItself } else { Ends::AtItsTime };
+    let mut bench = Bench::new("fetch", &Pace::Closed, common, ends)?;
+    for share in shares(readers.0.len(), args.threads) {
+        let assigned = readers.0.get(share).unwrap_or_default();
         let addresses: Vec<SocketAddr> = assigned.iter().map(|reader| reader.leader).collect();
-        let cursors =
-            |reader: &&Reader| reader.from.iter().map(|(index, start)| shape.cursor(*index, *start)).collect();
+        let cursors = |reader: &Reader| reader.from.iter().map(|(index, start)| shape.cursor(*index, *start)).collect();
         let cursors = assigned.iter().map(cursors).collect::<Result<Vec<Vec<_>>, _>>()?;
         let plan = Plan {
             addresses: &addresses,
@@ -172,6 +173,9 @@ impl Readers {
                 there.iter().filter(|(l, _, _)| *l == leader).map(|(_, index, start)| (*index, *start)).collect();
             let peers = (args.connections - connection % leaders.len()).div_ceil(leaders.len());
             let own = connection / leaders.len();
+            if args.at_end == AtEnd::Stop && own >= led.len() {
+                continue; // once is what was asked for
+            }
             let from: Vec<(i32, i64)> = match led.get(own % led.len()) {
                 Some(shared) if own >= led.len() => vec![*shared],
                 Some(_) | None => led.iter().skip(own).step_by(peers).copied().collect(),
@@ -203,7 +207,7 @@ pub fn latency(args: &LatencyArgs) -> Result<(), BenchError> {
     say(common, &format!("latency of {}-{}: records of {} B", common.topic, args.partition, args.record_bytes));
     let schedule = Schedule::new(args.rate);
     let addresses = [partition.leader];
-    let mut bench = Bench::new("latency", "due", common)?;
+    let mut bench = Bench::new("latency", &Pace::Open(schedule), common, Ends::AtItsTime)?;
     if args.end_to_end {
         let first_offset = offsets(&common.topic, std::slice::from_ref(&partition), End::Latest)?;
         let first_offset = first_offset.first().copied().unwrap_or(0);
@@ -243,3 +247,6 @@ pub fn latency(args: &LatencyArgs) -> Result<(), BenchError> {
     bench.add(Role::Requests, produce.traffic(0, vec![frames]), &plan)?;
     bench.run()
 }
+
+#[cfg(test)]
+mod tests;

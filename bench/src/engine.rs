@@ -399,7 +399,8 @@ impl<T: Traffic> Engine<T> {
 
     /// Waits for answers that are due, and for requests that were due before the end and could not be sent.
     fn drain(&mut self, stopped: u64) -> Result<(), BenchError> {
-        self.release(stopped);
+        // What is due at that very moment belongs to the time after it.
+        self.release(stopped.saturating_sub(1));
         self.releasing = false;
         self.sending = self.pace.schedule().is_some() || self.traffic.asks_on();
         let patience = if self.run.stop.load(Ordering::Relaxed) { Duration::from_secs(1) } else { DRAIN };

@@ -49,6 +49,10 @@ pub struct Summary {
     pub errors: BTreeMap<String, u64>,
     /// Requests that were never answered.
     pub unanswered: u64,
+    /// Latencies in microseconds, and how many there were of each; with `--histogram`.
+    pub latency_us: Option<Vec<(u64, u64)>>,
+    /// Deliveries likewise.
+    pub delivery_us: Option<Vec<(u64, u64)>>,
     /// The process that `--pid` names.
     pub process: Option<ProcessSummary>,
     /// Processor seconds that this tool itself used.
@@ -104,6 +108,8 @@ pub struct Parts<'a> {
     pub process: Option<(u32, Usage, Usage)>,
     /// This process.
     pub own: Option<(Usage, Usage)>,
+    /// Whether all latencies are wanted.
+    pub histogram: bool,
 }
 
 impl Percentiles {
@@ -120,6 +126,10 @@ impl Percentiles {
             max: ms(histogram.max()),
         })
     }
+}
+
+fn microseconds(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
+    histogram.iter_recorded().map(|v| (v.value_iterated_to() / 1_000, v.count_since_last_iteration())).collect()
 }
 
 /// `None` instead of a division by nothing.
@@ -172,6 +182,8 @@ impl Summary {
             send_delay_ms: Percentiles::of(&main.send_delay),
             errors,
             unanswered,
+            latency_us: parts.histogram.then(|| microseconds(&main.latency)),
+            delivery_us: parts.deliveries.filter(|_| parts.histogram).map(|tally| microseconds(&tally.latency)),
             process,
             own_cpu_s: parts.own.map(|(before, after)| after.cpu.saturating_sub(before.cpu).as_secs_f64()),
         }
@@ -282,6 +294,7 @@ mod tests {
             deliveries: None,
             process: Some((42, usage(1), usage(6))),
             own: None,
+            histogram: true,
         })
     }
 
@@ -289,6 +302,7 @@ mod tests {
     fn rates_are_counts_over_the_measured_time() {
         let s = summary(&tally());
         assert_eq!((s.seconds, s.until_s, s.mb_per_s, s.requests_per_s), (10.0, 10.0, 500.0, 100.0));
+        assert_eq!(s.latency_us.as_deref(), Some(&[(2_000, 1)][..]));
         let process = s.process.expect("a process");
         assert_eq!((process.cpu_s_per_gb, process.cpu_us_per_request), (Some(1.0), Some(5_000.0)));
         assert_eq!(

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::admin::{Client, NewTopic, Partition, Versions};
+use crate::admin::{Client, End, NewTopic, Partition, Versions, offsets};
 use crate::args::Common;
 use crate::collect::{Collector, Role, Stretch};
-use crate::engine::{Engine, Plan, Report, Run, Traffic, nanoseconds};
+use crate::engine::{Engine, Pace, Plan, Report, Run, Traffic, nanoseconds};
 use crate::error::{BenchError, code_name};
 use crate::process::{Usage, usage};
 use crate::report::{Parts, Summary};
@@ -64,15 +64,24 @@ impl Prepared {
     }
 }
 
-/// A broker may take a moment to know what it has just created.
+/// How long a new topic may take until all its leaders serve it.
+const CREATED_WAIT: Duration = Duration::from_secs(60);
+
+/// A broker may take a moment to know what it has just created, and another one until the leaders know that they are.
 fn created(client: &mut Client, topic: &str) -> Result<Option<Vec<Partition>>, BenchError> {
-    for _ in 0..100 {
-        if let Some(partitions) = client.partitions(topic)? {
-            return Ok(Some(partitions));
+    let begun = Instant::now();
+    loop {
+        let partitions = client.partitions(topic)?;
+        let serve = partitions.as_deref().map(|partitions| offsets(topic, partitions, End::Earliest));
+        match serve {
+            Some(Ok(_)) => return Ok(partitions),
+            Some(Err(BenchError::Refused { .. })) | None if begun.elapsed() < CREATED_WAIT => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Some(Err(error)) => return Err(error),
+            None => return Ok(None),
         }
-        std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(None)
 }
 
 /// Deletes the topic where that was asked for, also after a failure.
@@ -111,6 +120,15 @@ impl Times {
     }
 }
 
+/// What ends a run, if nothing else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Its duration.
+    AtItsTime,
+    /// There may be nothing left to do before; a warm-up would take a part of that away.
+    ByItself,
+}
+
 /// A run that is being put together.
 pub struct Bench<'a> {
     what: &'static str,
@@ -123,7 +141,13 @@ pub struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// A run without workers.
-    pub fn new(what: &'static str, latency_from: &'static str, common: &'a Common) -> Result<Self, BenchError> {
+    pub fn new(what: &'static str, pace: &Pace, common: &'a Common, ends: Ends) -> Result<Self, BenchError> {
+        let latency_from = if matches!(pace, Pace::Closed) { "sent" } else { "due" };
+        let usual = match ends {
+            Ends::AtItsTime => Duration::from_secs(1),
+            Ends::ByItself => Duration::ZERO,
+        };
+        let warmup = common.warmup.unwrap_or(usual);
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // The first signal ends the run and prints what there is, the second one ends the process.
@@ -131,14 +155,7 @@ impl<'a> Bench<'a> {
                 .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
                 .map_err(|error| BenchError::System { what: "handling Ctrl-C".to_owned(), error })?;
         }
-        Ok(Self {
-            what,
-            latency_from,
-            common,
-            times: Times::new(common.warmup, common.duration),
-            stop,
-            jobs: Vec::new(),
-        })
+        Ok(Self { what, latency_from, common, times: Times::new(warmup, common.duration), stop, jobs: Vec::new() })
     }
 
     /// When the last request is due, from the start.
@@ -297,6 +314,7 @@ impl Watch<'_> {
             deliveries: Some(&stretch.deliveries),
             process,
             own: begin.own.zip(end.own),
+            histogram: self.common.histogram,
         })
     }
 
