@@ -173,6 +173,11 @@ impl LogOffset {
     pub const ZERO: Self = Self(0);
     /// The highest offset.
     pub const MAX: Self = Self(i64::MAX);
+
+    /// An offset; [`Self::MAX`] above what offsets can be.
+    pub const fn new(offset: u64) -> Self {
+        if offset > i64::MAX.cast_unsigned() { Self::MAX } else { Self(offset.cast_signed()) }
+    }
 }
 
 /// (epoch, offset): names one record position without ambiguity across failovers.

@@ -1,0 +1,52 @@
+#![doc = include_str!("../README.md")]
+//! # The crate inside
+//!
+//! `pure` has no socket, task or clock: encoders, decoders, the producer as a state machine. `net` carries its bytes and
+//! wakes it up; without the feature `net` only the pure half is there.
+
+pub mod config;
+mod error;
+mod log;
+#[doc(hidden)]
+pub mod pure;
+mod record;
+
+#[cfg(feature = "net")]
+mod client;
+#[cfg(feature = "net")]
+mod commits;
+#[cfg(feature = "net")]
+mod consumer;
+#[cfg(feature = "net")]
+mod logs;
+#[cfg(feature = "net")]
+mod net;
+#[cfg(feature = "net")]
+mod reader;
+#[cfg(feature = "net")]
+mod tenant;
+
+pub use config::{Acks, ClientConfig, ProducerConfig, ReaderConfig, SettingsError};
+pub use error::{
+    BrokerError, CallError, ConnectError, ConsumeError, CreateLogError, GroupError, LogError, ProduceError,
+    PyralogError, Result, UpdateLogError,
+};
+pub use log::{
+    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, RetentionConfig, StartAt,
+};
+pub use pyralog_protocol::batch::Codec;
+pub use pyralog_protocol::{EpochOffset, LeaderEpoch as Epoch, LogId, LogIdError, LogOffset, NodeId, TopicId};
+pub use record::{Appended, Record, RecordHeader};
+
+#[cfg(feature = "net")]
+pub use client::PyralogClient;
+#[cfg(feature = "net")]
+pub use commits::PartitionCommitTracker;
+#[cfg(feature = "net")]
+pub use consumer::{CommitStrategy, ConsumerConfig, UnifiedConsumer};
+#[cfg(feature = "net")]
+pub use net::writer::Delivery;
+#[cfg(feature = "net")]
+pub use reader::{LogReader, ReaderBuilder};
+#[cfg(feature = "net")]
+pub use tenant::TenantClient;

@@ -1,0 +1,491 @@
+//! Creating, changing, deleting and describing logs.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use pyralog_protocol::kafka_protocol::messages as kp;
+use pyralog_protocol::kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use pyralog_protocol::kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use pyralog_protocol::kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use pyralog_protocol::kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use pyralog_protocol::{ApiKey, ErrorCode, LogId, LogOffset, NodeId};
+use tokio::time::Instant;
+
+use crate::client::PyralogClient;
+use crate::error::{BrokerError, CallError, CreateLogError, LogError, UpdateLogError};
+use crate::log::{
+    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, RetentionConfig, StartAt,
+};
+use crate::net::clock::ms;
+use crate::net::cluster::{LogFailure, str_bytes};
+use crate::pure::view::LogView;
+use crate::record::to_ms;
+
+/// Kafka's number for topics in config requests.
+const TOPIC_RESOURCE: i8 = 2;
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+/// The write rate is measured over at least this long.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
+/// A sample older than this says nothing of now.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(60);
+/// Logs whose samples are remembered.
+const SAMPLES_MAX: usize = 1024;
+
+fn unexpected(api: ApiKey, log: &LogId) -> CallError {
+    CallError::Unexpected { address: "a broker".to_owned(), api, reason: format!("it says nothing of log {log}") }
+}
+
+impl LogError {
+    fn from_failure(log: &LogId, failure: LogFailure) -> Self {
+        match failure {
+            LogFailure::Unknown => Self::Unknown { log: log.clone() },
+            LogFailure::Refused(reason) => Self::Refused { log: log.clone(), reason },
+            LogFailure::Call(error) => Self::Call(error),
+        }
+    }
+
+    fn is_retriable(&self) -> bool {
+        match self {
+            Self::Refused { reason, .. } | Self::RefusedAll(reason) => reason.is_retriable(),
+            Self::Call(error) => error.is_retriable(),
+            Self::NoLeader { .. } => true,
+            Self::Name(_) | Self::Unknown { .. } | Self::NoPartition { .. } => false,
+        }
+    }
+}
+
+fn is_unknown(code: i16) -> bool {
+    code == ErrorCode::UnknownTopicOrPartition.code()
+}
+
+impl PyralogClient {
+    /// Creates a log as the broker is configured, and returns when it serves.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// client.create_log("visits").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_log(&self, log: impl IntoLogId) -> Result<(), CreateLogError> {
+        self.create_log_with_config(log, LogConfig::default()).await
+    }
+
+    /// Creates a log, and returns when it serves.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// use pyralog_client::{LogConfig, RetentionConfig};
+    ///
+    /// let config = LogConfig { partition_count: 6, retention: RetentionConfig::Forever, ..Default::default() };
+    /// client.create_log_with_config("ledger", config).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_log_with_config(&self, log: impl IntoLogId, config: LogConfig) -> Result<(), CreateLogError> {
+        let log = log.into_log_id()?;
+        let or_default = |number: u32| if number == 0 { -1 } else { i32::try_from(number).unwrap_or(i32::MAX) };
+        let configs = config.all_configs().into_iter().map(|(name, value)| {
+            CreatableTopicConfig::default().with_name(str_bytes(&name)).with_value(Some(str_bytes(&value)))
+        });
+        let topic = CreatableTopic::default()
+            .with_name(str_bytes(log.as_str()).into())
+            .with_num_partitions(or_default(config.partition_count))
+            .with_replication_factor(i16::try_from(or_default(config.replication_factor)).unwrap_or(i16::MAX))
+            .with_configs(configs.collect());
+        let request = kp::CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(self.timeout_ms());
+        let answer = self.ask_again(request).await?;
+        let found = answer.topics.iter().find(|topic| topic.name.as_str() == log.as_str());
+        let found = found.ok_or_else(|| unexpected(ApiKey::CreateTopics, &log))?;
+        let reason = BrokerError::new(found.error_code, found.error_message.as_deref());
+        #[allow(clippy::wildcard_enum_match_arm, reason = "whatever else a broker refuses for")]
+        match reason.known() {
+            Some(ErrorCode::None) => {}
+            Some(ErrorCode::TopicAlreadyExists) => return Err(CreateLogError::Exists { log }),
+            Some(ErrorCode::InvalidConfig | ErrorCode::InvalidPartitions | ErrorCode::InvalidReplicationFactor) => {
+                return Err(CreateLogError::Config { log, reason });
+            }
+            _ => return Err(CreateLogError::Refused { log, reason }),
+        }
+        let deadline = Instant::now() + Self::NEW_LOG_PATIENCE;
+        loop {
+            let view = self.cluster().look_up(&log).await;
+            if view.is_ok_and(|view| view.partitions.iter().all(|partition| partition.leader.is_some())) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(CreateLogError::NotServing { log });
+            }
+            self.cluster().pause(1).await;
+        }
+    }
+
+    /// Changes settings of a log, and its number of partitions.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// use pyralog_client::{LogUpdate, RetentionConfig};
+    /// use std::time::Duration;
+    ///
+    /// let hour = RetentionConfig::Time(Duration::from_secs(3600));
+    /// client.update_log_config("visits", LogUpdate::new().retention(hour).partition_count(12)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn update_log_config(&self, log: impl IntoLogId, update: LogUpdate) -> Result<(), UpdateLogError> {
+        let log = log.into_log_id()?;
+        if !update.configs.is_empty() {
+            self.alter_log(&log, update.configs).await?;
+        }
+        if let Some(count) = update.partition_count {
+            self.add_partitions(&log, count).await?;
+        }
+        Ok(())
+    }
+
+    async fn alter_log(&self, log: &LogId, configs: BTreeMap<String, Option<String>>) -> Result<(), UpdateLogError> {
+        let configs = configs.into_iter().map(|(name, value)| {
+            AlterableConfig::default()
+                .with_name(str_bytes(&name))
+                .with_config_operation(if value.is_some() { SET } else { DELETE })
+                .with_value(value.map(|value| str_bytes(&value)))
+        });
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(str_bytes(log.as_str()))
+            .with_configs(configs.collect());
+        let request = kp::IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.ask_again(request).await?;
+        let found = answer.responses.first().ok_or_else(|| unexpected(ApiKey::IncrementalAlterConfigs, log))?;
+        let reason = BrokerError::new(found.error_code, found.error_message.as_deref());
+        match found.error_code {
+            0 => Ok(()),
+            code if is_unknown(code) => Err(UpdateLogError::Unknown { log: log.clone() }),
+            code if code == ErrorCode::InvalidConfig.code() => Err(UpdateLogError::Config { log: log.clone(), reason }),
+            _ => Err(UpdateLogError::Refused { log: log.clone(), reason }),
+        }
+    }
+
+    async fn add_partitions(&self, log: &LogId, count: u32) -> Result<(), UpdateLogError> {
+        let topic = kp::create_partitions_request::CreatePartitionsTopic::default()
+            .with_name(str_bytes(log.as_str()).into())
+            .with_count(i32::try_from(count).unwrap_or(i32::MAX))
+            .with_assignments(None);
+        let request =
+            kp::CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(self.timeout_ms());
+        let answer = self.ask_again(request).await?;
+        let found = answer.results.first().ok_or_else(|| unexpected(ApiKey::CreatePartitions, log))?;
+        let reason = BrokerError::new(found.error_code, found.error_message.as_deref());
+        match found.error_code {
+            0 => {
+                // Writers learn of the new partitions from here.
+                drop(self.cluster().look_up(log).await);
+                Ok(())
+            }
+            code if is_unknown(code) => Err(UpdateLogError::Unknown { log: log.clone() }),
+            _ => Err(UpdateLogError::Partitions { log: log.clone(), reason }),
+        }
+    }
+
+    /// Deletes a log with all its records.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// client.delete_log("visits").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_log(&self, log: impl IntoLogId) -> Result<(), LogError> {
+        let log = log.into_log_id()?;
+        let topic =
+            kp::delete_topics_request::DeleteTopicState::default().with_name(Some(str_bytes(log.as_str()).into()));
+        let request = kp::DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(self.timeout_ms());
+        let answer = self.ask_again(request).await?;
+        let found = answer.responses.first().ok_or_else(|| unexpected(ApiKey::DeleteTopics, &log))?;
+        match found.error_code {
+            0 => {
+                // What is known of it goes with the next look.
+                drop(self.cluster().look_up(&log).await);
+                Ok(())
+            }
+            code if is_unknown(code) => Err(LogError::Unknown { log }),
+            code => Err(LogError::Refused { log, reason: BrokerError::new(code, found.error_message.as_deref()) }),
+        }
+    }
+
+    /// All logs, by name.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// for log in client.list_logs().await? {
+    ///     println!("{}", log.log_id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_logs(&self) -> Result<Vec<LogSummary>, LogError> {
+        let answer = self.cluster().repeat(CallError::is_retriable, || self.cluster().metadata(None)).await?;
+        let mut logs: Vec<LogSummary> = answer
+            .topics
+            .iter()
+            .filter(|topic| topic.error_code == 0)
+            .filter_map(|topic| {
+                let replicas = topic.partitions.first().map_or(0, |partition| partition.replica_nodes.len());
+                Some(LogSummary {
+                    log_id: LogId::new(topic.name.as_ref()?).ok()?,
+                    partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+                    replication_factor: u32::try_from(replicas).unwrap_or(u32::MAX),
+                    is_internal: topic.is_internal,
+                })
+            })
+            .collect();
+        logs.sort_by(|a, b| a.log_id.cmp(&b.log_id));
+        Ok(logs)
+    }
+
+    /// Whether there is a log of this name.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// if !client.log_exists("visits").await? {
+    ///     client.create_log("visits").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn log_exists(&self, log: impl IntoLogId) -> Result<bool, LogError> {
+        let log = log.into_log_id()?;
+        match self.view_of(&log).await {
+            Ok(_) => Ok(true),
+            Err(LogError::Unknown { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn view_of(&self, log: &LogId) -> Result<LogView, LogError> {
+        self.cluster().repeat(LogError::is_retriable, || self.view_of_once(log)).await
+    }
+
+    async fn view_of_once(&self, log: &LogId) -> Result<LogView, LogError> {
+        self.cluster().look_up(log).await.map_err(|failure| LogError::from_failure(log, failure))
+    }
+
+    /// A log's partitions, leaders and configs.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// let metadata = client.get_log_metadata("visits").await?;
+    /// println!("{:?}", metadata.configs["cleanup.policy"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_log_metadata(&self, log: impl IntoLogId) -> Result<LogMetadata, LogError> {
+        let log = log.into_log_id()?;
+        let view = self.view_of(&log).await?;
+        let configs = self.log_configs(&log).await?;
+        let number = |name: &str| configs.get(name).cloned().flatten().and_then(|value| value.parse::<i64>().ok());
+        let retention_config =
+            RetentionConfig::of(number("retention.ms").unwrap_or(-1), number("retention.bytes").unwrap_or(-1));
+        let partitions: Vec<PartitionMetadata> = (0u32..)
+            .zip(view.partitions)
+            .map(|(partition, known)| PartitionMetadata {
+                partition,
+                leader: known.leader,
+                epoch: known.epoch,
+                replicas: known.replicas,
+                in_sync_replicas: known.in_sync,
+            })
+            .collect();
+        let replicas = partitions.first().map_or(0, |partition| partition.replicas.len());
+        Ok(LogMetadata {
+            log_id: log,
+            topic_id: view.id,
+            partition_count: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            replication_factor: u32::try_from(replicas).unwrap_or(u32::MAX),
+            retention_config,
+            is_internal: view.is_internal,
+            partitions,
+            configs,
+        })
+    }
+
+    async fn log_configs(&self, log: &LogId) -> Result<BTreeMap<String, Option<String>>, LogError> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(str_bytes(log.as_str()))
+            .with_configuration_keys(None);
+        let request = kp::DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.ask_again(request).await?;
+        let found = answer.results.first().ok_or_else(|| unexpected(ApiKey::DescribeConfigs, log))?;
+        match found.error_code {
+            0 => {}
+            code if is_unknown(code) => return Err(LogError::Unknown { log: log.clone() }),
+            code => {
+                let reason = BrokerError::new(code, found.error_message.as_deref());
+                return Err(LogError::Refused { log: log.clone(), reason });
+            }
+        }
+        let configs = found.configs.iter();
+        Ok(configs.map(|c| (c.name.to_string(), c.value.as_ref().map(ToString::to_string))).collect())
+    }
+
+    /// How much a log holds, and how fast it grows. The rate is that between the last call and this one; the first call, and
+    /// one after more than a minute, looks twice, a second apart.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// println!("{} records", client.get_log_stats("visits").await?.record_count);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_log_stats(&self, log: impl IntoLogId) -> Result<LogStats, LogError> {
+        let log = log.into_log_id()?;
+        let samples = || self.inner.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = samples().get(&log).copied();
+        let now = Instant::now();
+        let usable = known.filter(|(when, _)| (RATE_WINDOW..=SAMPLE_AGE_MAX).contains(&now.duration_since(*when)));
+        let (since, before) = match usable {
+            Some(sample) => sample,
+            None => {
+                let sample = (Instant::now(), self.count(&log).await?.1);
+                tokio::time::sleep(RATE_WINDOW).await;
+                sample
+            }
+        };
+        let (now, (record_count, ends)) = (Instant::now(), self.count(&log).await?);
+        {
+            let mut samples = samples();
+            if samples.len() >= SAMPLES_MAX {
+                samples.clear();
+            }
+            samples.insert(log.clone(), (now, ends));
+        }
+        let written = u32::try_from(ends.saturating_sub(before)).unwrap_or(u32::MAX);
+        let write_rate = f64::from(written) / now.duration_since(since).as_secs_f64().max(0.001);
+        let size_bytes = self.log_bytes(&log).await?;
+        Ok(LogStats { record_count, size_bytes, write_rate })
+    }
+
+    /// Records there are, and records there ever were.
+    async fn count(&self, log: &LogId) -> Result<(u64, u64), LogError> {
+        let ends = self.log_offsets(log, StartAt::Latest).await?;
+        let starts = self.log_offsets(log, StartAt::Earliest).await?;
+        let sum = |offsets: &BTreeMap<u32, LogOffset>| {
+            offsets.values().map(|offset| u64::try_from(offset.0).unwrap_or(0)).fold(0, u64::saturating_add)
+        };
+        Ok((sum(&ends).saturating_sub(sum(&starts)), sum(&ends)))
+    }
+
+    /// Bytes on disk of the leaders' copies.
+    async fn log_bytes(&self, log: &LogId) -> Result<u64, LogError> {
+        let view = self.view_of(log).await?;
+        let partitions = (0i32..).take(view.partitions.len()).collect();
+        let topic = kp::describe_log_dirs_request::DescribableLogDirTopic::default()
+            .with_topic(str_bytes(log.as_str()).into())
+            .with_partitions(partitions);
+        let request = kp::DescribeLogDirsRequest::default().with_topics(Some(vec![topic]));
+        let leaders: std::collections::BTreeSet<NodeId> = view.partitions.iter().filter_map(|p| p.leader).collect();
+        let mut bytes = 0u64;
+        for node in leaders {
+            let answer = self.cluster().ask_node(node, request.clone()).await?;
+            let topics = answer.results.iter().flat_map(|folder| &folder.topics);
+            for partition in topics.flat_map(|topic| &topic.partitions) {
+                let index = usize::try_from(partition.partition_index).unwrap_or(usize::MAX);
+                let is_led = view.partitions.get(index).is_some_and(|known| known.leader == Some(node));
+                if is_led && !partition.is_future_key {
+                    bytes = bytes.saturating_add(u64::try_from(partition.partition_size).unwrap_or(0));
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The offset of a position in every partition of a log.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// use pyralog_client::StartAt;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let an_hour_ago = StartAt::Time(SystemTime::now() - Duration::from_secs(3600));
+    /// for (partition, offset) in client.log_offsets("visits", an_hour_ago).await? {
+    ///     println!("partition {partition}: from {offset} on");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn log_offsets(
+        &self,
+        log: impl IntoLogId,
+        position: StartAt,
+    ) -> Result<BTreeMap<u32, LogOffset>, LogError> {
+        let log = log.into_log_id()?;
+        self.cluster().repeat(LogError::is_retriable, || self.log_offsets_once(&log, position)).await
+    }
+
+    async fn log_offsets_once(&self, log: &LogId, position: StartAt) -> Result<BTreeMap<u32, LogOffset>, LogError> {
+        const LATEST: i64 = -1;
+        const EARLIEST: i64 = -2;
+        let timestamp = match position {
+            StartAt::Earliest | StartAt::Offset(_) => EARLIEST,
+            StartAt::Latest => LATEST,
+            StartAt::Time(time) => to_ms(time).max(0),
+        };
+        let mut offsets = self.offsets_of(log, timestamp).await?;
+        if let StartAt::Offset(asked) = position {
+            offsets.values_mut().for_each(|start| *start = asked.max(*start));
+        }
+        if offsets.values().any(|offset| offset.0 < 0) {
+            // All records are older: behind the last one.
+            let ends = self.offsets_of(log, LATEST).await?;
+            for (partition, offset) in offsets.iter_mut().filter(|(_, offset)| offset.0 < 0) {
+                *offset = ends.get(partition).copied().unwrap_or_default();
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// What ListOffsets says of a timestamp; -1 where nothing is that new.
+    async fn offsets_of(&self, log: &LogId, timestamp: i64) -> Result<BTreeMap<u32, LogOffset>, LogError> {
+        let view = self.view_of_once(log).await?;
+        let mut by_node: BTreeMap<NodeId, Vec<ListOffsetsPartition>> = BTreeMap::new();
+        for (partition, known) in (0u32..).zip(&view.partitions) {
+            let leader = known.leader.ok_or_else(|| LogError::NoLeader { log: log.clone(), partition })?;
+            let asked = ListOffsetsPartition::default()
+                .with_partition_index(i32::try_from(partition).unwrap_or(i32::MAX))
+                .with_timestamp(timestamp);
+            by_node.entry(leader).or_default().push(asked);
+        }
+        let mut offsets = BTreeMap::new();
+        for (node, partitions) in by_node {
+            let topic =
+                ListOffsetsTopic::default().with_name(str_bytes(log.as_str()).into()).with_partitions(partitions);
+            let request = kp::ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+            let answer = self.cluster().ask_node(node, request).await?;
+            for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+                if found.error_code != 0 {
+                    let reason = BrokerError::new(found.error_code, None);
+                    return Err(LogError::Refused { log: log.clone(), reason });
+                }
+                let Ok(partition) = u32::try_from(found.partition_index) else { continue };
+                offsets.insert(partition, LogOffset(found.offset));
+            }
+        }
+        if offsets.len() != view.partitions.len() {
+            return Err(unexpected(ApiKey::ListOffsets, log).into());
+        }
+        Ok(offsets)
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(ms(self.cluster().config.request_timeout)).unwrap_or(i32::MAX)
+    }
+
+    async fn ask_again<A: crate::pure::ask::Ask + Clone>(&self, request: A) -> Result<A::Answer, CallError> {
+        self.cluster().repeat(CallError::is_retriable, || self.cluster().ask(request.clone())).await
+    }
+}

@@ -1,0 +1,429 @@
+//! Drives the producer: one task owns the steps of the machine, one more per broker keeps its requests in order.
+//!
+//! Holds: what waits takes at most [`ProducerConfig::buffer_bytes`](crate::ProducerConfig); above it, writing waits. When
+//! the last handle of the client is dropped, what was taken is still sent.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pyralog_protocol::batch::NewRecord;
+use pyralog_protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use pyralog_protocol::kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
+use pyralog_protocol::{LogId, LogOffset, MonoMs, NodeId, Response};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use super::clock::{draw, ms};
+use super::cluster::{Cluster, Lane, LogFailure, str_bytes};
+use crate::config::Acks;
+use crate::error::ProduceError;
+use crate::pure::backoff::Backoff;
+use crate::pure::producer::{Answer, Flight, Outcome, Output, Parcel, Producer, Settings, Target, record_bytes};
+use crate::pure::view::LogView;
+use crate::record::{Appended, Record, from_ms, to_ms};
+
+/// How long a log may be unknown before records for it are given up: it may have been created a moment ago.
+const UNKNOWN_LOG_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who waits for a record.
+struct Token {
+    reply: oneshot::Sender<Result<Appended, ProduceError>>,
+    bytes: u32,
+}
+
+/// The writing half of a client.
+pub struct Writer {
+    cluster: Arc<Cluster>,
+    machine: Mutex<Producer<Token>>,
+    /// Something for the driving task to do.
+    work: Notify,
+    /// Every record has its outcome.
+    settled: Notify,
+    room: Semaphore,
+    is_closing: AtomicBool,
+}
+
+/// The acknowledgement of a record that was taken, to be awaited.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+/// use pyralog_client::Record;
+///
+/// let first = client.enqueue("orders", Record::new(None, b"tea".to_vec())).await?;
+/// let second = client.enqueue("orders", Record::new(None, b"milk".to_vec())).await?;
+/// println!("{:?}, {:?}", first.await?, second.await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Delivery(oneshot::Receiver<Result<Appended, ProduceError>>);
+
+impl Future for Delivery {
+    type Output = Result<Appended, ProduceError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|received| received.unwrap_or(Err(ProduceError::ClientClosed)))
+    }
+}
+
+/// What the tasks tell the driving one.
+enum Event {
+    Answered(Flight, BTreeMap<(LogId, u32), Answer>),
+    Lost(Flight, String),
+    Identified(Option<(i64, i16)>),
+    Learnt(LogId, Result<LogView, LogFailure>),
+}
+
+impl Writer {
+    /// Begins.
+    pub fn start(cluster: Arc<Cluster>) -> Arc<Self> {
+        let config = &cluster.config.producer;
+        let settings = Settings {
+            idempotent: config.idempotent,
+            linger_ms: ms(config.linger),
+            batch_bytes: config.batch_bytes,
+            request_bytes: config.request_bytes,
+            requests_in_flight: config.in_flight,
+            delivery_timeout_ms: ms(config.delivery_timeout),
+            backoff: Backoff {
+                first_ms: ms(cluster.config.retry_backoff),
+                limit_ms: ms(cluster.config.retry_backoff_max),
+            },
+            compression: config.compression(),
+        };
+        let room = Semaphore::new(config.buffer_bytes);
+        let machine = Mutex::new(Producer::new(settings, draw()));
+        let writer = Arc::new(Self {
+            cluster,
+            machine,
+            work: Notify::new(),
+            settled: Notify::new(),
+            room,
+            is_closing: AtomicBool::new(false),
+        });
+        tokio::spawn(Driver::new(writer.clone()).run());
+        writer
+    }
+
+    fn machine(&self) -> std::sync::MutexGuard<'_, Producer<Token>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a record, as soon as there is room for it.
+    pub async fn enqueue(&self, log: LogId, partition: Option<u32>, record: &Record) -> Result<Delivery, ProduceError> {
+        if self.is_closing.load(Ordering::Acquire) {
+            return Err(ProduceError::ClientClosed);
+        }
+        if self.machine().partition_count(&log).is_none() {
+            let view = self.cluster.await_log(&log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(&log, f))?;
+            self.machine().learn(&log, &leaders(&view));
+        }
+        let headers: Vec<_> = record.headers.iter().map(|h| (h.key.as_bytes(), h.value.as_deref())).collect();
+        let new = NewRecord {
+            timestamp: to_ms(record.timestamp),
+            key: record.key.as_deref(),
+            value: record.wire_value(),
+            headers: &headers,
+        };
+        let config = &self.cluster.config.producer;
+        let bytes = record_bytes(&new);
+        if bytes > config.request_bytes {
+            return Err(ProduceError::TooLarge { bytes, limit: config.request_bytes });
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match tokio::time::timeout(config.buffer_timeout, self.room.acquire_many(bytes)).await {
+            Ok(Ok(room)) => room.forget(),
+            Ok(Err(_)) => return Err(ProduceError::ClientClosed),
+            Err(_) => {
+                return Err(ProduceError::BufferFull { bytes: config.buffer_bytes, waited: config.buffer_timeout });
+            }
+        }
+        let (reply, receiver) = oneshot::channel();
+        let target = partition.map_or(Target::Key, Target::Partition);
+        let now = self.cluster.clock.now();
+        let taken = self.machine().push(&log, target, new, Token { reply, bytes }, now);
+        match taken {
+            Ok(true) => self.work.notify_one(),
+            Ok(false) => {}
+            Err((untaken, _)) => {
+                self.room.add_permits(usize::try_from(bytes).unwrap_or(0));
+                return Err(ProduceError::untaken(&log, partition, untaken));
+            }
+        }
+        Ok(Delivery(receiver))
+    }
+
+    /// Waits until every record that was taken has its outcome; nothing waits for company meanwhile.
+    pub async fn flush(&self) {
+        loop {
+            let settled = self.settled.notified();
+            {
+                let mut machine = self.machine();
+                if machine.is_idle() {
+                    return;
+                }
+                machine.hurry();
+            }
+            self.work.notify_one();
+            settled.await;
+        }
+    }
+
+    /// Takes nothing more; what was taken is still sent.
+    pub fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
+        self.machine().hurry();
+        self.work.notify_one();
+    }
+
+    fn settle(&self, outcome: Outcome<Token>) {
+        let Outcome { log, partition, tokens, result } = outcome;
+        let mut bytes = 0;
+        for (index, token) in (0i64..).zip(tokens) {
+            bytes += usize::try_from(token.bytes).unwrap_or(0);
+            let result = match &result {
+                Ok((base, time)) => Ok(Appended {
+                    partition,
+                    offset: if base.0 < 0 { *base } else { LogOffset(base.0.saturating_add(index)) },
+                    append_time: time.map(from_ms),
+                }),
+                Err(failure) => {
+                    let timeout = self.cluster.config.producer.delivery_timeout;
+                    Err(ProduceError::failed(&log, partition, failure.clone(), timeout))
+                }
+            };
+            // Whoever wrote it may not want to know.
+            let _ = token.reply.send(result);
+        }
+        self.room.add_permits(bytes);
+    }
+}
+
+fn leaders(view: &LogView) -> Vec<Option<NodeId>> {
+    view.partitions.iter().map(|partition| partition.leader).collect()
+}
+
+fn unknown(log: &LogId, failure: LogFailure) -> ProduceError {
+    match failure {
+        LogFailure::Unknown => ProduceError::UnknownLog { log: log.clone() },
+        LogFailure::Refused(reason) => ProduceError::Log { log: log.clone(), reason },
+        LogFailure::Call(error) => ProduceError::Call(error),
+    }
+}
+
+/// The task that owns the steps.
+struct Driver {
+    writer: Arc<Writer>,
+    sender: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
+    nodes: BTreeMap<NodeId, mpsc::UnboundedSender<(Flight, Vec<Parcel>)>>,
+    /// Since when logs are said not to exist.
+    missing: BTreeMap<LogId, MonoMs>,
+    /// When metadata of all logs is asked for again.
+    aging: MonoMs,
+}
+
+impl Driver {
+    fn new(writer: Arc<Writer>) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let aging = writer.cluster.clock.now().after_ms(ms(writer.cluster.config.metadata_max_age));
+        Self { writer, sender, events, nodes: BTreeMap::new(), missing: BTreeMap::new(), aging }
+    }
+
+    async fn run(mut self) {
+        let writer = self.writer.clone();
+        loop {
+            let now = writer.cluster.clock.now();
+            let mut outputs = Vec::new();
+            let (wake, is_idle, logs) = {
+                let mut machine = writer.machine();
+                let wake = machine.step(now, &mut outputs);
+                let logs: Vec<LogId> = if now >= self.aging { machine.logs().cloned().collect() } else { Vec::new() };
+                (wake, machine.is_idle(), logs)
+            };
+            if now >= self.aging {
+                self.aging = now.after_ms(ms(writer.cluster.config.metadata_max_age).max(1000));
+                logs.into_iter().for_each(|log| self.look_up(log));
+            }
+            outputs.into_iter().for_each(|output| self.carry_out(output));
+            if is_idle {
+                writer.settled.notify_waiters();
+                if writer.is_closing.load(Ordering::Acquire) {
+                    return;
+                }
+            }
+            let wake = writer.cluster.instant(wake.map_or(self.aging, |wake| wake.min(self.aging)));
+            tokio::select! {
+                () = writer.work.notified() => {}
+                Some(event) = self.events.recv() => {
+                    self.take(event);
+                    while let Ok(event) = self.events.try_recv() {
+                        self.take(event);
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = self.writer.cluster.clock.now();
+        let mut outputs = Vec::new();
+        {
+            let mut machine = self.writer.machine();
+            match event {
+                Event::Answered(flight, answers) => machine.answered(flight, answers, now, &mut outputs),
+                Event::Lost(flight, reason) => machine.lost(flight, &reason, now),
+                Event::Identified(Some((id, epoch))) => machine.identified(id, epoch),
+                Event::Identified(None) => machine.unidentified(now),
+                Event::Learnt(log, Ok(view)) => {
+                    self.missing.remove(&log);
+                    machine.learn(&log, &leaders(&view));
+                }
+                Event::Learnt(log, Err(LogFailure::Unknown)) => {
+                    let since = *self.missing.entry(log.clone()).or_insert(now);
+                    if since.after_ms(ms(UNKNOWN_LOG_PATIENCE)) <= now {
+                        machine.give_up(Some(&log), "the log does not exist any more", &mut outputs);
+                    }
+                }
+                // The machine asks again while it needs it.
+                Event::Learnt(_, Err(LogFailure::Refused(_) | LogFailure::Call(_))) => {}
+            }
+        }
+        outputs.into_iter().for_each(|output| self.carry_out(output));
+    }
+
+    fn carry_out(&mut self, output: Output<Token>) {
+        match output {
+            Output::Done(outcome) => self.writer.settle(outcome),
+            Output::Refresh(log) => self.look_up(log),
+            Output::Identify => self.identify(),
+            Output::Send { flight, node, parcels } => {
+                let (writer, events) = (&self.writer, &self.sender);
+                let sender = self.nodes.entry(node).or_insert_with(|| {
+                    let (sender, requests) = mpsc::unbounded_channel();
+                    tokio::spawn(send_in_order(writer.cluster.clone(), node, requests, events.clone()));
+                    sender
+                });
+                // The task ends with this one only.
+                let _ = sender.send((flight, parcels));
+            }
+        }
+    }
+
+    fn look_up(&self, log: LogId) {
+        let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let learnt = cluster.look_up(&log).await;
+            let _ = events.send(Event::Learnt(log, learnt));
+        });
+    }
+
+    fn identify(&self) {
+        let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let request =
+                InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+            let answer = cluster.ask(request).await.ok().filter(|answer| answer.error_code == 0);
+            let identity = answer.map(|answer| (answer.producer_id.0, answer.producer_epoch));
+            let _ = events.send(Event::Identified(identity));
+        });
+    }
+}
+
+/// Sends the requests for one broker, one after the other, and has their answers awaited.
+async fn send_in_order(
+    cluster: Arc<Cluster>,
+    node: NodeId,
+    mut requests: mpsc::UnboundedReceiver<(Flight, Vec<Parcel>)>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let timeout = cluster.config.request_timeout;
+    let acks = cluster.config.producer.acks;
+    while let Some((flight, parcels)) = requests.recv().await {
+        let lost = |error: crate::error::CallError| drop(events.send(Event::Lost(flight, error.to_string())));
+        let connection = match cluster.node(node, Lane::Produce).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                lost(error);
+                continue;
+            }
+        };
+        if acks == Acks::None {
+            let written = |p: &Parcel| {
+                ((p.log.clone(), p.partition), Answer::Written { base_offset: LogOffset(-1), append_time: None })
+            };
+            let answers = parcels.iter().map(written).collect();
+            match connection.send_unanswered(&request(parcels, acks, timeout).into()) {
+                Ok(()) => drop(events.send(Event::Answered(flight, answers))),
+                Err(error) => lost(error),
+            }
+            continue;
+        }
+        match connection.start(request(parcels, acks, timeout).into(), timeout) {
+            Err(error) => lost(error),
+            Ok(pending) => {
+                let events = events.clone();
+                tokio::spawn(async move {
+                    let event = match pending.answer().await {
+                        Ok(Response::Produce(answer)) => Event::Answered(flight, answers(&answer)),
+                        Ok(other) => Event::Lost(flight, format!("an answer to {}", other.api())),
+                        Err(error) => Event::Lost(flight, error.to_string()),
+                    };
+                    let _ = events.send(event);
+                });
+            }
+        }
+    }
+}
+
+fn request(parcels: Vec<Parcel>, acks: Acks, timeout: Duration) -> ProduceRequest {
+    let mut topics: BTreeMap<LogId, Vec<PartitionProduceData>> = BTreeMap::new();
+    for Parcel { log, partition, batch } in parcels {
+        let index = i32::try_from(partition).unwrap_or(i32::MAX);
+        let data = PartitionProduceData::default().with_index(index).with_records(Some(batch));
+        topics.entry(log).or_default().push(data);
+    }
+    let topic = |(log, data): (LogId, _)| {
+        TopicProduceData::default().with_name(str_bytes(log.as_str()).into()).with_partition_data(data)
+    };
+    let acks = match acks {
+        Acks::None => 0,
+        Acks::Leader => 1,
+        Acks::All => -1,
+    };
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
+        .with_topic_data(topics.into_iter().map(topic).collect())
+}
+
+fn answers(answer: &ProduceResponse) -> BTreeMap<(LogId, u32), Answer> {
+    let mut answers = BTreeMap::new();
+    for topic in &answer.responses {
+        let Ok(log) = LogId::new(&topic.name) else { continue };
+        for partition in &topic.partition_responses {
+            let Ok(index) = u32::try_from(partition.index) else { continue };
+            let answer = if partition.error_code == 0 {
+                let append_time = Some(partition.log_append_time_ms).filter(|time| *time >= 0);
+                Answer::Written { base_offset: LogOffset(partition.base_offset), append_time }
+            } else {
+                let records = partition.record_errors.iter().filter_map(|error| {
+                    let message = error.batch_index_error_message.as_ref().map(ToString::to_string);
+                    Some((usize::try_from(error.batch_index).ok()?, message))
+                });
+                Answer::Refused {
+                    code: partition.error_code,
+                    message: partition.error_message.as_ref().map(ToString::to_string),
+                    records: records.collect(),
+                }
+            };
+            answers.insert((log.clone(), index), answer);
+        }
+    }
+    answers
+}

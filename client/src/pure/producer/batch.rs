@@ -1,0 +1,139 @@
+//! One batch on its way: records that collect, then the bytes that are sent, perhaps more than once.
+//!
+//! Holds: once a batch has been built its records never change; a new sequence number changes the header and the CRC only.
+
+use bytes::{Bytes, BytesMut};
+use pyralog_protocol::MonoMs;
+use pyralog_protocol::batch::{
+    BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, CodecError, Compression, NewRecord,
+};
+
+/// Who sends, and the number of the batch's first record: what makes a repetition recognisable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence {
+    /// Producer id.
+    pub id: i64,
+    /// Producer epoch.
+    pub epoch: i16,
+    /// Number of the first record; 2147483647 is followed by 0.
+    pub first: i32,
+}
+
+impl Sequence {
+    /// The sequence of the record after this many.
+    pub fn after(self, records: i32) -> Self {
+        // Adds in the 31 bits that sequence numbers have (I8).
+        let first = (self.first.cast_unsigned().wrapping_add(records.cast_unsigned()) & 0x7fff_ffff).cast_signed();
+        Self { first, ..self }
+    }
+}
+
+/// Why the bytes of a batch could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Compression failed.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// What was built does not read back, which no input should make happen.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
+
+enum Payload {
+    /// Takes more records.
+    Open(BatchBuilder),
+    /// As on the wire.
+    Built(BytesMut),
+}
+
+/// Records with the tokens of those who wait for them, in the same order.
+pub struct Batch<T> {
+    payload: Payload,
+    /// One per record.
+    pub tokens: Vec<T>,
+    /// When its first record came.
+    pub since: MonoMs,
+    /// Attempts that failed in a row.
+    pub failures: u32,
+    /// Not to be sent before.
+    pub not_before: MonoMs,
+    /// Given with the first attempt.
+    pub sequence: Option<Sequence>,
+    /// Why the last attempt failed.
+    pub last_failure: Option<super::Failure>,
+}
+
+impl<T> Batch<T> {
+    /// An empty batch.
+    pub fn open(compression: Compression, now: MonoMs) -> Self {
+        Self {
+            payload: Payload::Open(BatchBuilder::new().compression(compression)),
+            tokens: Vec::new(),
+            since: now,
+            failures: 0,
+            not_before: MonoMs(0),
+            sequence: None,
+            last_failure: None,
+        }
+    }
+
+    /// Adds a record, if the batch is still open and stays within this many bytes, or has no record yet.
+    /// `record_bytes` is what the record takes at most. The token comes back if it does not fit.
+    pub fn push(&mut self, record: NewRecord<'_>, record_bytes: usize, limit: usize, token: T) -> Result<(), T> {
+        let Payload::Open(builder) = &mut self.payload else { return Err(token) };
+        if builder.record_count() > 0 && builder.plain_bytes().saturating_add(record_bytes) > limit {
+            return Err(token);
+        }
+        builder.push(record);
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> i32 {
+        i32::try_from(self.tokens.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Bytes, before compression while it is open.
+    pub fn bytes(&self) -> usize {
+        match &self.payload {
+            Payload::Open(builder) => builder.plain_bytes(),
+            Payload::Built(bytes) => bytes.len(),
+        }
+    }
+
+    /// The bytes to send, with the current sequence in them.
+    pub fn encode(&mut self) -> Result<Bytes, BuildError> {
+        let sequence = self.sequence;
+        let bytes = match std::mem::replace(&mut self.payload, Payload::Built(BytesMut::new())) {
+            Payload::Open(builder) => match sequence {
+                Some(Sequence { id, epoch, first }) => builder.producer(id, epoch, first).build()?,
+                None => builder.build()?,
+            },
+            Payload::Built(mut bytes) => {
+                if let Some(sequence) = sequence {
+                    renumber(&mut bytes, sequence)?;
+                }
+                bytes
+            }
+        };
+        let sent = Bytes::copy_from_slice(&bytes);
+        self.payload = Payload::Built(bytes);
+        Ok(sent)
+    }
+}
+
+/// Writes another sequence into a built batch.
+fn renumber(bytes: &mut BytesMut, sequence: Sequence) -> Result<(), BatchError> {
+    let mut header = BatchHeader::parse(bytes)?;
+    let found = Sequence { id: header.producer_id, epoch: header.producer_epoch, first: header.base_sequence };
+    if found == sequence {
+        return Ok(());
+    }
+    (header.producer_id, header.producer_epoch) = (sequence.id, sequence.epoch);
+    header.base_sequence = sequence.first;
+    let (head, body) = bytes.split_at_mut(BATCH_HEADER_BYTES);
+    header.crc = header.crc_with(body);
+    head.copy_from_slice(&header.encode());
+    Ok(())
+}

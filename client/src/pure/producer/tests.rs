@@ -1,0 +1,351 @@
+//! The machine against a model of a broker that keeps Kafka's rules of idempotence (I3 to I8), over a network that loses
+//! requests and answers.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+use super::*;
+use pyralog_protocol::batch::{BatchHeader, Codec, Records};
+use std::collections::VecDeque;
+
+const PARTITIONS: u32 = 3;
+
+fn settings(idempotent: bool) -> Settings {
+    Settings {
+        idempotent,
+        linger_ms: 5,
+        batch_bytes: 200,
+        request_bytes: 1000,
+        requests_in_flight: 5,
+        delivery_timeout_ms: 1_000_000,
+        backoff: Backoff { first_ms: 10, limit_ms: 100 },
+        compression: Compression::of(Codec::None),
+    }
+}
+
+fn log() -> LogId {
+    LogId::new("log").unwrap()
+}
+
+/// One partition of the model.
+#[derive(Default)]
+struct Shelf {
+    log: Vec<u64>,
+    /// Epoch, and the last five batches: first sequence, records, base offset.
+    state: Option<(i16, Window)>,
+}
+
+type Window = VecDeque<(i32, i32, i64)>;
+
+impl Shelf {
+    fn append(&mut self, batch: &Bytes) -> Answer {
+        let header = BatchHeader::parse(batch).unwrap();
+        header.verify_crc(batch).unwrap();
+        let ids: Vec<u64> = Records::new(&batch[BATCH_HEADER_BYTES..])
+            .map(|record| u64::from_be_bytes(record.unwrap().value.unwrap()[..8].try_into().unwrap()))
+            .collect();
+        assert_eq!(ids.len(), header.record_count as usize);
+        let refused = |code| Answer::Refused { code, message: None, records: Vec::new() };
+        if ids.contains(&POISON) {
+            return Answer::Refused { code: 87, message: None, records: vec![(0, None)] };
+        }
+        if header.has_producer_id() {
+            let (epoch, window) = self.state.get_or_insert_with(|| (header.producer_epoch, VecDeque::new()));
+            let key = (header.base_sequence, header.record_count);
+            if header.producer_epoch < *epoch {
+                return refused(47);
+            }
+            if header.producer_epoch > *epoch {
+                if header.base_sequence != 0 {
+                    return refused(45);
+                }
+                (*epoch, *window) = (header.producer_epoch, VecDeque::new());
+            } else if let Some((.., base)) = window.iter().find(|(first, count, _)| (*first, *count) == key) {
+                return Answer::Written { base_offset: LogOffset(*base), append_time: None };
+            } else if window.back().is_some_and(|(first, count, _)| first + count != header.base_sequence) {
+                return refused(45);
+            }
+            window.push_back((key.0, key.1, self.log.len() as i64));
+            if window.len() > 5 {
+                window.pop_front();
+            }
+        }
+        let base_offset = LogOffset(self.log.len() as i64);
+        self.log.extend(ids);
+        Answer::Written { base_offset, append_time: None }
+    }
+}
+
+const POISON: u64 = u64::MAX;
+
+/// What goes wrong, in percent per request.
+#[derive(Clone, Copy, Default)]
+struct Weather {
+    requests_lost: u64,
+    answers_lost: u64,
+    refused: u64,
+    poison: u64,
+}
+
+/// Bugs that the checker has to see.
+#[derive(Clone, Copy, PartialEq)]
+enum Plant {
+    None,
+    /// Repetitions get sequence numbers of their own.
+    Renumbers,
+    /// A request overtakes the one before it, and is not refused for it.
+    Overtakes,
+    /// An outcome is kept back.
+    Forgets,
+}
+
+struct World {
+    machine: Producer<u64>,
+    shelves: Vec<Shelf>,
+    draw: Draw,
+    now: MonoMs,
+    air: VecDeque<(Flight, Vec<Parcel>)>,
+    outcomes: BTreeMap<u64, Result<(u32, i64), Failure>>,
+    plant: Plant,
+    bumps: i32,
+}
+
+impl World {
+    fn new(settings: Settings, seed: u64, plant: Plant) -> Self {
+        let mut machine = Producer::new(settings, Draw::new(u128::from(seed)));
+        machine.learn(&log(), &[Some(NodeId(1)); PARTITIONS as usize]);
+        Self {
+            machine,
+            shelves: (0..PARTITIONS).map(|_| Shelf::default()).collect(),
+            draw: Draw::new(u128::from(seed) << 64),
+            now: MonoMs(1),
+            air: VecDeque::new(),
+            outcomes: BTreeMap::new(),
+            plant,
+            bumps: 0,
+        }
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.draw.next_u64() % 100 < percent
+    }
+
+    fn step(&mut self) {
+        let mut out = Vec::new();
+        self.machine.step(self.now, &mut out);
+        self.take(out);
+    }
+
+    fn take(&mut self, out: Vec<Output<u64>>) {
+        for output in out {
+            match output {
+                Output::Identify => self.machine.identified(7, 0),
+                Output::Refresh(log) => self.machine.learn(&log, &[Some(NodeId(1)); PARTITIONS as usize]),
+                Output::Send { flight, parcels, .. } => self.air.push_back((flight, parcels)),
+                Output::Done(outcome) => {
+                    for (index, token) in (0i64..).zip(outcome.tokens) {
+                        let result = outcome.result.clone().map(|(base, _)| (outcome.partition, base.0 + index));
+                        if self.plant == Plant::Forgets && token % 50 == 3 {
+                            continue;
+                        }
+                        assert!(self.outcomes.insert(token, result).is_none(), "two outcomes for {token}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The broker gets the oldest request, or does not.
+    fn deliver(&mut self, weather: Weather) {
+        if self.plant == Plant::Overtakes && self.air.len() > 1 && self.chance(20) {
+            self.air.swap(0, 1);
+            self.shelves.iter_mut().for_each(|shelf| shelf.state = None);
+        }
+        if self.chance(weather.requests_lost) {
+            // A broken connection takes everything behind it along.
+            for (flight, _) in std::mem::take(&mut self.air) {
+                self.machine.lost(flight, "broken", self.now);
+            }
+            return;
+        }
+        let Some((flight, parcels)) = self.air.pop_front() else { return };
+        let refused = self.chance(weather.refused);
+        let mut answers = BTreeMap::new();
+        for parcel in parcels {
+            let header = BatchHeader::parse(&parcel.batch).unwrap();
+            self.bumps = self.bumps.max(i32::from(header.producer_epoch));
+            let mut batch = parcel.batch;
+            if self.plant == Plant::Renumbers && self.chance(50) {
+                let shelf = &mut self.shelves[parcel.partition as usize];
+                shelf.state = None;
+            }
+            let answer = if refused {
+                Answer::Refused { code: 6, message: None, records: Vec::new() }
+            } else {
+                self.shelves[parcel.partition as usize].append(&batch.split_off(0))
+            };
+            answers.insert((parcel.log, parcel.partition), answer);
+        }
+        if self.chance(weather.answers_lost) {
+            self.machine.lost(flight, "broken", self.now);
+            let mut arrives = true;
+            for (flight, parcels) in std::mem::take(&mut self.air) {
+                // The first of what was sent behind it may arrive nevertheless.
+                arrives &= self.chance(50);
+                if arrives {
+                    parcels.iter().for_each(|p| drop(self.shelves[p.partition as usize].append(&p.batch)));
+                }
+                self.machine.lost(flight, "broken", self.now);
+            }
+            return;
+        }
+        let mut out = Vec::new();
+        self.machine.answered(flight, answers, self.now, &mut out);
+        self.take(out);
+    }
+}
+
+/// Runs a history; what is wrong at its end.
+fn run(settings: &Settings, seed: u64, weather: Weather, plant: Plant) -> (Vec<String>, World) {
+    let mut world = World::new(settings.clone(), seed, plant);
+    let mut sent: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    for token in 0..400u64 {
+        let partition = (world.draw.next_u64() % u64::from(PARTITIONS)) as u32;
+        let poison = world.chance(weather.poison);
+        let value = [&(if poison { POISON } else { token }).to_be_bytes()[..], &[0; 30]].concat();
+        let record = NewRecord { timestamp: 5, key: None, value: Some(&value), headers: &[] };
+        world.machine.push(&log(), Target::Partition(partition), record, token, world.now).unwrap();
+        if !poison {
+            sent.entry(partition).or_default().push(token);
+        }
+        for _ in 0..world.draw.next_u64() % 3 {
+            world.step();
+            world.deliver(weather);
+        }
+        world.now = world.now.after_ms((world.draw.next_u64() % 4) as i64);
+    }
+    for _ in 0..20_000 {
+        if world.machine.is_idle() {
+            break;
+        }
+        world.machine.hurry();
+        world.step();
+        world.deliver(weather);
+        world.now = world.now.after_ms(3);
+    }
+    let mut wrong = Vec::new();
+    if world.outcomes.len() != 400 {
+        wrong.push(format!("{} of 400 records have an outcome", world.outcomes.len()));
+    }
+    for (index, shelf) in (0u32..).zip(&world.shelves) {
+        let written: Vec<u64> = sent.get(&index).into_iter().flatten().copied().collect();
+        let expected: Vec<u64> =
+            written.into_iter().filter(|token| world.outcomes.get(token).is_none_or(Result::is_ok)).collect();
+        if shelf.log != expected {
+            wrong.push(format!("partition {index}: {:?} instead of {expected:?}", shelf.log));
+        }
+    }
+    for (token, outcome) in &world.outcomes {
+        if let Ok((partition, offset)) = outcome
+            && world.shelves[*partition as usize].log.get(*offset as usize) != Some(token)
+        {
+            wrong.push(format!("{token} is not at {partition}@{offset}"));
+        }
+    }
+    (wrong, world)
+}
+
+const STORM: Weather = Weather { requests_lost: 8, answers_lost: 15, refused: 10, poison: 0 };
+
+#[test]
+fn id_01_each_record_once_and_in_order_whatever_is_lost() {
+    for seed in 0..200 {
+        for weather in [Weather::default(), STORM] {
+            let (wrong, world) = run(&settings(true), seed, weather, Plant::None);
+            assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+            assert!(world.outcomes.values().all(Result::is_ok) && world.bumps == 0, "seed {seed}");
+        }
+    }
+}
+
+/// A refused batch leaves a hole in the sequence; a new epoch closes it.
+#[test]
+fn id_08_refused_batches_cost_an_epoch_and_no_other_record() {
+    let mut bumped = 0;
+    for seed in 0..100 {
+        let weather = Weather { poison: 3, ..Weather::default() };
+        let (wrong, world) = run(&settings(true), seed, weather, Plant::None);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+        bumped += world.bumps;
+    }
+    assert!(bumped > 0, "never a new epoch: the test shows nothing");
+}
+
+#[test]
+fn without_idempotence_the_order_is_kept_as_well() {
+    for seed in 0..50 {
+        let weather = Weather { refused: 20, requests_lost: 10, ..Weather::default() };
+        let (wrong, _) = run(&settings(false), seed, weather, Plant::None);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+    }
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    for plant in [Plant::Renumbers, Plant::Overtakes, Plant::Forgets] {
+        let seen = (0..20).filter(|seed| !run(&settings(true), *seed, STORM, plant).0.is_empty()).count();
+        assert!(seen > 0, "a planted bug was not seen");
+    }
+}
+
+#[test]
+fn records_whose_time_is_up_fail_and_the_others_go_on() {
+    let settings = Settings { delivery_timeout_ms: 100, ..settings(true) };
+    let mut world = World::new(settings, 1, Plant::None);
+    let record = |value: &'static [u8]| NewRecord { timestamp: 5, key: None, value: Some(value), headers: &[] };
+    world.machine.push(&log(), Target::Partition(0), record(&[0; 8]), 0, world.now).unwrap();
+    world.step();
+    world.step();
+    let (flight, _) = world.air.pop_front().unwrap();
+    world.machine.lost(flight, "broken", MonoMs(50));
+    world.now = MonoMs(150);
+    world.step();
+    let sent = Failure::Expired { sent: true, last: Some(Box::new(Failure::Lost { reason: "broken".into() })) };
+    assert_eq!(world.outcomes[&0], Err(sent));
+    assert!(world.machine.is_idle());
+    world.machine.push(&log(), Target::Partition(0), record(&[0, 0, 0, 0, 0, 0, 0, 1]), 1, world.now).unwrap();
+    world.step();
+    world.deliver(Weather::default());
+    assert_eq!(world.outcomes[&1], Ok((0, 0)), "nothing is known of the producer yet: any sequence is taken");
+}
+
+#[test]
+fn i08_sequences_wrap_after_2147483647() {
+    let last = Sequence { id: 1, epoch: 0, first: i32::MAX - 1 };
+    assert_eq!(last.after(1).first, i32::MAX);
+    assert_eq!(last.after(2).first, 0);
+    assert_eq!(last.after(5).first, 3);
+}
+
+#[test]
+fn what_is_not_taken_comes_back() {
+    let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
+    let large = vec![0; 2000];
+    let record = NewRecord { timestamp: 0, key: None, value: Some(&large), headers: &[] };
+    let small = NewRecord { value: Some(&[1]), ..record };
+    let now = MonoMs(0);
+    assert_eq!(machine.push(&log(), Target::Key, small, 9, now), Err((Untaken::UnknownLog, 9)));
+    machine.learn(&log(), &[Some(NodeId(1))]);
+    assert!(matches!(
+        machine.push(&log(), Target::Key, record, 9, now),
+        Err((Untaken::TooLarge { limit: 1000, .. }, 9))
+    ));
+    let nowhere = machine.push(&log(), Target::Partition(1), small, 9, now);
+    assert_eq!(nowhere, Err((Untaken::NoPartition { count: 1 }, 9)));
+    assert!(machine.is_idle());
+    assert_eq!(machine.push(&log(), Target::Key, small, 9, now), Ok(true));
+    let mut out = Vec::new();
+    machine.give_up(None, "closed", &mut out);
+    assert!(
+        matches!(&out[..], [Output::Done(Outcome { tokens, result: Err(Failure::GivenUp { .. }), .. })] if tokens[..] == [9])
+    );
+    assert!(machine.is_idle());
+}

@@ -1,0 +1,138 @@
+//! Many tenants in one log: the key is `tenant:sequence`, so each tenant has an order of its own and can be read alone, while
+//! its records are spread over all partitions.
+
+use std::collections::BTreeMap;
+
+use pyralog_protocol::LogId;
+
+use crate::client::PyralogClient;
+use crate::error::{ConsumeError, Result};
+use crate::log::{IntoLogId, StartAt};
+use crate::record::Record;
+
+/// Writes and reads records of tenants. Each tenant's records are numbered from 0; one `TenantClient` per log may write at a
+/// time, because the numbers are handed out here. A record that could not be written leaves a gap.
+///
+/// Opening it reads the log once, to go on behind the highest number of each tenant; reading a tenant reads the log too, for
+/// there is no index by tenant.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+/// use pyralog_client::TenantClient;
+///
+/// let mut tenants = TenantClient::open(client, "bookings").await?;
+/// let sequence = tenants.write("acme", b"room 12".to_vec()).await?;
+/// for (sequence, record) in tenants.read("acme", sequence..).await? {
+///     println!("{sequence}: {:?}", record.value);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TenantClient {
+    client: PyralogClient,
+    log_id: LogId,
+    /// The next number of each tenant.
+    next: BTreeMap<String, u64>,
+}
+
+/// Tenant and number of a key; the last colon counts, so that tenants may have colons in their names.
+fn parse(key: &[u8]) -> Option<(&str, u64)> {
+    let (tenant, sequence) = std::str::from_utf8(key).ok()?.rsplit_once(':')?;
+    Some((tenant, sequence.parse().ok()?))
+}
+
+impl TenantClient {
+    /// Reads the log for the numbers that are taken.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// let tenants = pyralog_client::TenantClient::open(client, "bookings").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open(client: PyralogClient, log: impl IntoLogId) -> Result<Self> {
+        let mut tenants = Self { client, log_id: log.into_log_id()?, next: BTreeMap::new() };
+        let mut next = BTreeMap::new();
+        tenants
+            .scan(|record| {
+                if let Some((tenant, sequence)) = record.key.as_deref().and_then(parse) {
+                    let known: &mut u64 = next.entry(tenant.to_owned()).or_default();
+                    *known = (*known).max(sequence.saturating_add(1));
+                }
+            })
+            .await?;
+        tenants.next = next;
+        Ok(tenants)
+    }
+
+    /// Writes a value under the tenant's next number, and returns that number.
+    ///
+    /// ```no_run
+    /// # async fn example(mut tenants: pyralog_client::TenantClient) -> pyralog_client::Result<()> {
+    /// let first = tenants.write("acme", b"room 12".to_vec()).await?;
+    /// let second = tenants.write("acme", b"room 13".to_vec()).await?;
+    /// assert_eq!(second, first + 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn write(&mut self, tenant_id: &str, value: Vec<u8>) -> Result<u64> {
+        let next = self.next.entry(tenant_id.to_owned()).or_default();
+        let sequence = *next;
+        *next += 1;
+        let key = format!("{tenant_id}:{sequence}").into_bytes();
+        self.client.produce(&self.log_id, Record::new(Some(key), value)).await?;
+        Ok(sequence)
+    }
+
+    /// The tenant's records with numbers in the range, in order of their numbers.
+    ///
+    /// ```no_run
+    /// # async fn example(tenants: pyralog_client::TenantClient) -> pyralog_client::Result<()> {
+    /// let all = tenants.read("acme", ..).await?;
+    /// let some = tenants.read("acme", 10..20).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn read(&self, tenant_id: &str, range: impl std::ops::RangeBounds<u64>) -> Result<Vec<(u64, Record)>> {
+        let mut found = Vec::new();
+        self.scan(|record| {
+            if let Some((tenant, sequence)) = record.key.as_deref().and_then(parse)
+                && tenant == tenant_id
+                && range.contains(&sequence)
+            {
+                found.push((sequence, record));
+            }
+        })
+        .await?;
+        found.sort_by_key(|(sequence, _)| *sequence);
+        Ok(found)
+    }
+
+    /// Every record that is there now.
+    async fn scan(&self, mut take: impl FnMut(Record)) -> Result<(), ConsumeError> {
+        let ends = self.client.log_offsets(&self.log_id, StartAt::Latest).await?;
+        let mut reader = self.client.reader(&self.log_id).open().await?;
+        loop {
+            let positions = reader.positions();
+            if positions.iter().all(|(partition, at)| ends.get(partition).is_none_or(|end| at >= end)) {
+                return Ok(());
+            }
+            reader.poll(usize::MAX).await?.into_iter().for_each(&mut take);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_tenant_and_number() {
+        assert_eq!(parse(b"acme:7"), Some(("acme", 7)));
+        assert_eq!(parse(b"a:b:18446744073709551615"), Some(("a:b", u64::MAX)));
+        for other in [&b"acme"[..], b"acme:", b"acme:x", b":\xff", b"acme:-1"] {
+            assert_eq!(parse(other), None);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A broker to test against: the shipped binary as a child process, or one that runs elsewhere
+//! (`PYRALOG_TEST_BOOTSTRAP`). `PYRALOG_BIN` names another binary than `release/pyralog` of the target folder.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyralog_client::{ClientConfig, LogConfig, PyralogClient};
+
+/// A broker; a child dies with its handle, and its folder with it.
+pub struct Broker {
+    address: String,
+    child: Option<Child>,
+    folder: Option<PathBuf>,
+}
+
+fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("PYRALOG_BIN") {
+        return named.into();
+    }
+    // <target>/<profile>/deps/<test>-<hash>
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    let binary = target.join("release/pyralog");
+    assert!(binary.exists(), "build it with `cargo build --release -p pyralog-broker`, or name one in PYRALOG_BIN");
+    binary
+}
+
+/// A name that no other test has.
+pub fn unique(stem: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    format!("{stem}-{}-{now}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Broker {
+    /// One elsewhere if that is asked for, or one of our own.
+    pub fn any() -> Self {
+        match std::env::var("PYRALOG_TEST_BOOTSTRAP") {
+            Ok(address) if !address.is_empty() => Self { address, child: None, folder: None },
+            Ok(_) | Err(_) => Self::own(),
+        }
+    }
+
+    /// One of our own, for tests that kill it; `None`, visibly, where tests run against one elsewhere.
+    pub fn killable() -> Option<Self> {
+        let broker = Self::any();
+        if broker.child.is_none() {
+            eprintln!("skipped: needs a broker of its own; unset PYRALOG_TEST_BOOTSTRAP");
+            return None;
+        }
+        Some(broker)
+    }
+
+    fn own() -> Self {
+        let folder = std::env::temp_dir().join(unique("pyralog-client-test"));
+        let mut broker = Self { address: "127.0.0.1:0".into(), child: None, folder: Some(folder) };
+        broker.start();
+        broker
+    }
+
+    /// Starts it, at the address it had before if it was killed.
+    pub fn start(&mut self) {
+        let mut child = Command::new(binary())
+            .args([
+                "server",
+                "--kafka-listen",
+                &self.address,
+                "--http-listen",
+                "127.0.0.1:0",
+                "--set",
+                "num.partitions=4",
+            ])
+            .arg("--data")
+            .arg(self.folder.as_ref().unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.find_map(|line| line.ok().filter(|line| line.starts_with("pyralog ready ")));
+        let ready = ready.expect("the broker's ready line");
+        self.address = ready.split_whitespace().find_map(|word| word.strip_prefix("kafka=")).unwrap().to_owned();
+        std::thread::spawn(move || lines.for_each(drop));
+        self.child = Some(child);
+    }
+
+    /// kill -9; the folder stays.
+    pub fn kill9(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// A client with default settings.
+    pub async fn client(&self) -> PyralogClient {
+        PyralogClient::connect(&self.address).await.unwrap()
+    }
+
+    /// Settings for a client of this broker.
+    pub fn config(&self) -> ClientConfig {
+        ClientConfig::new(&self.address)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A new log with so many partitions.
+pub async fn log(client: &PyralogClient, stem: &str, partition_count: u32) -> String {
+    let name = unique(stem);
+    client.create_log_with_config(&name, LogConfig { partition_count, ..Default::default() }).await.unwrap();
+    name
+}
