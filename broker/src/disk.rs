@@ -6,9 +6,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::UNIX_EPOCH;
 
+use pyralog_protocol::WallMs;
 use pyralog_storage::{Disk, DiskFile, OpenMode, Space};
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::ReadWriteFlags;
 
 /// The data folder.
@@ -61,6 +63,11 @@ impl Disk for RealDisk {
 
     fn file_len(&self, path: &str) -> io::Result<u64> {
         Ok(fs::metadata(self.path(path))?.len())
+    }
+
+    fn modified(&self, path: &str) -> io::Result<Option<WallMs>> {
+        let since = fs::metadata(self.path(path))?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).ok().map(WallMs))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -185,6 +192,13 @@ impl DiskFile for RealFile {
     fn is_cached(&self, position: u64, bytes: usize) -> bool {
         let last = position + (bytes as u64).saturating_sub(1);
         (position..last).step_by(PROBE_EVERY).all(|at| self.is_cached_at(at)) && self.is_cached_at(last)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

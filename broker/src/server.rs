@@ -227,7 +227,10 @@ impl Running {
         cleaning::start(&shell).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
         let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
-        let intervals = Intervals { retention: ms(broker.upkeep.retention_check_interval_ms) };
+        let intervals = Intervals {
+            retention: ms(broker.upkeep.retention_check_interval_ms),
+            expiry: ms(broker.producers.expiration_check_interval_ms.into()),
+        };
         let upkeep = upkeep::start(Arc::clone(&shell), Arc::clone(&folder), upkeep_queue, intervals).map_err(failed)?;
         Ok(Self { shell, folder, control, upkeep })
     }

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use pyralog_protocol::{LogOffset, MonoMs};
-use tracing::{info, warn};
+use pyralog_protocol::{LogOffset, MonoMs, Now};
+use tracing::{debug, info, warn};
 
 use crate::folder::DataFolder;
 use crate::shell::Shell;
@@ -65,6 +65,8 @@ impl UpkeepHandle {
 pub struct Intervals {
     /// `log.retention.check.interval.ms`.
     pub retention: Duration,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub expiry: Duration,
 }
 
 /// Starts the thread.
@@ -83,13 +85,14 @@ pub fn start(
 struct Duty {
     every: Duration,
     at: Instant,
+    last: Now,
 }
 
 impl Duty {
-    fn new(every: Duration) -> Self {
+    fn new(every: Duration, now: Now) -> Self {
         // Further than any process lives, so that the sum is a moment.
         let every = every.min(Duration::from_secs(10 * 365 * 86_400));
-        Self { every, at: Instant::now() + every }
+        Self { every, at: Instant::now() + every, last: now }
     }
 
     /// Whether it is time; if so, the next time is set.
@@ -100,15 +103,28 @@ impl Duty {
         }
         due
     }
+
+    /// The same for what goes by wall time: skipped where the clock jumped since the last time (OP-15).
+    fn is_due_by_clock(&mut self, what: &str, now: Now) -> bool {
+        if !self.is_due() {
+            return false;
+        }
+        let jumped = jumped(std::mem::replace(&mut self.last, now), now);
+        if jumped {
+            warn!(%what, "the clock jumped; this round is skipped");
+        }
+        !jumped
+    }
 }
 
 fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Intervals) {
     let mut written = BTreeMap::new();
-    let mut checkpoints = Duty::new(CHECKPOINT_EVERY);
-    let mut retention = Duty::new(intervals.retention);
-    let mut before = shell.clock.now();
+    let now = shell.clock.now();
+    let mut checkpoints = Duty::new(CHECKPOINT_EVERY, now);
+    let mut retention = Duty::new(intervals.retention, now);
+    let mut expiry = Duty::new(intervals.expiry, now);
     loop {
-        let until = checkpoints.at.min(retention.at);
+        let until = checkpoints.at.min(retention.at).min(expiry.at);
         if !sleep(shell, queue, until) {
             return;
         }
@@ -119,13 +135,12 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
         if checkpoints.is_due() {
             checkpoint(shell, folder, &mut written);
         }
-        if retention.is_due() {
-            if jumped(before, now) {
-                warn!("the clock jumped; this round of retention is skipped");
-            } else {
-                retain(shell, now);
-            }
-            before = now;
+        if expiry.is_due_by_clock("expiry of idle producers", now) {
+            let forgotten = shell.node.expire_producers(now);
+            debug!(forgotten, "looked for idle producers");
+        }
+        if retention.is_due_by_clock("retention", now) {
+            retain(shell, now);
         }
     }
 }
@@ -148,13 +163,13 @@ fn sleep(shell: &Shell, queue: &UpkeepQueue, until: Instant) -> bool {
 }
 
 /// Whether the two clocks disagree about how long it was (OP-15).
-fn jumped(before: pyralog_protocol::Now, now: pyralog_protocol::Now) -> bool {
+fn jumped(before: Now, now: Now) -> bool {
     let mono = i64::try_from(now.mono.0.saturating_sub(before.mono.0)).unwrap_or(i64::MAX);
     let wall = now.wall.0.saturating_sub(before.wall.0);
     wall.abs_diff(mono) > JUMP_MS
 }
 
-fn retain(shell: &Shell, now: pyralog_protocol::Now) {
+fn retain(shell: &Shell, now: Now) {
     let mut out = shell.outputs();
     let (removed, problems) = shell.node.enforce_retention(now, &mut out);
     shell.dispatch(out);

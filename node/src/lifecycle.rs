@@ -209,6 +209,11 @@ impl<D: Disk> Node<D> {
         self.partitions().iter().any(|partition| partition.is_syncing())
     }
 
+    /// Forgets idempotent producers that were silent for `producer.id.expiration.ms`, everywhere. Gives their number.
+    pub fn expire_producers(&self, now: Now) -> usize {
+        self.partitions().iter().map(|partition| partition.expire_producers(now)).sum()
+    }
+
     /// Applies retention in every partition. Gives the number of segments that went, and what went wrong.
     pub fn enforce_retention(&self, now: Now, out: &mut Outputs<D>) -> (usize, Vec<String>) {
         let mut removed = 0;

@@ -627,13 +627,17 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// Forgets idempotent producers that were silent for long. Gives their number.
+    pub fn expire_producers(&self, now: Now) -> usize {
+        self.state.lock().log.as_mut().map_or(0, |log| log.expire_producers(now))
+    }
+
     /// Applies retention. Gives the number of segments that went.
     pub fn enforce_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
         self.commons.files.before_read();
         let mut state = self.state.lock();
         let high_watermark = LogOffset(self.high_watermark.load(Ordering::Acquire));
         let Ok(log) = state.log.as_mut() else { return Ok(0) };
-        log.expire_producers(now);
         let before = log.log_start();
         let removed = log.enforce_retention(now, high_watermark);
         let moved = log.log_start() != before;

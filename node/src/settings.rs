@@ -20,6 +20,9 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
         } else {
             u64::try_from(settings.segment_ms).unwrap_or(u64::MAX)
         },
+        segment_jitter_ms: u64::try_from(settings.segment_jitter_ms).unwrap_or(0),
+        segment_index_bytes: u32::try_from(settings.segment_index_bytes).unwrap_or(u32::MAX),
+        preallocate: settings.preallocate,
         retention_bytes: limit(settings.retention_bytes),
         retention_ms: limit(settings.retention_ms),
         // Where everything acknowledged is on disk, in the journal at least, there is nothing more to be asked for.

@@ -8,8 +8,15 @@ pub struct LogConfig {
     /// `segment.bytes`: a batch that would make the active segment larger starts a new one; a batch that is larger by
     /// itself is refused. At most `i32::MAX`, which [`LogConfig::segment_bytes`]'s type and Kafka's range both say.
     pub segment_bytes: u32,
-    /// `segment.ms`: a batch whose timestamp lies this far behind the segment's first starts a new segment.
+    /// `segment.ms`: a batch whose timestamp lies more than this behind the segment's first starts a new segment.
     pub segment_ms: u64,
+    /// `segment.jitter.ms`: up to so much is taken off `segment_ms`, other than that for each segment, so that logs that
+    /// were created together do not roll together.
+    pub segment_jitter_ms: u64,
+    /// `segment.index.bytes`: a batch whose index entry would make the index larger starts a new segment.
+    pub segment_index_bytes: u32,
+    /// `preallocate`: a new segment takes room for `segment_bytes` at once.
+    pub preallocate: bool,
     /// `retention.bytes`: the oldest segments go while the log without them is still at least this large.
     pub retention_bytes: Option<u64>,
     /// `retention.ms`: a segment goes when its newest record is older.
@@ -35,6 +42,9 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            preallocate: false,
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3_600_000),
             flush_records: u64::MAX,

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use pyralog_protocol::WallMs;
+
 /// How a file is opened. All modes can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -39,6 +41,10 @@ pub trait Disk: Send + Sync + 'static {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Self::File>;
     /// Length of a file in bytes, without opening it.
     fn file_len(&self, path: &str) -> io::Result<u64>;
+    /// When a file was last written, where the file system knows.
+    fn modified(&self, _path: &str) -> io::Result<Option<WallMs>> {
+        Ok(None)
+    }
     /// Names of the entries of a directory, in any order, without their path.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
     /// Renames a file or directory, replacing a file that is there.
@@ -72,6 +78,11 @@ pub trait DiskFile: std::any::Any + Send + Sync {
     /// Whether these bytes can be read without waiting for the disk, as far as that can be told cheaply.
     fn is_cached(&self, _position: u64, _bytes: usize) -> bool {
         true
+    }
+    /// Takes room for a file of so many bytes without changing its length: what was never written is never read, so
+    /// nothing can take it for data (IO-05). Where the file system cannot do that, nothing happens.
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
     }
     /// Makes everything written so far durable, with the length (fdatasync).
     fn sync_data(&self) -> io::Result<()>;

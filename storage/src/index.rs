@@ -16,6 +16,7 @@ const VERSION: u16 = 1;
 pub(crate) const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 16;
 const BLOCK_ENTRIES: usize = 256;
+const BLOCK_CRC_BYTES: usize = 4;
 
 /// A batch that begins at `position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +61,22 @@ impl Index {
         Self { entries: Vec::new(), covered: 0, next_offset: base_offset, max_timestamp: i64::MIN }
     }
 
+    /// Whether the batch at the end of what is covered gets an entry.
+    fn is_due(&self, interval: u32) -> bool {
+        let due = self.entries.last().map_or(0, |e| u64::from(e.position)).saturating_add(u64::from(interval));
+        self.covered >= due && self.covered > 0
+    }
+
+    /// Whether the file has room for the batch at the end of what is covered.
+    pub fn has_room(&self, interval: u32, max_bytes: u32) -> bool {
+        let entries = self.entries.len() + 1;
+        let bytes = HEADER_BYTES + entries * ENTRY_BYTES + entries.div_ceil(BLOCK_ENTRIES) * BLOCK_CRC_BYTES;
+        bytes as u64 <= u64::from(max_bytes) || !self.is_due(interval)
+    }
+
     /// Notes the batch at the end of what is covered.
     pub fn note(&mut self, base_offset: i64, header: &BatchHeader, interval: u32) {
-        let due = self.entries.last().map_or(0, |e| u64::from(e.position)).saturating_add(u64::from(interval));
-        if self.covered >= due
-            && self.covered > 0
+        if self.is_due(interval)
             && let Ok(position) = u32::try_from(self.covered)
             && let Ok(relative_offset) = u32::try_from(header.base_offset.saturating_sub(base_offset))
         {

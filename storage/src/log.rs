@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, CheckedBatch};
-use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, WallMs};
+use pyralog_protocol::{Draw, EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, WallMs};
 
 use crate::compact;
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 use crate::epochs::Epochs;
 use crate::files::{replace_durably, write_derived};
+use crate::index::Index;
 use crate::producers::{PastBatch, ProducerInfo, Producers, SequenceError};
 use crate::segment::{Env, Segment, SegmentError, file_name};
 use crate::state::{PartitionMeta, Snapshot};
@@ -53,6 +54,8 @@ pub struct Log<D: Disk> {
     /// Changes of the directory: made, and covered by a finished sync.
     pub(crate) dir_changes: u64,
     dir_synced: u64,
+    /// Age at which the active segment is sealed.
+    roll_ms: u64,
     /// A sync is due once the log ends here.
     flush_at: LogOffset,
     running: Option<Running>,
@@ -269,6 +272,7 @@ impl<D: Disk> Log<D> {
             holds_files: false,
             dir_changes: 0,
             dir_synced: 0,
+            roll_ms: u64::MAX,
             flush_at: LogOffset::MAX,
             running: None,
             next_plan: 0,
@@ -376,6 +380,7 @@ impl<D: Disk> Log<D> {
     pub fn set_config(&mut self, config: LogConfig) {
         self.env.config = config;
         self.plan_flush(self.flushed_end);
+        self.plan_roll();
     }
 
     /// Whether what was appended should be synced although nobody waits for it: `flush.messages` records are not on disk,
@@ -399,9 +404,10 @@ impl<D: Disk> Log<D> {
         self.producers.infos()
     }
 
-    /// Forgets producers that were silent for `producer.id.expiration.ms`; returns how many.
+    /// Forgets producers that were silent for `producer.id.expiration.ms`; returns how many. Until this is called they are
+    /// known.
     pub fn expire_producers(&mut self, now: Now) -> usize {
-        self.producers.expire(self.alive_since(now))
+        if self.producers.is_empty() { 0 } else { self.producers.expire(self.alive_since(now)) }
     }
 
     /// Notes that a leadership begins, before its first append. Older epochs cannot append any more.
@@ -427,7 +433,7 @@ impl<D: Disk> Log<D> {
         if let Some(current) = self.epochs.latest().filter(|latest| *latest > epoch) {
             return Err(AppendError::Fenced { found: epoch, current });
         }
-        if let Some(past) = self.producers.check(&batch.header, self.alive_since(now))? {
+        if let Some(past) = self.producers.check(&batch.header)? {
             return Ok(duplicate_of(past));
         }
         let (header, next) = self.placed(batch, epoch)?;
@@ -525,6 +531,9 @@ impl<D: Disk> Log<D> {
         if self.flushed_end < self.log_end {
             return Err(Offline("closed while a sync was running".to_owned()));
         }
+        if let Some(active) = self.segments.last_mut() {
+            let _ = active.cut_to_size(&self.env);
+        }
         if self.snapshots.last() != Some(&self.log_end) {
             self.checkpoint()?;
         }
@@ -598,17 +607,15 @@ impl<D: Disk> Log<D> {
         let full = match self.segments.last_mut() {
             None => true,
             Some(active) => {
-                let segment = active.base;
-                let first = active.first_timestamp(&self.env).map_err(|e| append_error(segment, e))?;
-                is_full_for(active, first, header, &self.env.config, now)
+                let (env, segment, span) = (&self.env, active.base, self.roll_ms);
+                let first = active.first_timestamp(env).map_err(|e| append_error(segment, e))?;
+                active.load_index(env).map_err(|e| append_error(segment, e))?;
+                is_full_for(active, (first, span), header, &env.config, now)
             }
         };
         if full {
             self.roll(now.wall).map_err(|e| if is_full(&e) { AppendError::DiskFull(e) } else { AppendError::Io(e) })?;
         }
-        let Some(active) = self.segments.last_mut() else { return Ok(()) };
-        let segment = active.base;
-        active.load_index(&self.env).map_err(|e| append_error(segment, e))?;
         Ok(())
     }
 
@@ -617,14 +624,31 @@ impl<D: Disk> Log<D> {
         let name = file_name(self.log_end, "log");
         let file = self.env.disk.open(&self.env.path(&name), OpenMode::Create)?;
         self.dir_changes += 1;
+        // Room ahead is a hint: where there is none, the segment grows as far as it gets.
+        let preallocated = self.env.config.preallocate && reserve(&file, self.env.config.segment_bytes);
         if let Some(sealed) = self.segments.last_mut() {
+            let _ = sealed.cut_to_size(&self.env);
             let _ = sealed.store_index(&self.env, LogOffset::MAX);
             sealed.index = None;
             self.flush_at = self.log_end;
             let _ = self.store_snapshot(write_derived);
         }
-        self.segments.push(Segment::created(self.log_end, file, now));
+        let mut active = Segment::created(self.log_end, file, now);
+        active.preallocated = preallocated;
+        self.segments.push(active);
+        self.plan_roll();
         Ok(())
+    }
+
+    /// How old the active segment may become. What chance takes off follows from which log and which segment it is: the
+    /// topic's id was drawn, and a segment rolls at the same age before and after a restart.
+    pub(crate) fn plan_roll(&mut self) {
+        let LogConfig { segment_ms, segment_jitter_ms, .. } = self.env.config;
+        let most = segment_jitter_ms.min(segment_ms);
+        let base = self.segments.last().map_or(0, |active| active.base.0.unsigned_abs());
+        let place = u128::from(crc32c::crc32c(self.env.dir.as_bytes())) << 64 | u128::from(base);
+        let drawn = Draw::new(u128::from_be_bytes(self.meta.topic_id.0) ^ place).next_u64();
+        self.roll_ms = segment_ms - drawn.checked_rem(most).unwrap_or(0);
     }
 
     fn write(&mut self, header: &BatchHeader, body: &[u8], now: Now) -> Result<(), AppendError> {
@@ -639,6 +663,7 @@ impl<D: Disk> Log<D> {
         }
         active.size += header.total_size() as u64;
         active.touched = now.wall;
+        active.touch_is_known = true;
         active.first_timestamp.get_or_insert(header.max_timestamp);
         if let Some(index) = &mut active.index {
             index.note(active.base.0, header, self.env.config.index_interval_bytes);
@@ -730,17 +755,35 @@ pub(crate) fn end_of_segment<F>(segments: &[Segment<F>], base: LogOffset, log_en
     segments.get(next).map_or(log_end, |s| s.base)
 }
 
-/// Whether the batch starts a new segment: by size, by age (record timestamps where there are any, as Kafka does), or
-/// because its offset is too far from the base for the index.
-fn is_full_for<F>(active: &Segment<F>, first: Option<i64>, header: &BatchHeader, config: &LogConfig, now: Now) -> bool {
+/// Takes room for a segment, or none at all.
+fn reserve<F: DiskFile>(file: &F, bytes: u32) -> bool {
+    let taken = file.reserve(u64::from(bytes));
+    if taken.is_err() {
+        let _ = file.set_len(0);
+    }
+    taken.is_ok()
+}
+
+/// Whether the batch starts a new segment: by size, by age, because the index is full, or because its offset is too far
+/// from the base for the index. Age is told by record timestamps where the first record has one, as Kafka does: then
+/// records that go back in time, or carry none, start nothing.
+fn is_full_for<F>(
+    active: &Segment<F>,
+    (first, roll_ms): (Option<i64>, u64),
+    header: &BatchHeader,
+    config: &LogConfig,
+    now: Now,
+) -> bool {
     if active.size == 0 {
         return false;
     }
     let age = match first {
-        Some(first) if first >= 0 && header.max_timestamp >= 0 => header.max_timestamp.saturating_sub(first),
-        Some(_) | None => now.wall.0.saturating_sub(active.touched.0),
+        Some(first) if first >= 0 => header.max_timestamp.saturating_sub(first),
+        Some(_) | None => now.wall.0.saturating_sub(active.created.0),
     };
+    let index_has_room = |index: &Index| index.has_room(config.index_interval_bytes, config.segment_index_bytes);
     active.size.saturating_add(header.total_size() as u64) > u64::from(config.segment_bytes)
-        || u64::try_from(age).is_ok_and(|age| age > config.segment_ms)
+        || u64::try_from(age).is_ok_and(|age| age > roll_ms)
+        || !active.index.as_ref().is_none_or(index_has_room)
         || header.last_offset().saturating_sub(active.base.0) > i64::from(i32::MAX)
 }

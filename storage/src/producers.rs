@@ -77,11 +77,14 @@ pub(crate) struct Producers(BTreeMap<i64, Producer>);
 
 impl Producers {
     /// Whether the batch may be appended: `Ok(None)`, or is a duplicate of one remembered: `Ok(Some(original))`.
-    /// `alive_since` is the moment before which a silent producer counts as forgotten.
-    pub fn check(&self, header: &BatchHeader, alive_since: WallMs) -> Result<Option<PastBatch>, SequenceError> {
+    /// A producer that was silent for long is known until [`Self::expire`] is called: a clock that jumps makes nobody write
+    /// a batch twice (OP-15).
+    pub fn check(&self, header: &BatchHeader) -> Result<Option<PastBatch>, SequenceError> {
         let producer_id = header.producer_id;
-        let known = self.0.get(&producer_id).filter(|p| p.seen_at > alive_since);
-        let Some(producer) = known.filter(|_| producer_id >= 0) else { return Ok(None) };
+        if producer_id < 0 {
+            return Ok(None);
+        }
+        let Some(producer) = self.0.get(&producer_id) else { return Ok(None) };
         let (first, last) = (header.base_sequence, header.last_sequence());
         if header.producer_epoch < producer.epoch {
             let (found, current) = (header.producer_epoch, producer.epoch);
@@ -138,6 +141,10 @@ impl Producers {
         let before = self.0.len();
         self.0.retain(|_, p| p.seen_at > alive_since);
         before - self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn infos(&self) -> impl Iterator<Item = ProducerInfo> + '_ {

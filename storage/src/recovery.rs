@@ -200,11 +200,16 @@ impl<D: Disk> Log<D> {
             let known = Known { point, journaled: redo.map_or(LogOffset::ZERO, Redo::end), settle: hint.settle };
             let batches = redo.map(|redo| redo.batches.as_slice()).unwrap_or_default();
             log.recover(known, batches, now, &mut report)?;
+            // Whether it is, nobody knows; it is cut to its size when it is sealed.
+            if let Some(active) = log.segments.last_mut() {
+                active.preallocated |= log.env.config.preallocate;
+            }
             // Many logs are opened in a row (OP-12); what is not on disk yet keeps its descriptor.
             log.close_files(false);
         }
         log.producers.expire(log.alive_since(now));
         log.plan_flush(log.flushed_end);
+        log.plan_roll();
         Ok((log, report))
     }
 

@@ -141,7 +141,7 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.get_mut(at) else { return Ok(false) };
         let base = segment.base;
         let newest = segment.max_timestamp(&self.env).map_err(|e| ReadError::of(base, e))?;
-        let newest = if newest >= 0 { newest } else { segment.touched.0 };
+        let newest = if newest >= 0 { newest } else { segment.last_written(&self.env).0 };
         Ok(u64::try_from(now.wall.0.saturating_sub(newest)).is_ok_and(|age| age > limit))
     }
 

@@ -96,8 +96,14 @@ pub(crate) struct Segment<F> {
     pub base: LogOffset,
     /// Bytes of whole batches; what lies behind them in the file is not part of the log.
     pub size: u64,
-    /// When this process last wrote to it, or first saw it: its age if no record carries a timestamp.
+    /// When this process created it, or first saw it: what it rolls by if its first record has no timestamp.
+    pub created: WallMs,
+    /// When it was last written, or first seen by this process: its age if no record carries a timestamp.
     pub touched: WallMs,
+    /// The above is when it was last written.
+    pub touch_is_known: bool,
+    /// Its file takes more room than it is long.
+    pub preallocated: bool,
     /// Largest timestamp of its first batch, once known.
     pub first_timestamp: Option<i64>,
     /// Holds: complete for `size` bytes if present.
@@ -111,13 +117,25 @@ pub(crate) struct Segment<F> {
 impl<F: crate::disk::DiskFile> Segment<F> {
     /// A segment that is there already.
     pub fn existing(base: LogOffset, size: u64, now: WallMs) -> Self {
-        Self { base, size, touched: now, first_timestamp: None, index: None, file: None, index_file: None, used: false }
+        Self {
+            base,
+            size,
+            created: now,
+            touched: now,
+            touch_is_known: false,
+            preallocated: false,
+            first_timestamp: None,
+            index: None,
+            file: None,
+            index_file: None,
+            used: false,
+        }
     }
 
     /// An empty segment whose file was just created.
     pub fn created(base: LogOffset, file: F, now: WallMs) -> Self {
-        let file = Some(Arc::new(file));
-        Self { index: Some(Index::new(base.0)), file, ..Self::existing(base, 0, now) }
+        let (index, file) = (Some(Index::new(base.0)), Some(Arc::new(file)));
+        Self { index, file, touch_is_known: true, ..Self::existing(base, 0, now) }
     }
 
     /// The open file; opened to be written, because the active segment is and telling them apart buys nothing.
@@ -143,6 +161,23 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             (self.file, self.index_file) = (None, None);
         }
         self.open_files()
+    }
+
+    /// Gives back the room that was taken ahead.
+    pub fn cut_to_size<D: Disk<File = F>>(&mut self, env: &Env<D>) -> io::Result<()> {
+        if std::mem::take(&mut self.preallocated) {
+            self.file(env)?.set_len(self.size)?;
+        }
+        Ok(())
+    }
+
+    /// When it was last written: what this process saw, else what the file system says.
+    pub fn last_written<D: Disk>(&mut self, env: &Env<D>) -> WallMs {
+        if !std::mem::replace(&mut self.touch_is_known, true) {
+            let said = env.disk.modified(&env.path(&file_name(self.base, "log")));
+            self.touched = said.ok().flatten().unwrap_or(self.touched);
+        }
+        self.touched
     }
 
     /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.

@@ -8,6 +8,7 @@ mod damage;
 mod formats;
 mod lookup;
 mod retention;
+mod settings;
 mod sync;
 mod world;
 

@@ -136,8 +136,6 @@ pub enum Unused {
     Tiering,
     /// Metrics pushed by clients.
     Telemetry,
-    /// Preallocated segments.
-    Preallocation,
     /// Something that is planned.
     NotYet,
 }
@@ -159,7 +157,6 @@ impl Unused {
             Self::StreamsGroups => "Accepted and shown; not used before streams groups are there.",
             Self::Tiering => "Accepted and shown; Pyralog has no tiered storage.",
             Self::Telemetry => "Accepted and shown; Pyralog does not collect metrics of clients.",
-            Self::Preallocation => "Accepted and shown; segments are never preallocated.",
             Self::NotYet => "Accepted and shown; has no effect yet.",
         }
     }

@@ -98,6 +98,8 @@ pub struct TopicSettings {
     pub min_insync_replicas: i32,
     /// Writes are refused so, while reads go on; `None`: the log is not paused.
     pub paused: Option<PausedError>,
+    /// Whether a new segment's file takes its full size at once.
+    pub preallocate: bool,
     /// Largest size of a partition; -1 is without limit.
     pub retention_bytes: i64,
     /// Age at which records go, in ms; -1 is never.
@@ -146,6 +148,7 @@ impl TopicSettings {
                 "fatal" => PausedError::Fatal,
                 _ => PausedError::Retriable,
             }),
+            preallocate: v.text("preallocate") == "true",
             retention_bytes: v.number("retention.bytes"),
             retention_ms: v.number("retention.ms"),
             segment_bytes: v.segment_bytes(),

@@ -132,7 +132,10 @@ impl<D: Disk> Log<D> {
         for (replaced, _) in new.replaced.iter().skip(1) {
             others = others.and(disk.rename(&path(*replaced, "log"), &path(*replaced, REPLACED)));
         }
-        self.segments.splice(at..at + count, [Segment::existing(base, new.swap.size, new.touched)]);
+        let mut cleaned = Segment::existing(base, new.swap.size, new.touched);
+        // Not when its file was: it is as old as what it was made of.
+        cleaned.touch_is_known = true;
+        self.segments.splice(at..at + count, [cleaned]);
         others.map_err(CompactError::HalfWay)
     }
 
@@ -218,6 +221,7 @@ impl<D: Disk> Log<D> {
         ask: impl FnOnce(&mut Segment<D::File>, &crate::segment::Env<D>) -> Result<T, crate::segment::SegmentError>,
     ) -> Result<T, crate::segment::SegmentError> {
         let active = at + 1 >= self.segments.len();
+        self.holds_files |= active;
         let Some(segment) = self.segments.get_mut(at) else {
             return Err(io::Error::from(io::ErrorKind::NotFound).into());
         };

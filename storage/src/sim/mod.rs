@@ -102,6 +102,8 @@ struct State {
     dead: bool,
     /// Files whose sync failed, with the number of syncs tried after it.
     failed: BTreeMap<u64, u64>,
+    /// Bytes that files have room for, where that was asked for.
+    reserved: BTreeMap<u64, u64>,
 }
 
 impl State {
@@ -209,6 +211,12 @@ impl SimDisk {
     pub fn bytes(&self, path: &str) -> Vec<u8> {
         let state = self.0.read().unwrap();
         state.files[&state.tree.file(path).unwrap()].view().to_vec()
+    }
+
+    /// Bytes that were reserved for a file and not given back.
+    pub fn reserved(&self, path: &str) -> u64 {
+        let state = self.0.read().unwrap();
+        state.tree.file(path).map_or(0, |inode| state.reserved.get(&inode).copied().unwrap_or(0))
     }
 
     /// Damages a file, durably: it has these bytes now.
@@ -425,6 +433,15 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.write().unwrap();
         let at = state.change()?;
         state.content(self.inode).write(at, Write::SetLen(bytes as usize));
+        state.reserved.remove(&self.inode);
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.0.write().unwrap();
+        state.change()?;
+        state.check_room(bytes)?;
+        state.reserved.insert(self.inode, bytes);
         Ok(())
     }
 
