@@ -110,7 +110,7 @@ fn same(expected: &Value, found: Option<&str>) -> bool {
 }
 
 /// Defaults that are ours on purpose (docs/DIFFERENCES.md): Kafka's is no limit, and everything here has one.
-const OUR_DEFAULTS: [(&str, &str); 1] = [("group.max.size", "2000")];
+const OUR_DEFAULTS: [(&str, &str); 2] = [("group.max.size", "2000"), ("group.consumer.max.size", "2000")];
 
 /// Names, types, read-only flags and, for what nobody has set, values.
 fn compare(scope: &str, found: &BTreeMap<String, DescribeConfigsResourceResult>) {

@@ -77,6 +77,10 @@ commands! {
     Heartbeat(m::HeartbeatRequest) -> m::HeartbeatResponse,
     /// Members leave.
     LeaveGroup(m::LeaveGroupRequest) -> m::LeaveGroupResponse,
+    /// Join, stay in or leave a KIP-848 group.
+    ConsumerGroupHeartbeat(m::ConsumerGroupHeartbeatRequest) -> m::ConsumerGroupHeartbeatResponse,
+    /// Describe KIP-848 groups.
+    ConsumerGroupDescribe(m::ConsumerGroupDescribeRequest) -> m::ConsumerGroupDescribeResponse,
     /// Commit offsets.
     OffsetCommit(m::OffsetCommitRequest) -> m::OffsetCommitResponse,
     /// Read committed offsets.

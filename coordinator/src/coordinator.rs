@@ -59,7 +59,8 @@ impl Coordinator {
     /// session to show up.
     pub fn start(&mut self, draw: Draw, now: Now, out: &mut Effects) {
         self.metadata.found(draw, out);
-        self.groups.after_load(now);
+        self.take_settings();
+        self.groups.after_load(self.metadata.image(), now);
     }
 
     /// Applies one record that was not decided here: while loading, and as a follower.
@@ -77,6 +78,8 @@ impl Coordinator {
             | Command::SyncGroup(_)
             | Command::Heartbeat(_)
             | Command::LeaveGroup(_)
+            | Command::ConsumerGroupHeartbeat(_)
+            | Command::ConsumerGroupDescribe(_)
             | Command::OffsetCommit(_)
             | Command::OffsetFetch(_)
             | Command::OffsetDelete(_)
@@ -94,29 +97,43 @@ impl Coordinator {
             | Command::RaiseEpochs(()) => {
                 let before = out.records.len();
                 self.metadata.handle(ctx, command, now, out);
-                self.drop_offsets(before, out);
+                self.tell_groups(before, out);
             }
         }
     }
 
-    /// Offsets of a deleted log go in the same atomic change: a log of the same name must never meet them.
-    fn drop_offsets(&mut self, before: usize, out: &mut Effects) {
+    /// Groups learn which logs came, changed and went. Offsets of a deleted log go in the same atomic change: a log of the
+    /// same name must never meet them.
+    fn tell_groups(&mut self, before: usize, out: &mut Effects) {
         for set in out.records.iter_mut().skip(before) {
-            let deleted = |record: &Record| match record {
-                Record::Metadata(MetadataRecord::LogDeleted { id: _, log }) => Some(log.clone()),
-                Record::Metadata(_) | Record::Group(_) => None,
-            };
             let mut theirs = Effects::default();
-            for log in set.iter().filter_map(deleted).collect::<Vec<_>>() {
-                self.groups.topic_deleted(log.as_str(), &mut theirs);
+            for record in set.iter() {
+                match record {
+                    Record::Metadata(MetadataRecord::Log(log)) => self.groups.topic_changed(&log.log),
+                    Record::Metadata(MetadataRecord::LogDeleted { id: _, log }) => {
+                        self.groups.topic_deleted(log.as_str(), self.metadata.image(), &mut theirs);
+                    }
+                    Record::Metadata(MetadataRecord::Configs(_)) => self.take_settings(),
+                    Record::Metadata(
+                        MetadataRecord::Cluster { .. }
+                        | MetadataRecord::Version(_)
+                        | MetadataRecord::ProducerIds { .. },
+                    )
+                    | Record::Group(_) => {}
+                }
             }
             set.extend(theirs.records.into_iter().flatten());
         }
     }
 
+    /// Broker configs of groups may have changed.
+    fn take_settings(&mut self) {
+        self.groups.set_settings(self.metadata.image().broker().groups.clone());
+    }
+
     /// Does what is due. To be called at [`Coordinator::next_deadline`] or later; calling it early is harmless.
     pub fn on_deadline(&mut self, now: Now, out: &mut Effects) {
-        self.groups.on_deadline(now, out);
+        self.groups.on_deadline(self.metadata.image(), now, out);
     }
 
     /// When [`Coordinator::on_deadline`] wants to be called next.

@@ -6,6 +6,7 @@ use super::brokers::{BrokerConfigs, Overrides, Source};
 use super::catalogue::{Config, Scope, lookup};
 use super::value::{canonical, items};
 use crate::groups::GroupSettings;
+use crate::groups::consumer::{Assignor, Bounded, ConsumerSettings, Migration};
 
 /// What happens to old segments. Both off: they stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +227,28 @@ fn no_limit(value: &str) -> String {
     if value.starts_with('-') { "-1".to_owned() } else { value.to_owned() }
 }
 
+fn consumer_settings(b: &BrokerConfigs) -> ConsumerSettings {
+    let bounded = |rest: &str| Bounded {
+        default: b.number(&format!("group.consumer.{rest}")),
+        min: b.number(&format!("group.consumer.min.{rest}")),
+        max: b.number(&format!("group.consumer.max.{rest}")),
+    };
+    let policy = b.get("group.consumer.migration.policy").unwrap_or_default().to_ascii_lowercase();
+    let assignors = b.get("group.consumer.assignors").unwrap_or_default();
+    ConsumerSettings {
+        session_timeout_ms: bounded("session.timeout.ms"),
+        heartbeat_interval_ms: bounded("heartbeat.interval.ms"),
+        assignment_interval_ms: bounded("assignment.interval.ms"),
+        size_max: b.number("group.consumer.max.size"),
+        assignors: items(assignors).into_iter().filter_map(Assignor::of).collect(),
+        migration: Migration {
+            upgrade: matches!(policy.as_str(), "upgrade" | "bidirectional"),
+            downgrade: matches!(policy.as_str(), "downgrade" | "bidirectional"),
+        },
+        pattern_refresh_ms: b.number("group.consumer.regex.refresh.interval.ms"),
+    }
+}
+
 /// Configs in force of this broker, in groups.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerSettings {
@@ -352,6 +375,7 @@ impl BrokerSettings {
                 offset_metadata_max: b.number("offset.metadata.max.bytes"),
                 offsets_retention_ms: b.number::<i64>("offsets.retention.minutes").saturating_mul(60_000),
                 retention_check_interval_ms: b.number("offsets.retention.check.interval.ms"),
+                consumer: consumer_settings(b),
                 ..GroupSettings::default()
             },
             network: NetworkSettings {

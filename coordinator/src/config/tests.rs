@@ -56,7 +56,9 @@ fn synonyms_exist_and_agree_on_the_default() {
 
 #[test]
 fn gr_06_se_08_deliberate_differences_in_the_tables() {
-    assert_eq!(lookup(Scope::Broker, "group.max.size").unwrap().default, Some("2000"));
+    for name in ["group.max.size", "group.consumer.max.size"] {
+        assert_eq!(lookup(Scope::Broker, name).unwrap().default, Some("2000"));
+    }
     for name in ["ssl.engine.factory.class", "principal.builder.class", "metric.reporters", "config.providers"] {
         assert!(says(Scope::Broker, name, "evil.Class").contains("loads no Java classes"), "{name}");
     }

@@ -6,25 +6,23 @@ use kafka_protocol::messages::describe_groups_response::{DescribedGroup, Describ
 use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
 
 use super::error::DeleteError;
-use super::hard::Group;
+use super::hard::{Classic, Group, Kind};
 use super::record::{Blob, Committed, GroupRecord, Stage};
 use super::reply::text;
 use super::step::Step;
-use super::{GroupSettings, Groups};
+use super::{Groups, TopicView};
 use crate::command::{Context, Reply};
 use crate::effects::Effects;
 
 /// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: without ACLs everybody may do everything to a group.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Records of one housekeeping step; what is left follows in the next, `HOUSEKEEPING_PAUSE_MS` later.
 const HOUSEKEEPING_RECORDS_MAX: usize = 10_000;
 const HOUSEKEEPING_PAUSE_MS: i64 = 100;
 
-const GROUP_TYPE: &str = "classic";
-
 impl Groups {
-    pub(super) fn describe(&self, ctx: &Context, request: &m::DescribeGroupsRequest, step: &mut Step) {
+    pub(super) fn describe(&self, ctx: &Context, request: &m::DescribeGroupsRequest, step: &mut Step<'_>) {
         let operations = match request.include_authorized_operations && ctx.api_version >= 3 {
             true => ALL_OPERATIONS,
             false => i32::MIN,
@@ -35,11 +33,12 @@ impl Groups {
     }
 
     fn describe_one(&self, version: i16, name: &m::GroupId, operations: i32) -> DescribedGroup {
-        let promised = Group::default();
-        let found = self.hard.groups.get(name.as_str());
-        let group = match found.or(self.live.contains_key(name.as_str()).then_some(&promised)) {
-            Some(group) => group,
-            None => return describe_unknown(version, name, operations),
+        let promised = Classic::default();
+        let group = match self.hard.groups.get(name.as_str()).map(|group| &group.kind) {
+            Some(Kind::Classic(classic)) => classic,
+            Some(Kind::Consumer(_)) => return describe_other(version, name, "is not a classic group", operations),
+            None if self.live.contains_key(name.as_str()) => &promised,
+            None => return describe_other(version, name, "not found", operations),
         };
         let stable = group.head.stage == Stage::Stable;
         let protocol = group.head.protocol.as_deref().filter(|_| stable);
@@ -52,7 +51,7 @@ impl Groups {
             .with_authorized_operations(operations)
     }
 
-    pub(super) fn list(&self, ctx: &Context, request: &m::ListGroupsRequest, step: &mut Step) {
+    pub(super) fn list(&self, ctx: &Context, request: &m::ListGroupsRequest, step: &mut Step<'_>) {
         let among = |filter: &[kafka_protocol::protocol::StrBytes], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
@@ -60,20 +59,20 @@ impl Groups {
         let soft = self.live.keys().filter(|name| !self.hard.groups.contains_key(*name));
         let all = self.hard.groups.iter().chain(soft.map(|name| (name, &promised)));
         let wanted = all.filter(|(_, group)| {
-            among(&request.states_filter, group.head.stage.name()) && among(&request.types_filter, GROUP_TYPE)
+            among(&request.states_filter, group.state()) && among(&request.types_filter, group.type_name())
         });
         let listed = wanted.map(|(name, group)| {
             m::list_groups_response::ListedGroup::default()
                 .with_group_id(text(name).into())
-                .with_protocol_type(text(group.head.protocol_type.as_deref().unwrap_or_default()))
-                .with_group_state(if ctx.api_version >= 4 { text(group.head.stage.name()) } else { text("") })
-                .with_group_type(if ctx.api_version >= 5 { text(GROUP_TYPE) } else { text("") })
+                .with_protocol_type(text(group.protocol_type()))
+                .with_group_state(if ctx.api_version >= 4 { text(group.state()) } else { text("") })
+                .with_group_type(if ctx.api_version >= 5 { text(group.type_name()) } else { text("") })
         });
         let response = m::ListGroupsResponse::default().with_groups(listed.collect());
         step.reply(ctx.token, Reply::ListGroups(response));
     }
 
-    pub(super) fn delete(&mut self, ctx: &Context, request: &m::DeleteGroupsRequest, step: &mut Step) {
+    pub(super) fn delete(&mut self, ctx: &Context, request: &m::DeleteGroupsRequest, step: &mut Step<'_>) {
         let mut results = Vec::with_capacity(request.groups_names.len());
         for name in &request.groups_names {
             let code = self.delete_one(name.as_str(), step).map_or_else(DeleteError::code, |()| ErrorCode::None);
@@ -84,27 +83,28 @@ impl Groups {
     }
 
     /// Promised member ids go with the group: their owners are told that they are unknown, and ask for others.
-    fn delete_one(&mut self, name: &str, step: &mut Step) -> Result<(), DeleteError> {
-        let known = self.hard.groups.get(name).map(|group| group.head.stage);
-        match known {
-            Some(Stage::Empty) => self.put(GroupRecord::GroupRemoved { group: name.to_string() }, step),
-            Some(Stage::PreparingRebalance | Stage::CompletingRebalance | Stage::Stable) => {
-                return Err(DeleteError::HasMembers);
-            }
+    fn delete_one(&mut self, name: &str, step: &mut Step<'_>) -> Result<(), DeleteError> {
+        let is_empty = |group: &Group| match &group.kind {
+            Kind::Classic(classic) => classic.head.stage == Stage::Empty,
+            Kind::Consumer(consumer) => consumer.members.is_empty(),
+        };
+        match self.hard.groups.get(name).map(is_empty) {
+            Some(true) => self.put(GroupRecord::GroupRemoved { group: name.to_string() }, step),
+            Some(false) => return Err(DeleteError::HasMembers),
             None if self.live.contains_key(name) => {}
             None => return Err(DeleteError::NoGroup),
         }
-        self.forget_live(name);
+        self.live.remove(name);
         Ok(())
     }
 
     /// Removes offsets that are past their retention, and empty groups that hold none. Each group is its own atomic
     /// set.
-    pub(super) fn keep_house(&mut self, now: Now, out: &mut Effects) {
+    pub(super) fn keep_house(&mut self, topics: &dyn TopicView, now: Now, out: &mut Effects) {
         let mut budget = HOUSEKEEPING_RECORDS_MAX;
         let mut plans = Vec::new();
         for (name, group) in &self.hard.groups {
-            let plan = expiry(name, group, self.live.contains_key(name), &self.settings, now);
+            let plan = self.expiry(name, group, now);
             budget = budget.saturating_sub(plan.len());
             if !plan.is_empty() {
                 plans.push(plan);
@@ -114,26 +114,58 @@ impl Groups {
             }
         }
         for plan in plans {
-            let mut step = Step::new(now);
+            let mut step = Step::new(topics, now);
             plan.into_iter().for_each(|record| self.put(record, &mut step));
             step.finish(out);
         }
         let pause_ms = if budget == 0 { HOUSEKEEPING_PAUSE_MS } else { self.settings.retention_check_interval_ms };
         self.housekeeping_due = (!self.hard.groups.is_empty()).then(|| now.mono.after_ms(pause_ms.max(1)));
     }
+
+    /// What housekeeping removes from one group (O11). Offsets of a group with members go only where everybody knows what
+    /// is read, and never those of a topic that is.
+    fn expiry(&self, name: &str, group: &Group, now: Now) -> Vec<GroupRecord> {
+        let (is_empty, used_since) = match &group.kind {
+            Kind::Consumer(consumer) if consumer.members.is_empty() => (true, consumer.head.empty_since_ms),
+            Kind::Consumer(_) => (false, 0),
+            Kind::Classic(classic) => match (classic.head.stage, classic.is_consumer()) {
+                (Stage::Empty, _) => (true, classic.head.since_ms),
+                (Stage::Stable, true) => (false, 0),
+                (Stage::Stable | Stage::PreparingRebalance | Stage::CompletingRebalance, _) => return Vec::new(),
+            },
+        };
+        let expired = |c: &Committed| match c.expire_ms {
+            Some(end) => now.wall.0 >= end,
+            None => now.wall.0.saturating_sub(c.commit_ms.max(used_since)) >= self.settings.offsets_retention_ms,
+        };
+        let free = group.offsets.iter().filter(|(topic, _)| !self.subscribes(group, topic));
+        let old = free.flat_map(|(topic, ps)| ps.iter().filter(|(_, c)| expired(c)).map(move |(p, _)| (topic, *p)));
+        let gone: Vec<(&String, i32)> = old.collect();
+        let held: usize = group.offsets.values().map(std::collections::BTreeMap::len).sum();
+        if is_empty && gone.len() == held && !self.live.contains_key(name) {
+            return vec![GroupRecord::GroupRemoved { group: name.to_string() }];
+        }
+        let removed = |(topic, partition): (&String, i32)| GroupRecord::OffsetRemoved {
+            group: name.to_string(),
+            topic: topic.clone(),
+            partition,
+        };
+        gone.into_iter().map(removed).collect()
+    }
 }
 
-fn describe_unknown(version: i16, name: &m::GroupId, operations: i32) -> DescribedGroup {
+/// A group that is no classic one, or none at all.
+fn describe_other(version: i16, name: &m::GroupId, what: &str, operations: i32) -> DescribedGroup {
     let group = DescribedGroup::default().with_group_id(name.clone()).with_group_state(text("Dead"));
     if version < 6 {
         return group.with_authorized_operations(operations);
     }
-    let message = text(&format!("Group {} not found.", name.as_str()));
+    let message = text(&format!("group {:?} {what}", name.as_str()));
     group.with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(message))
 }
 
 /// Metadata and assignment are shown once everybody has them.
-fn describe_members(version: i16, group: &Group, protocol: Option<&str>) -> Vec<DescribedGroupMember> {
+fn describe_members(version: i16, group: &Classic, protocol: Option<&str>) -> Vec<DescribedGroupMember> {
     let entry = |(id, member): (&String, &super::hard::Member)| {
         let metadata = protocol.and_then(|p| member.join.metadata(p)).map(Blob::bytes);
         let assignment = protocol.map(|_| member.assignment.bytes());
@@ -146,32 +178,4 @@ fn describe_members(version: i16, group: &Group, protocol: Option<&str>) -> Vec<
             .with_member_assignment(assignment.unwrap_or_default())
     };
     group.members.iter().map(entry).collect()
-}
-
-/// What housekeeping removes from one group (O11). Offsets of a group with members go only where everybody knows what
-/// is read, and never those of a topic that is.
-fn expiry(name: &str, group: &Group, promised: bool, settings: &GroupSettings, now: Now) -> Vec<GroupRecord> {
-    let used_since = match (group.head.stage, group.is_consumer()) {
-        (Stage::Empty, _) => group.head.since_ms,
-        (Stage::Stable, true) => 0,
-        (Stage::Stable | Stage::PreparingRebalance | Stage::CompletingRebalance, _) => return Vec::new(),
-    };
-    let expired = |c: &Committed| match c.expire_ms {
-        Some(end) => now.wall.0 >= end,
-        None => now.wall.0.saturating_sub(c.commit_ms.max(used_since)) >= settings.offsets_retention_ms,
-    };
-    let subscription = group.subscription();
-    let free = group.offsets.iter().filter(|(topic, _)| !subscription.contains(topic));
-    let old = free.flat_map(|(topic, ps)| ps.iter().filter(|(_, c)| expired(c)).map(move |(p, _)| (topic, *p)));
-    let gone: Vec<(&String, i32)> = old.collect();
-    let held: usize = group.offsets.values().map(std::collections::BTreeMap::len).sum();
-    if group.head.stage == Stage::Empty && gone.len() == held && !promised {
-        return vec![GroupRecord::GroupRemoved { group: name.to_string() }];
-    }
-    let removed = |(topic, partition): (&String, i32)| GroupRecord::OffsetRemoved {
-        group: name.to_string(),
-        topic: topic.clone(),
-        partition,
-    };
-    gone.into_iter().map(removed).collect()
 }

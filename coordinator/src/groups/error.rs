@@ -45,6 +45,8 @@ pub(super) enum JoinError {
     SessionTimeout { found: i32, min: i32, max: i32 },
     #[error("protocol type or protocols are empty, repeated, or have nothing in common with the group's")]
     Protocols,
+    #[error("group.consumer.migration.policy=disabled keeps classic members out of a consumer group")]
+    MigrationDisabled,
     #[error("the protocols' metadata has {bytes} bytes, {max} are allowed per member")]
     MetadataTooLarge { bytes: usize, max: usize },
     #[error("the group has group.max.size={max} members")]
@@ -62,7 +64,7 @@ impl JoinError {
             Self::GroupIdTooLong { .. } => ErrorCode::InvalidGroupId,
             Self::NameTooLong { .. } => ErrorCode::InvalidRequest,
             Self::SessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
-            Self::Protocols => ErrorCode::InconsistentGroupProtocol,
+            Self::Protocols | Self::MigrationDisabled => ErrorCode::InconsistentGroupProtocol,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
             Self::MetadataTooLarge { .. } | Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
             Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
@@ -102,6 +104,28 @@ pub(super) enum CommitError {
     NoGroup,
     #[error("there are {max} groups; delete some or raise the limit")]
     TooManyGroups { max: usize },
+    #[error("members that speak the consumer protocol commit with OffsetCommit v9 or newer")]
+    OldVersion,
+    #[error("member epoch {found} is not valid here, the member is at {current}")]
+    Epoch { found: i32, current: i32 },
+}
+
+/// Why a KIP-848 member is not given offsets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    #[error("member epoch {found} was named, the member is at {current}")]
+    Epoch { found: i32, current: i32 },
+}
+
+impl FetchError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Member(e) => e.code(),
+            Self::Epoch { .. } => ErrorCode::StaleMemberEpoch,
+        }
+    }
 }
 
 impl CommitError {
@@ -113,6 +137,8 @@ impl CommitError {
             Self::NoGroup if version >= 9 => ErrorCode::GroupIdNotFound,
             Self::NoGroup => ErrorCode::IllegalGeneration,
             Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
+            Self::OldVersion => ErrorCode::UnsupportedVersion,
+            Self::Epoch { .. } => ErrorCode::StaleMemberEpoch,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::consumer::Consumer;
 use super::record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin};
 use super::subscription::{Subscription, subscribed_topics};
 
@@ -12,15 +13,36 @@ pub(super) struct Hard {
     pub groups: BTreeMap<String, Group>,
 }
 
-/// One group. A group that only holds offsets has a head that nobody wrote yet.
+/// One group: its members, in the words of its protocol, and its offsets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Group {
+    pub kind: Kind,
+    /// Topic to partition to commit. No inner map is empty.
+    pub offsets: BTreeMap<String, BTreeMap<i32, Committed>>,
+}
+
+/// The protocol of a group. A record of the other protocol changes it: what the group was before has gone by then.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// The classic protocol, or no protocol at all: a group that only holds offsets has a head that nobody wrote yet.
+    Classic(Classic),
+    /// KIP-848.
+    Consumer(Consumer),
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Classic(Classic::default())
+    }
+}
+
+/// A classic group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Classic {
     pub head: GroupHead,
     pub members: BTreeMap<String, Member>,
     /// Instance id to member id; exactly the static ones of `members`.
     pub statics: BTreeMap<String, String>,
-    /// Topic to partition to commit. No inner map is empty.
-    pub offsets: BTreeMap<String, BTreeMap<i32, Committed>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,12 +54,25 @@ pub(super) struct Member {
 impl Hard {
     pub fn apply(&mut self, record: &GroupRecord) {
         match record {
-            GroupRecord::Head { group, head } => self.group_mut(group).head.clone_from(head),
-            GroupRecord::Member { group, member, join } => self.group_mut(group).put_member(member, join),
+            GroupRecord::Head { group, head } => self.classic_mut(group).head.clone_from(head),
+            GroupRecord::Member { group, member, join } => self.classic_mut(group).put_member(member, join),
             GroupRecord::Assignment { group, member, assignment } => {
-                self.group_mut(group).members.entry(member.clone()).or_default().assignment.clone_from(assignment);
+                self.classic_mut(group).members.entry(member.clone()).or_default().assignment.clone_from(assignment);
             }
-            GroupRecord::MemberRemoved { group, member } => self.shrink(group, |g| g.remove_member(member)),
+            GroupRecord::MemberRemoved { group, member } => self.shrink(group, |g| match &mut g.kind {
+                Kind::Classic(classic) => classic.remove_member(member),
+                Kind::Consumer(consumer) => consumer.remove_member(member),
+            }),
+            GroupRecord::MembersRemoved { group } => self.shrink(group, |g| match &mut g.kind {
+                Kind::Classic(classic) => *classic = Classic { head: classic.head.clone(), ..Classic::default() },
+                Kind::Consumer(consumer) => consumer.remove_members(),
+            }),
+            GroupRecord::ConsumerHead { group, head } => self.consumer_mut(group).head.clone_from(head),
+            GroupRecord::ConsumerMember { group, member, about } => self.consumer_mut(group).put_member(member, about),
+            GroupRecord::Target { group, member, partitions } => {
+                self.consumer_mut(group).put_target(member, partitions)
+            }
+            GroupRecord::Current { group, member, current } => self.consumer_mut(group).put_current(member, current),
             GroupRecord::Offset { group, topic, partition, committed } => {
                 self.group_mut(group).put_offset(topic, *partition, committed);
             }
@@ -50,6 +85,46 @@ impl Hard {
             GroupRecord::GroupRemoved { group } => {
                 self.groups.remove(group);
             }
+        }
+    }
+
+    /// The group, if it is a classic one.
+    pub fn classic(&self, group: &str) -> Option<&Classic> {
+        match &self.groups.get(group)?.kind {
+            Kind::Classic(classic) => Some(classic),
+            Kind::Consumer(_) => None,
+        }
+    }
+
+    /// The group, if it is a KIP-848 one.
+    pub fn consumer(&self, group: &str) -> Option<&Consumer> {
+        match &self.groups.get(group)?.kind {
+            Kind::Consumer(consumer) => Some(consumer),
+            Kind::Classic(_) => None,
+        }
+    }
+
+    /// Also makes a classic group of another one.
+    fn classic_mut(&mut self, group: &str) -> &mut Classic {
+        let kind = &mut self.group_mut(group).kind;
+        if let Kind::Consumer(_) = kind {
+            *kind = Kind::default();
+        }
+        match kind {
+            Kind::Classic(classic) => classic,
+            Kind::Consumer(_) => unreachable!("made classic above"),
+        }
+    }
+
+    /// Also makes a KIP-848 group of another one.
+    fn consumer_mut(&mut self, group: &str) -> &mut Consumer {
+        let kind = &mut self.group_mut(group).kind;
+        if let Kind::Classic(_) = kind {
+            *kind = Kind::Consumer(Consumer::default());
+        }
+        match kind {
+            Kind::Consumer(consumer) => consumer,
+            Kind::Classic(_) => unreachable!("made KIP-848 above"),
         }
     }
 
@@ -68,6 +143,52 @@ impl Hard {
 }
 
 impl Group {
+    fn put_offset(&mut self, topic: &str, partition: i32, committed: &Committed) {
+        if let Some(partitions) = self.offsets.get_mut(topic) {
+            partitions.insert(partition, committed.clone());
+        } else {
+            self.offsets.insert(topic.to_string(), BTreeMap::from([(partition, committed.clone())]));
+        }
+    }
+
+    fn remove_offset(&mut self, topic: &str, partition: i32) {
+        let Some(partitions) = self.offsets.get_mut(topic) else { return };
+        partitions.remove(&partition);
+        if partitions.is_empty() {
+            self.offsets.remove(topic);
+        }
+    }
+
+    pub fn committed(&self, topic: &str, partition: i32) -> Option<&Committed> {
+        self.offsets.get(topic)?.get(&partition)
+    }
+
+    /// Kafka's word for where it stands.
+    pub fn state(&self) -> &'static str {
+        match &self.kind {
+            Kind::Classic(classic) => classic.head.stage.name(),
+            Kind::Consumer(consumer) => consumer.state(),
+        }
+    }
+
+    /// Kafka's word for its protocol.
+    pub fn type_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Classic(_) => "classic",
+            Kind::Consumer(_) => "consumer",
+        }
+    }
+
+    /// What its members are.
+    pub fn protocol_type(&self) -> &str {
+        match &self.kind {
+            Kind::Classic(classic) => classic.head.protocol_type.as_deref().unwrap_or_default(),
+            Kind::Consumer(_) => "consumer",
+        }
+    }
+}
+
+impl Classic {
     fn put_member(&mut self, id: &str, join: &MemberJoin) {
         let member = self.members.entry(id.to_string()).or_default();
         if let Some(old) = member.join.instance.as_ref().filter(|old| Some(*old) != join.instance.as_ref()) {
@@ -87,26 +208,6 @@ impl Group {
         {
             self.statics.remove(&instance);
         }
-    }
-
-    fn put_offset(&mut self, topic: &str, partition: i32, committed: &Committed) {
-        if let Some(partitions) = self.offsets.get_mut(topic) {
-            partitions.insert(partition, committed.clone());
-        } else {
-            self.offsets.insert(topic.to_string(), BTreeMap::from([(partition, committed.clone())]));
-        }
-    }
-
-    fn remove_offset(&mut self, topic: &str, partition: i32) {
-        let Some(partitions) = self.offsets.get_mut(topic) else { return };
-        partitions.remove(&partition);
-        if partitions.is_empty() {
-            self.offsets.remove(topic);
-        }
-    }
-
-    pub fn committed(&self, topic: &str, partition: i32) -> Option<&Committed> {
-        self.offsets.get(topic)?.get(&partition)
     }
 
     pub fn is_leader(&self, member: &str) -> bool {

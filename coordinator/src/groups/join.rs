@@ -22,15 +22,15 @@ const CLIENT_ID_BYTES_IN_MEMBER_ID: usize = 255;
 
 /// A JoinGroup together with what its version implies.
 pub(super) struct Joining<'a> {
-    ctx: &'a Context,
-    group: &'a str,
-    member: &'a str,
-    protocol_type: &'a str,
-    description: MemberJoin,
+    pub ctx: &'a Context,
+    pub group: &'a str,
+    pub member: &'a str,
+    pub protocol_type: &'a str,
+    pub description: MemberJoin,
 }
 
 impl<'a> Joining<'a> {
-    fn new(ctx: &'a Context, request: &'a m::JoinGroupRequest) -> Self {
+    pub fn new(ctx: &'a Context, request: &'a m::JoinGroupRequest) -> Self {
         let has_rebalance_timeout = ctx.api_version >= 1;
         let description = MemberJoin {
             instance: request.group_instance_id.as_ref().map(ToString::to_string),
@@ -75,10 +75,14 @@ impl<'a> Joining<'a> {
 }
 
 impl Groups {
-    pub(super) fn join(&mut self, ctx: &Context, request: &m::JoinGroupRequest, step: &mut Step) {
+    pub(super) fn join(&mut self, ctx: &Context, request: &m::JoinGroupRequest, step: &mut Step<'_>) {
         let joining = Joining::new(ctx, request);
         let Err(error) = self.try_join(&joining, step) else { return };
-        let member = match &error {
+        self.refuse_join(&joining, &error, step);
+    }
+
+    pub(super) fn refuse_join(&self, joining: &Joining<'_>, error: &JoinError, step: &mut Step<'_>) {
+        let member = match error {
             JoinError::MemberIdRequired { id } => id,
             JoinError::GroupFull { .. } => "",
             JoinError::Member(_)
@@ -86,13 +90,14 @@ impl Groups {
             | JoinError::NameTooLong { .. }
             | JoinError::SessionTimeout { .. }
             | JoinError::Protocols
+            | JoinError::MigrationDisabled
             | JoinError::MetadataTooLarge { .. }
             | JoinError::TooManyGroups { .. } => joining.member,
         };
-        step.reply(ctx.token, join_error(ctx.api_version, error.code(), member));
+        step.reply(joining.ctx.token, join_error(joining.ctx.api_version, error.code(), member));
     }
 
-    fn try_join(&mut self, joining: &Joining<'_>, step: &mut Step) -> Result<(), JoinError> {
+    fn try_join(&mut self, joining: &Joining<'_>, step: &mut Step<'_>) -> Result<(), JoinError> {
         self.check_limits(joining)?;
         if !self.exists(joining.group) {
             self.check_creation(joining)?;
@@ -105,7 +110,7 @@ impl Groups {
         }
     }
 
-    fn check_limits(&self, joining: &Joining<'_>) -> Result<(), JoinError> {
+    pub(super) fn check_limits(&self, joining: &Joining<'_>) -> Result<(), JoinError> {
         let (min, max) = (self.settings.session_timeout_ms_min, self.settings.session_timeout_ms_max);
         let bytes = joining.group.len();
         if bytes == 0 {
@@ -145,7 +150,7 @@ impl Groups {
     /// who are there first, so that a lowered limit takes effect.
     fn check_room(&self, joining: &Joining<'_>) -> Result<(), JoinError> {
         let max = self.settings.group_size_max;
-        let Some(group) = self.hard.groups.get(joining.group) else { return Ok(()) };
+        let Some(group) = self.hard.classic(joining.group) else { return Ok(()) };
         let returns = joining.description.instance.as_ref().is_some_and(|i| group.statics.contains_key(i));
         let waits = |s: &Session| s.join.is_some();
         let sessions = self.live.get(joining.group).map(|live| &live.sessions);
@@ -167,7 +172,7 @@ impl Groups {
         let names: Vec<&str> = joining.description.protocols.iter().map(|(name, _)| name.as_str()).collect();
         let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
         let sound = !joining.protocol_type.is_empty() && !names.is_empty() && distinct.len() == names.len();
-        let fits = match self.hard.groups.get(joining.group) {
+        let fits = match self.hard.classic(joining.group) {
             Some(group) if group.head.stage != Stage::Empty => {
                 group.head.protocol_type.as_deref() == Some(joining.protocol_type)
                     && names.iter().any(|name| group.all_support(name))
@@ -177,10 +182,10 @@ impl Groups {
         if sound && fits { Ok(()) } else { Err(JoinError::Protocols) }
     }
 
-    fn join_unknown(&mut self, joining: &Joining<'_>, step: &mut Step) -> Result<(), JoinError> {
+    fn join_unknown(&mut self, joining: &Joining<'_>, step: &mut Step<'_>) -> Result<(), JoinError> {
         let id = self.new_member_id(joining);
         let instance = joining.description.instance.as_ref();
-        let former = instance.and_then(|instance| self.hard.groups.get(joining.group)?.statics.get(instance)).cloned();
+        let former = instance.and_then(|instance| self.hard.classic(joining.group)?.statics.get(instance)).cloned();
         match former {
             Some(former) => self.return_static(joining, &former, &id, step),
             None if instance.is_none() && joining.ctx.api_version >= 4 => return self.promise(joining, id, step.now),
@@ -190,20 +195,24 @@ impl Groups {
     }
 
     /// Two members never share an id, not even when the randomness that came with their requests is the same.
-    fn new_member_id(&self, joining: &Joining<'_>) -> String {
-        let members = self.hard.groups.get(joining.group).map(|group| &group.members);
-        let pending = self.live.get(joining.group).map(|live| &live.pending);
+    pub(super) fn new_member_id(&self, joining: &Joining<'_>) -> String {
+        let group = joining.group;
+        let is_taken = |id: &str| {
+            self.hard.classic(group).is_some_and(|g| g.members.contains_key(id))
+                || self.hard.consumer(group).is_some_and(|g| g.members.contains_key(id))
+                || self.live.get(group).is_some_and(|live| live.pending.contains_key(id))
+        };
         let mut draw = joining.ctx.draw.clone();
         loop {
             let id = joining.member_id(draw.uuid());
-            if !members.is_some_and(|all| all.contains_key(&id)) && !pending.is_some_and(|all| all.contains_key(&id)) {
+            if !is_taken(&id) {
                 return id;
             }
         }
     }
 
     /// Hands out an id to come back with. Such promises count against `group.max.size` on their own.
-    fn promise(&mut self, joining: &Joining<'_>, id: String, now: Now) -> Result<(), JoinError> {
+    pub(super) fn promise(&mut self, joining: &Joining<'_>, id: String, now: Now) -> Result<(), JoinError> {
         let max = self.settings.group_size_max;
         let live = self.live.entry(joining.group.to_string()).or_default();
         if live.pending.len() >= max {
@@ -215,7 +224,7 @@ impl Groups {
         Err(JoinError::MemberIdRequired { id })
     }
 
-    fn join_known(&mut self, joining: &Joining<'_>, step: &mut Step) -> Result<(), JoinError> {
+    fn join_known(&mut self, joining: &Joining<'_>, step: &mut Step<'_>) -> Result<(), JoinError> {
         let (group, id) = (joining.group, joining.member);
         let pending = self.live.get(group).is_some_and(|live| live.pending.contains_key(id));
         if pending {
@@ -237,13 +246,13 @@ impl Groups {
     }
 
     /// Nothing changed for this member: perhaps it did not get the answer.
-    fn repeat_generation(&mut self, joining: &Joining<'_>, step: &mut Step) {
+    fn repeat_generation(&mut self, joining: &Joining<'_>, step: &mut Step<'_>) {
         self.renew_session(joining.group, joining.member, step.now);
-        let Some(group) = self.hard.groups.get(joining.group) else { return };
+        let Some(group) = self.hard.classic(joining.group) else { return };
         step.reply(joining.ctx.token, joined(joining.ctx.api_version, group, joining.member, Role::AsElected));
     }
 
-    fn add_member(&mut self, joining: &Joining<'_>, id: &str, step: &mut Step) {
+    fn add_member(&mut self, joining: &Joining<'_>, id: &str, step: &mut Step<'_>) {
         let group = joining.group;
         self.put_member(joining, id, step);
         self.change_head(group, step, |head| {
@@ -262,7 +271,7 @@ impl Groups {
         self.rebalance(group, step);
     }
 
-    fn rejoin(&mut self, joining: &Joining<'_>, step: &mut Step) {
+    fn rejoin(&mut self, joining: &Joining<'_>, step: &mut Step<'_>) {
         self.put_member(joining, joining.member, step);
         if let Some(session) = self.live.get_mut(joining.group).and_then(|l| l.sessions.get_mut(joining.member)) {
             session.fail_parked(pyralog_protocol::ErrorCode::RebalanceInProgress, joining.member, step);
@@ -276,7 +285,7 @@ impl Groups {
 
     /// A static instance is back under a new member id (KIP-345). In a stable group nobody else notices, unless the
     /// choice of the protocol would now be another one.
-    fn return_static(&mut self, joining: &Joining<'_>, former: &str, id: &str, step: &mut Step) {
+    fn return_static(&mut self, joining: &Joining<'_>, former: &str, id: &str, step: &mut Step<'_>) {
         let group = joining.group;
         let led = self.replace_member(joining, former, id, step);
         let due = step.now.mono.after_ms(joining.description.session_timeout_ms.into());
@@ -288,7 +297,7 @@ impl Groups {
             }
             live.sessions.insert(id.to_string(), session);
         }
-        let Some(hard) = self.hard.groups.get(group) else { return };
+        let Some(hard) = self.hard.classic(group) else { return };
         if hard.head.stage == Stage::Stable && hard.select_protocol() == hard.head.protocol {
             let role = match joining.ctx.api_version {
                 9.. => Role::SkipsAssignment,
@@ -306,10 +315,10 @@ impl Groups {
     }
 
     /// Moves description, assignment and leadership to the new id; says whether the member leads.
-    fn replace_member(&mut self, joining: &Joining<'_>, former: &str, id: &str, step: &mut Step) -> bool {
+    fn replace_member(&mut self, joining: &Joining<'_>, former: &str, id: &str, step: &mut Step<'_>) -> bool {
         let group = joining.group;
-        let old = self.hard.groups.get(group).and_then(|g| g.members.get(former)).cloned().unwrap_or_default();
-        let led = self.hard.groups.get(group).is_some_and(|g| g.is_leader(former));
+        let old = self.hard.classic(group).and_then(|g| g.members.get(former)).cloned().unwrap_or_default();
+        let led = self.hard.classic(group).is_some_and(|g| g.is_leader(former));
         // The new id first: the group is never without members in between.
         self.put_member(joining, id, step);
         if !old.assignment.as_slice().is_empty() {
@@ -324,8 +333,8 @@ impl Groups {
     }
 
     /// Once static, always static: an instance id that is left out later is not taken back.
-    fn put_member(&mut self, joining: &Joining<'_>, id: &str, step: &mut Step) {
-        let known = self.hard.groups.get(joining.group).and_then(|g| g.members.get(id)).map(|m| &m.join);
+    fn put_member(&mut self, joining: &Joining<'_>, id: &str, step: &mut Step<'_>) {
+        let known = self.hard.classic(joining.group).and_then(|g| g.members.get(id)).map(|m| &m.join);
         let mut join = joining.description.clone();
         join.instance = join.instance.or_else(|| known.and_then(|k| k.instance.clone()));
         if known != Some(&join) {

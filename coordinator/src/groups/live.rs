@@ -1,16 +1,16 @@
 //! Soft state: who is alive, who waits for an answer, and until when. Nothing here survives the process, and no record
-//! ever changes it: the hard state is a type of its own. Deadlines are data; one wake-up per group stands in the
-//! machine's queue and may be early, never late, so that a heartbeat moves a number and no queue.
+//! ever changes it: the hard state is a type of its own. Deadlines are data; one wake-up per group stands in a queue and
+//! may be early, never late, so that a heartbeat moves a number and no queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pyralog_protocol::MonoMs;
 
-use super::hard::{Group, Member};
+use super::hard::{Classic, Member};
 use super::record::Stage;
 use crate::command::Token;
 
-/// One group's soft state. There while the group has members, promised member ids, or a round to end.
+/// One classic group's soft state. There while the group has members, promised member ids, or a round to end.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     /// Exactly the members of the hard group.
@@ -21,8 +21,6 @@ pub(super) struct Live {
     pub join: Option<JoinPhase>,
     /// Until when members of this generation must have asked for their assignment.
     pub sync_due: Option<MonoMs>,
-    /// The group's entry in the machine's queue: not after any deadline in here.
-    pub wake: Option<MonoMs>,
 }
 
 /// What PreparingRebalance waits for.
@@ -58,7 +56,7 @@ pub(super) struct Parked {
 
 impl Live {
     /// What to assume after a load: everybody is alive and still owes what the group waits for.
-    pub fn after_load(group: &Group, now: MonoMs) -> Option<Self> {
+    pub fn after_load(group: &Classic, now: MonoMs) -> Option<Self> {
         let completing = group.head.stage == Stage::CompletingRebalance;
         let session = |member: &Member| Session {
             due: Some(now.after_ms(member.join.session_timeout_ms.into())),
@@ -95,5 +93,43 @@ impl Live {
 
     pub fn is_idle(&self) -> bool {
         self.sessions.is_empty() && self.pending.is_empty() && self.join.is_none()
+    }
+}
+
+/// When which group is to be looked at: one moment per group, not after any of its deadlines.
+#[derive(Debug, Default)]
+pub(super) struct Wakes {
+    queue: BTreeSet<(MonoMs, String)>,
+    of: BTreeMap<String, MonoMs>,
+}
+
+impl Wakes {
+    /// At this moment or earlier.
+    pub fn set(&mut self, group: &str, due: MonoMs) {
+        match self.of.get_mut(group) {
+            Some(at) if *at <= due => return,
+            Some(at) => {
+                self.queue.remove(&(std::mem::replace(at, due), group.to_string()));
+            }
+            None => {
+                self.of.insert(group.to_string(), due);
+            }
+        }
+        self.queue.insert((due, group.to_string()));
+    }
+
+    /// Takes out the groups that are to be looked at now.
+    pub fn take(&mut self, now: MonoMs) -> Vec<String> {
+        let later = self.queue.split_off(&(MonoMs(now.0.saturating_add(1)), String::new()));
+        let due = std::mem::replace(&mut self.queue, later);
+        for (_, group) in &due {
+            self.of.remove(group);
+        }
+        due.into_iter().map(|(_, group)| group).collect()
+    }
+
+    /// When the next one is.
+    pub fn next(&self) -> Option<MonoMs> {
+        self.queue.first().map(|(due, _)| *due)
     }
 }

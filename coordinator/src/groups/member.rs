@@ -9,7 +9,7 @@ use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
 
 use super::Groups;
 use super::error::{MemberError, SyncError};
-use super::hard::Group;
+use super::hard::Classic;
 use super::live::Parked;
 use super::record::{Blob, GroupRecord, Stage};
 use super::reply::{sync_error, synced, text};
@@ -18,11 +18,11 @@ use crate::command::{Context, Reply};
 
 impl Groups {
     /// The group, if these ids are a member's. Unknown ids come before wrong generations (G16).
-    pub(super) fn member_of(&self, group: &str, id: &str, instance: Option<&str>) -> Result<&Group, MemberError> {
+    pub(super) fn member_of(&self, group: &str, id: &str, instance: Option<&str>) -> Result<&Classic, MemberError> {
         if group.is_empty() {
             return Err(MemberError::EmptyGroupId);
         }
-        let found = self.hard.groups.get(group).ok_or(MemberError::Unknown)?;
+        let found = self.hard.classic(group).ok_or(MemberError::Unknown)?;
         if let Some(instance) = instance {
             return match found.statics.get(instance) {
                 Some(owner) if owner == id => Ok(found),
@@ -33,14 +33,14 @@ impl Groups {
         if found.members.contains_key(id) { Ok(found) } else { Err(MemberError::Unknown) }
     }
 
-    pub(super) fn check_generation(group: &Group, found: i32) -> Result<(), MemberError> {
+    pub(super) fn check_generation(group: &Classic, found: i32) -> Result<(), MemberError> {
         match group.head.generation {
             current if current == found => Ok(()),
             current => Err(MemberError::Generation { found, current }),
         }
     }
 
-    pub(super) fn sync(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step) {
+    pub(super) fn sync(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step<'_>) {
         // From v5 on both names are mandatory, and Kafka looks at nothing else before (G15).
         let nameless = request.protocol_type.is_none() || request.protocol_name.is_none();
         let checked =
@@ -77,18 +77,18 @@ impl Groups {
         }
     }
 
-    fn sync_stable(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step) {
+    fn sync_stable(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step<'_>) {
         let (group, id) = (request.group_id.as_str(), request.member_id.as_str());
         if let Some(session) = self.live.get_mut(group).and_then(|live| live.sessions.get_mut(id)) {
             session.owes_sync = false;
         }
         self.renew_session(group, id, step.now);
-        if let Some(hard) = self.hard.groups.get(group) {
+        if let Some(hard) = self.hard.classic(group) {
             step.reply(ctx.token, synced(ctx.api_version, hard, id));
         }
     }
 
-    fn sync_completing(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step) {
+    fn sync_completing(&mut self, ctx: &Context, request: &m::SyncGroupRequest, step: &mut Step<'_>) {
         let (group, id) = (request.group_id.as_str(), request.member_id.as_str());
         let Some(session) = self.live.get_mut(group).and_then(|live| live.sessions.get_mut(id)) else {
             return step.reply(ctx.token, sync_error(ErrorCode::UnknownMemberId));
@@ -96,16 +96,21 @@ impl Groups {
         session.fail_parked(ErrorCode::RebalanceInProgress, id, step);
         session.sync = Some(Parked { token: ctx.token, version: ctx.api_version });
         (session.owes_sync, session.due) = (false, None);
-        if self.hard.groups.get(group).is_some_and(|g| g.is_leader(id)) {
+        if self.hard.classic(group).is_some_and(|g| g.is_leader(id)) {
             self.assign(group, &request.assignments, step);
             self.stabilize(group, step);
         }
     }
 
     /// Stores what changed. Members without an assignment get empty bytes, strangers are left out (G15).
-    fn assign(&mut self, group: &str, given: &[m::sync_group_request::SyncGroupRequestAssignment], step: &mut Step) {
+    fn assign(
+        &mut self,
+        group: &str,
+        given: &[m::sync_group_request::SyncGroupRequestAssignment],
+        step: &mut Step<'_>,
+    ) {
         let given: BTreeMap<&str, &[u8]> = given.iter().map(|a| (a.member_id.as_str(), &*a.assignment)).collect();
-        let Some(hard) = self.hard.groups.get(group) else { return };
+        let Some(hard) = self.hard.classic(group) else { return };
         let share = |id: &str| given.get(id).copied().unwrap_or_default();
         let changed = hard.members.iter().filter(|(id, member)| member.assignment.as_slice() != share(id));
         let records: Vec<GroupRecord> = changed
@@ -120,7 +125,7 @@ impl Groups {
         }
     }
 
-    pub(super) fn heartbeat(&mut self, ctx: &Context, request: &m::HeartbeatRequest, step: &mut Step) {
+    pub(super) fn heartbeat(&mut self, ctx: &Context, request: &m::HeartbeatRequest, step: &mut Step<'_>) {
         let code = match self.try_heartbeat(request, step.now) {
             Ok(()) => ErrorCode::None,
             Err(error) => error.code(),
@@ -141,14 +146,14 @@ impl Groups {
         }
     }
 
-    pub(super) fn leave(&mut self, ctx: &Context, request: &m::LeaveGroupRequest, step: &mut Step) {
+    pub(super) fn leave(&mut self, ctx: &Context, request: &m::LeaveGroupRequest, step: &mut Step<'_>) {
         let group = request.group_id.as_str();
         let response = m::LeaveGroupResponse::default();
         if group.is_empty() {
             let code = MemberError::EmptyGroupId.code().code();
             return step.reply(ctx.token, Reply::LeaveGroup(response.with_error_code(code)));
         }
-        let members = |groups: &Self| groups.hard.groups.get(group).map_or(0, |g| g.members.len());
+        let members = |groups: &Self| groups.hard.classic(group).map_or(0, |g| g.members.len());
         let before = members(self);
         let response = if ctx.api_version <= 2 {
             response.with_error_code(leave_code(self.leave_one(group, request.member_id.as_str(), None, step)))
@@ -168,7 +173,7 @@ impl Groups {
         &mut self,
         group: &str,
         members: &[m::leave_group_request::MemberIdentity],
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Vec<m::leave_group_response::MemberResponse> {
         let mut left = Vec::new();
         for member in members {
@@ -184,13 +189,19 @@ impl Groups {
     }
 
     /// An instance id alone is enough (administrators remove static members so); a promised id is simply forgotten.
-    fn leave_one(&mut self, group: &str, id: &str, instance: Option<&str>, step: &mut Step) -> Result<(), MemberError> {
+    fn leave_one(
+        &mut self,
+        group: &str,
+        id: &str,
+        instance: Option<&str>,
+        step: &mut Step<'_>,
+    ) -> Result<(), MemberError> {
         if self.live.get_mut(group).is_some_and(|live| live.pending.remove(id).is_some()) {
             return Ok(());
         }
         let id = match (id.is_empty(), instance) {
             (true, Some(instance)) => {
-                let owner = self.hard.groups.get(group).and_then(|g| g.statics.get(instance));
+                let owner = self.hard.classic(group).and_then(|g| g.statics.get(instance));
                 owner.cloned().ok_or(MemberError::Unknown)?
             }
             (true, None) | (false, _) => {

@@ -1,4 +1,4 @@
-//! The groups machine: classic consumer groups and committed offsets (behaviours G and O).
+//! The groups machine: classic groups, KIP-848 groups and committed offsets (behaviours G, N and O).
 //!
 //! A step takes a request or a deadline and yields records and answers. Holds: records are the only way hard state
 //! changes, live and on load; a reply that needs a record leaves in the same step as the record or later (GR-08); each
@@ -6,9 +6,10 @@
 //! restart every member gets a whole session, and a stable group goes on without a rebalance.
 //!
 //! Knows no socket, clock, Raft or partition log: which logs exist is asked through [`TopicView`], and a committed
-//! offset is never compared with a log. Has no KIP-848 or share groups, and no transactional commits.
+//! offset is never compared with a log. Has no share groups and no streams groups, and no transactional commits.
 
 mod admin;
+pub mod consumer;
 mod error;
 mod hard;
 mod join;
@@ -23,29 +24,44 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use pyralog_protocol::{MonoMs, Now, TopicId};
+use pyralog_protocol::{LogId, MonoMs, Now, TopicId};
 
-use self::hard::Hard;
-use self::live::Live;
+use self::consumer::ConsumerSettings;
+use self::consumer::pattern::Patterns;
+use self::consumer::watch::Watch;
+use self::hard::{Group, Hard, Kind};
+use self::live::{Live, Wakes};
 use self::step::Step;
 pub use record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin, Stage};
 
 use crate::command::{Command, Context};
+use crate::config::Overrides;
 use crate::effects::Effects;
 
 /// Longest group id, instance id, protocol type and protocol name, in bytes. A longer group id is refused
 /// with INVALID_GROUP_ID, longer others with INVALID_REQUEST. Kafka's limit is that of the wire, 32,767.
 pub const NAME_BYTES_MAX: usize = 4096;
 
-/// What groups need to know of logs.
+/// What groups need to know of the rest: logs, and what is set on groups.
 pub trait TopicView {
-    /// How many partitions the log has; `None` when there is no such log.
-    fn partitions(&self, name: &str) -> Option<i32>;
+    /// Id and partition count of the log; `None` when there is no such log.
+    fn topic(&self, name: &str) -> Option<(TopicId, i32)>;
 
-    /// Name of the log with this id, for the request versions that name logs so.
+    /// Name of the log with this id.
     fn name_of(&self, id: TopicId) -> Option<&str>;
+
+    /// All logs, in any order.
+    fn names(&self) -> Box<dyn Iterator<Item = &LogId> + '_>;
+
+    /// What is set on a group.
+    fn group_configs(&self, group: &str) -> Option<&Overrides>;
+
+    /// How many partitions the log has; `None` when there is no such log.
+    fn partitions(&self, name: &str) -> Option<i32> {
+        self.topic(name).map(|(_, partitions)| partitions)
+    }
 }
 
 /// The settings of groups; the comments give the broker config and, where it differs, Kafka's default.
@@ -71,6 +87,8 @@ pub struct GroupSettings {
     /// Bytes of all protocols' metadata of one member, and of one assignment. More gets POLICY_VIOLATION. Kafka's
     /// limit is that of a record.
     pub member_bytes_max: usize,
+    /// Settings of KIP-848 groups.
+    pub consumer: ConsumerSettings,
 }
 
 impl Default for GroupSettings {
@@ -85,6 +103,7 @@ impl Default for GroupSettings {
             retention_check_interval_ms: 600_000,
             groups_max: 100_000,
             member_bytes_max: 1 << 20,
+            consumer: ConsumerSettings::default(),
         }
     }
 }
@@ -94,16 +113,30 @@ impl Default for GroupSettings {
 pub struct Groups {
     settings: GroupSettings,
     hard: Hard,
+    /// Of classic groups.
     live: BTreeMap<String, Live>,
-    /// One entry per group of `live` that has a deadline: its `wake`.
-    wakes: BTreeSet<(MonoMs, String)>,
+    /// Of KIP-848 groups.
+    watches: BTreeMap<String, Watch>,
+    wakes: Wakes,
+    patterns: Patterns,
+    /// Counts changes to logs, since the start.
+    topic_changes: u64,
     housekeeping_due: Option<MonoMs>,
 }
 
 impl Groups {
     /// No groups yet.
     pub fn new(settings: GroupSettings) -> Self {
-        Self { settings, hard: Hard::default(), live: BTreeMap::new(), wakes: BTreeSet::new(), housekeeping_due: None }
+        Self {
+            settings,
+            hard: Hard::default(),
+            live: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            wakes: Wakes::default(),
+            patterns: Patterns::default(),
+            topic_changes: 0,
+            housekeeping_due: None,
+        }
     }
 
     /// Takes other settings; they hold from the next request on.
@@ -117,15 +150,21 @@ impl Groups {
     /// When the command is not one about groups: the node routes by command, not by what a client sent.
     #[expect(clippy::too_many_arguments, reason = "a step takes a request, the world and a place for its effects")]
     pub fn handle(&mut self, ctx: &Context, cmd: Command, topics: &dyn TopicView, now: Now, out: &mut Effects) {
-        let mut step = Step::new(now);
+        let mut step = Step::new(topics, now);
         match &cmd {
+            Command::JoinGroup(r) if self.is_bridged(&r.group_id) => self.join_bridge(ctx, r, &mut step),
+            Command::SyncGroup(r) if self.is_bridged(&r.group_id) => self.sync_bridge(ctx, r, &mut step),
+            Command::Heartbeat(r) if self.is_bridged(&r.group_id) => self.heartbeat_bridge(ctx, r, &mut step),
+            Command::LeaveGroup(r) if self.is_bridged(&r.group_id) => self.leave_bridge(ctx, r, &mut step),
             Command::JoinGroup(r) => self.join(ctx, r, &mut step),
             Command::SyncGroup(r) => self.sync(ctx, r, &mut step),
             Command::Heartbeat(r) => self.heartbeat(ctx, r, &mut step),
             Command::LeaveGroup(r) => self.leave(ctx, r, &mut step),
-            Command::OffsetCommit(r) => self.commit(ctx, r, topics, &mut step),
+            Command::ConsumerGroupHeartbeat(r) => self.consumer_heartbeat(ctx, r, &mut step),
+            Command::ConsumerGroupDescribe(r) => self.describe_consumers(ctx, r, &mut step),
+            Command::OffsetCommit(r) => self.commit(ctx, r, &mut step),
             Command::OffsetFetch(r) => self.fetch(ctx, r, &mut step),
-            Command::OffsetDelete(r) => self.delete_offsets(ctx, r, topics, &mut step),
+            Command::OffsetDelete(r) => self.delete_offsets(ctx, r, &mut step),
             Command::DescribeGroups(r) => self.describe(ctx, r, &mut step),
             Command::ListGroups(r) => self.list(ctx, r, &mut step),
             Command::DeleteGroups(r) => self.delete(ctx, r, &mut step),
@@ -149,24 +188,24 @@ impl Groups {
     }
 
     /// Does what is due. To be called at [`Groups::next_deadline`] or later; calling it early is harmless.
-    pub fn on_deadline(&mut self, now: Now, out: &mut Effects) {
+    pub fn on_deadline(&mut self, topics: &dyn TopicView, now: Now, out: &mut Effects) {
         // A wake-up that this call itself sets for now is for the next call: every group is looked at once.
-        let later = self.wakes.split_off(&(MonoMs(now.mono.0.saturating_add(1)), String::new()));
-        for (_, group) in std::mem::replace(&mut self.wakes, later) {
-            let mut step = Step::new(now);
+        for group in self.wakes.take(now.mono) {
+            let mut step = Step::new(topics, now);
             self.wake_group(&group, &mut step);
+            self.wake_consumer(&group, &mut step);
+            self.wake_for_all(&group);
             step.finish(out);
             self.settle(&group);
         }
         if self.housekeeping_due.is_some_and(|due| due <= now.mono) {
-            self.keep_house(now, out);
+            self.keep_house(topics, now, out);
         }
     }
 
     /// When [`Groups::on_deadline`] wants to be called next. It may then find nothing to do yet.
     pub fn next_deadline(&self) -> Option<MonoMs> {
-        let wake = self.wakes.first().map(|(due, _)| *due);
-        wake.into_iter().chain(self.housekeeping_due).min()
+        self.wakes.next().into_iter().chain(self.housekeeping_due).min()
     }
 
     /// Applies a record: live, and when loading. The only writer of hard state; cannot fail.
@@ -176,36 +215,51 @@ impl Groups {
 
     /// After the last record was loaded: every member gets a whole session to show up, every rebalance its whole
     /// time. A stable group goes on as if nothing had happened.
-    pub fn after_load(&mut self, now: Now) {
-        self.live.clear();
-        self.wakes.clear();
+    pub fn after_load(&mut self, topics: &dyn TopicView, now: Now) {
+        (self.live, self.watches, self.wakes) = (BTreeMap::new(), BTreeMap::new(), Wakes::default());
         for (name, group) in &self.hard.groups {
-            if let Some(live) = Live::after_load(group, now.mono) {
-                self.live.insert(name.clone(), live);
+            match &group.kind {
+                Kind::Classic(classic) => {
+                    self.live.extend(Live::after_load(classic, now.mono).map(|live| (name.clone(), live)));
+                }
+                Kind::Consumer(consumer) => {
+                    let pace = self.settings.consumer.pace(topics.group_configs(name));
+                    let watch = Watch::after_load(consumer, pace, now.mono);
+                    self.watches.extend(watch.map(|watch| (name.clone(), watch)));
+                }
             }
         }
-        let names: Vec<String> = self.live.keys().cloned().collect();
+        let names: Vec<String> = self.live.keys().chain(self.watches.keys()).cloned().collect();
         names.iter().for_each(|name| self.wake_for_all(name));
         let interval_ms = self.settings.retention_check_interval_ms;
         self.housekeeping_due = (!self.hard.groups.is_empty()).then(|| now.mono.after_ms(interval_ms));
     }
 
+    /// A log is there, is new or has changed: members that subscribe to it may get other partitions with their next
+    /// heartbeat.
+    pub fn topic_changed(&mut self, log: &LogId) {
+        self.topic_changes += 1;
+        self.patterns.topic_exists(log);
+    }
+
     /// A log was deleted: the offsets committed for it go.
-    pub fn topic_deleted(&mut self, name: &str, out: &mut Effects) {
-        let mut step = Step::new(Now::default()); // removing asks for no time
+    pub fn topic_deleted(&mut self, name: &str, topics: &dyn TopicView, out: &mut Effects) {
+        self.topic_changes += 1;
+        self.patterns.topic_deleted(name);
+        let mut step = Step::new(topics, Now::default()); // removing asks for no time
         self.forget_topic(name, &mut step);
         step.finish(out);
     }
 
     /// Changes hard state: applied here and now, durable before the step's answers leave.
-    fn put(&mut self, record: GroupRecord, step: &mut Step) {
+    fn put(&mut self, record: GroupRecord, step: &mut Step<'_>) {
         self.apply(&record);
         step.record(record);
     }
 
     /// Writes the group's head if `change` changes it.
-    fn change_head(&mut self, group: &str, step: &mut Step, change: impl FnOnce(&mut GroupHead)) {
-        let old = self.hard.groups.get(group).map(|g| g.head.clone()).unwrap_or_default();
+    fn change_head(&mut self, group: &str, step: &mut Step<'_>, change: impl FnOnce(&mut GroupHead)) {
+        let old = self.hard.classic(group).map(|g| g.head.clone()).unwrap_or_default();
         let mut head = old.clone();
         change(&mut head);
         if head != old {
@@ -214,7 +268,7 @@ impl Groups {
     }
 
     fn stage(&self, group: &str) -> Stage {
-        self.hard.groups.get(group).map_or(Stage::Empty, |g| g.head.stage)
+        self.hard.classic(group).map_or(Stage::Empty, |g| g.head.stage)
     }
 
     /// Also a group that so far only promised member ids exists, without members (G3).
@@ -229,7 +283,7 @@ impl Groups {
 
     /// A member gave a sign of life. While a request of it waits here it cannot die.
     fn renew_session(&mut self, group: &str, id: &str, now: Now) {
-        let Some(member) = self.hard.groups.get(group).and_then(|g| g.members.get(id)) else { return };
+        let Some(member) = self.hard.classic(group).and_then(|g| g.members.get(id)) else { return };
         let due = now.mono.after_ms(member.join.session_timeout_ms.into());
         let Some(session) = self.live.get_mut(group).and_then(|live| live.sessions.get_mut(id)) else { return };
         if session.join.is_none() && session.sync.is_none() {
@@ -240,31 +294,37 @@ impl Groups {
 
     /// Sees to it that the group is looked at when `due` has come, or earlier.
     fn wake_by(&mut self, group: &str, due: MonoMs) {
-        let Some(live) = self.live.get_mut(group) else { return };
-        if live.wake.is_some_and(|wake| wake <= due) {
-            return;
-        }
-        if let Some(wake) = live.wake.replace(due) {
-            self.wakes.remove(&(wake, group.to_string()));
-        }
-        self.wakes.insert((due, group.to_string()));
+        self.wakes.set(group, due);
     }
 
     fn wake_for_all(&mut self, group: &str) {
-        if let Some(due) = self.live.get(group).and_then(Live::due) {
-            self.wake_by(group, due);
+        let live = self.live.get(group).and_then(Live::due);
+        let watch = self.watches.get(group).and_then(Watch::due);
+        if let Some(due) = live.into_iter().chain(watch).min() {
+            self.wakes.set(group, due);
         }
     }
 
-    fn forget_live(&mut self, group: &str) {
-        if let Some(wake) = self.live.remove(group).and_then(|live| live.wake) {
-            self.wakes.remove(&(wake, group.to_string()));
+    /// Whether requests of the classic protocol go to a KIP-848 group. One without members makes room for a classic one.
+    fn is_bridged(&self, group: &str) -> bool {
+        self.hard.consumer(group).is_some_and(|consumer| !consumer.members.is_empty())
+    }
+
+    /// Whether members read the topic. Where nobody can know, they do.
+    fn subscribes(&self, group: &Group, topic: &str) -> bool {
+        match &group.kind {
+            Kind::Classic(classic) => classic.subscription().contains(topic),
+            Kind::Consumer(consumer) => {
+                consumer.subscribers.contains_key(topic)
+                    || consumer.patterns.keys().any(|pattern| self.patterns.is_match(pattern, topic))
+            }
         }
     }
 
     /// The end of a step: soft state of a group without members goes; else it fits the hard state.
     fn settle(&mut self, group: &str) {
-        let members = self.hard.groups.get(group).map_or(0, |g| g.members.len());
+        self.settle_consumer(group);
+        let members = self.hard.classic(group).map_or(0, |g| g.members.len());
         let Some(live) = self.live.get(group) else {
             return assert!(members == 0, "group {group:?} has {members} members and no sessions");
         };
@@ -273,7 +333,19 @@ impl Groups {
         let preparing = self.stage(group) == Stage::PreparingRebalance;
         assert!(live.join.is_some() == preparing, "group {group:?} waits for joins exactly while it prepares");
         if live.is_idle() {
-            self.forget_live(group);
+            self.live.remove(group);
+        }
+    }
+
+    fn settle_consumer(&mut self, group: &str) {
+        let consumer = self.hard.consumer(group);
+        let members = consumer.map_or(0, |g| g.members.len());
+        let leases = self.watches.get(group).map_or(0, |watch| watch.leases.len());
+        assert!(members == leases, "group {group:?} has {members} members and {leases} leases");
+        let fits = consumer.is_none_or(|g| g.head.assignment_epoch <= g.head.epoch);
+        assert!(fits, "group {group:?} has an assignment for an epoch to come");
+        if members == 0 {
+            self.watches.remove(group);
         }
     }
 }
@@ -285,7 +357,9 @@ fn member_group(cmd: &Command) -> Option<&str> {
         Command::SyncGroup(r) => Some(r.group_id.as_str()),
         Command::Heartbeat(r) => Some(r.group_id.as_str()),
         Command::LeaveGroup(r) => Some(r.group_id.as_str()),
-        Command::OffsetCommit(_)
+        Command::ConsumerGroupHeartbeat(r) => Some(r.group_id.as_str()),
+        Command::ConsumerGroupDescribe(_)
+        | Command::OffsetCommit(_)
         | Command::OffsetFetch(_)
         | Command::OffsetDelete(_)
         | Command::DescribeGroups(_)

@@ -2,19 +2,22 @@
 //! Holds: what a fetch answers was committed, and the answer leaves after everything before it is durable (GR-09).
 //! Offsets are the clients' numbers: nothing here compares them with a log (O4).
 
+use std::cmp::Ordering;
+
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::offset_fetch_response as fetched;
-use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
+use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
 
-use super::error::{CommitError, DeleteError, MemberError};
-use super::hard::Group;
+use super::consumer::{Consumer, Current};
+use super::error::{CommitError, DeleteError, FetchError, MemberError};
+use super::hard::{Group, Kind};
 use super::record::{Committed, GroupRecord, Stage};
 use super::reply::text;
 use super::step::Step;
-use super::{Groups, NAME_BYTES_MAX, TopicView};
+use super::{Groups, NAME_BYTES_MAX};
 use crate::command::{Context, Reply};
 
 /// Who commits, when, and until when it is to be kept.
@@ -37,27 +40,25 @@ impl<'a> Commit<'a> {
 }
 
 impl Groups {
-    pub(super) fn commit(
-        &mut self,
-        ctx: &Context,
-        request: &m::OffsetCommitRequest,
-        topics: &dyn TopicView,
-        step: &mut Step,
-    ) {
-        let refusal = self.check_commit(request).err().map(|e| e.code(ctx.api_version));
-        if refusal.is_none() {
+    pub(super) fn commit(&mut self, ctx: &Context, request: &m::OffsetCommitRequest, step: &mut Step<'_>) {
+        let checked = self.check_commit(ctx.api_version, request);
+        if checked.is_ok() {
             self.renew_session(request.group_id.as_str(), request.member_id.as_str(), step.now);
         }
+        let checked = checked.map_err(|e| e.code(ctx.api_version));
         let commit = Commit::new(ctx.api_version, request, step.now);
         let mut answered = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
             let name = topic.name.as_str();
-            let known = topics.partitions(name).unwrap_or(0);
+            let (id, known) = step.topics.topic(name).unwrap_or_default();
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for p in &topic.partitions {
-                let code = match (0..known).contains(&p.partition_index) {
-                    false => ErrorCode::UnknownTopicOrPartition,
-                    true => refusal.unwrap_or_else(|| self.commit_one(&commit, name, p, step)),
+                let allowed =
+                    checked.as_ref().map_err(|code| *code).and_then(|scope| scope.check(id, p.partition_index));
+                let code = match ((0..known).contains(&p.partition_index), allowed) {
+                    (false, _) => ErrorCode::UnknownTopicOrPartition,
+                    (true, Err(refused)) => refused,
+                    (true, Ok(())) => self.commit_one(&commit, name, p, step),
                 };
                 let entry = OffsetCommitResponsePartition::default();
                 partitions.push(entry.with_partition_index(p.partition_index).with_error_code(code.code()));
@@ -73,7 +74,7 @@ impl Groups {
         commit: &Commit<'_>,
         topic: &str,
         p: &OffsetCommitRequestPartition,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> ErrorCode {
         let metadata = p.committed_metadata.as_deref().unwrap_or_default();
         let max = self.settings.offset_metadata_max;
@@ -93,7 +94,7 @@ impl Groups {
         ErrorCode::None
     }
 
-    fn check_commit(&self, request: &m::OffsetCommitRequest) -> Result<(), CommitError> {
+    fn check_commit(&self, version: i16, request: &m::OffsetCommitRequest) -> Result<Scope, CommitError> {
         let (name, id) = (request.group_id.as_str(), request.member_id.as_str());
         let instance = request.group_instance_id.as_deref();
         let generation = request.generation_id_or_member_epoch;
@@ -103,9 +104,13 @@ impl Groups {
         if name.len() > NAME_BYTES_MAX {
             return Err(CommitError::GroupIdTooLong { bytes: name.len(), max: NAME_BYTES_MAX });
         }
-        let Some(group) = self.hard.groups.get(name) else { return self.check_commit_creates(name, generation) };
+        let group = match self.hard.groups.get(name).map(|group| &group.kind) {
+            None => return self.check_commit_creates(name, generation).map(|()| Scope::All),
+            Some(Kind::Consumer(consumer)) => return check_member_commit(consumer, version, request),
+            Some(Kind::Classic(classic)) => classic,
+        };
         if generation < 0 && group.head.stage == Stage::Empty {
-            return Ok(());
+            return Ok(Scope::All);
         }
         if generation < 0 && id.is_empty() && instance.is_none() {
             return Err(MemberError::Unknown.into());
@@ -113,7 +118,7 @@ impl Groups {
         Self::check_generation(self.member_of(name, id, instance)?, generation)?;
         match group.head.stage {
             Stage::CompletingRebalance => Err(MemberError::Rebalancing.into()),
-            Stage::Empty | Stage::PreparingRebalance | Stage::Stable => Ok(()),
+            Stage::Empty | Stage::PreparingRebalance | Stage::Stable => Ok(Scope::All),
         }
     }
 
@@ -129,7 +134,7 @@ impl Groups {
         }
     }
 
-    pub(super) fn fetch(&self, ctx: &Context, request: &m::OffsetFetchRequest, step: &mut Step) {
+    pub(super) fn fetch(&self, ctx: &Context, request: &m::OffsetFetchRequest, step: &mut Step<'_>) {
         let response = m::OffsetFetchResponse::default();
         let response = match ctx.api_version {
             ..=7 => response.with_topics(self.fetch_one(ctx.api_version, request)),
@@ -166,6 +171,10 @@ impl Groups {
         request: &m::offset_fetch_request::OffsetFetchRequestGroup,
     ) -> fetched::OffsetFetchResponseGroup {
         let group = self.hard.groups.get(request.group_id.as_str());
+        if let Err(error) = check_member_fetch(group, request) {
+            let refused = fetched::OffsetFetchResponseGroup::default().with_error_code(error.code().code());
+            return refused.with_group_id(request.group_id.clone());
+        }
         let asked = request
             .topics
             .as_ref()
@@ -188,24 +197,18 @@ impl Groups {
             .with_topics(select(group, asked.as_deref()).into_iter().map(topic).collect())
     }
 
-    pub(super) fn delete_offsets(
-        &mut self,
-        ctx: &Context,
-        request: &m::OffsetDeleteRequest,
-        topics: &dyn TopicView,
-        step: &mut Step,
-    ) {
+    pub(super) fn delete_offsets(&mut self, ctx: &Context, request: &m::OffsetDeleteRequest, step: &mut Step<'_>) {
         let name = request.group_id.as_str();
         let response = m::OffsetDeleteResponse::default();
         if let Err(error) = self.check_offset_delete(name) {
             let response = response.with_error_code(error.code().code());
             return step.reply(ctx.token, Reply::OffsetDelete(response));
         }
-        let subscription = self.hard.groups.get(name).map(Group::subscription).unwrap_or_default();
         let mut answered = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
-            let known = topics.partitions(topic.name.as_str()).unwrap_or(0);
-            let subscribed = subscription.contains(topic.name.as_str());
+            let known = step.topics.partitions(topic.name.as_str()).unwrap_or(0);
+            let subscribed =
+                self.hard.groups.get(name).is_some_and(|group| self.subscribes(group, topic.name.as_str()));
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for index in topic.partitions.iter().map(|p| p.partition_index) {
                 let code = match ((0..known).contains(&index), subscribed) {
@@ -224,15 +227,16 @@ impl Groups {
 
     /// Of groups with members only consumers say what they read; others must be empty.
     fn check_offset_delete(&self, name: &str) -> Result<(), DeleteError> {
-        match self.hard.groups.get(name) {
-            Some(group) if group.head.stage == Stage::Empty || group.is_consumer() => Ok(()),
-            Some(_) => Err(DeleteError::HasMembers),
+        match self.hard.groups.get(name).map(|group| &group.kind) {
+            Some(Kind::Consumer(_)) => Ok(()),
+            Some(Kind::Classic(classic)) if classic.head.stage == Stage::Empty || classic.is_consumer() => Ok(()),
+            Some(Kind::Classic(_)) => Err(DeleteError::HasMembers),
             None if self.live.contains_key(name) => Ok(()),
             None => Err(DeleteError::NoGroup),
         }
     }
 
-    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32, step: &mut Step) -> ErrorCode {
+    fn delete_offset(&mut self, group: &str, topic: &str, partition: i32, step: &mut Step<'_>) -> ErrorCode {
         if self.hard.groups.get(group).is_some_and(|g| g.committed(topic, partition).is_some()) {
             let (group, topic) = (group.to_string(), topic.to_string());
             self.put(GroupRecord::OffsetRemoved { group, topic, partition }, step);
@@ -240,12 +244,76 @@ impl Groups {
         ErrorCode::None
     }
 
-    pub(super) fn forget_topic(&mut self, topic: &str, step: &mut Step) {
+    pub(super) fn forget_topic(&mut self, topic: &str, step: &mut Step<'_>) {
         let holders = self.hard.groups.iter().filter(|(_, group)| group.offsets.contains_key(topic));
         let holders: Vec<String> = holders.map(|(name, _)| name.clone()).collect();
         for group in holders {
             self.put(GroupRecord::TopicRemoved { group, topic: topic.to_string() }, step);
         }
+    }
+}
+
+/// Which partitions a commit may name.
+enum Scope {
+    /// All.
+    All,
+    /// The member is behind: those that it has held since its epoch or longer (N14).
+    HeldSince { epoch: i32, current: Current, stale: ErrorCode },
+}
+
+impl Scope {
+    fn check(&self, topic: TopicId, partition: i32) -> Result<(), ErrorCode> {
+        match self {
+            Self::All => Ok(()),
+            Self::HeldSince { epoch, current, stale } => match current.holds_since(topic, partition) {
+                Some(since) if since <= *epoch => Ok(()),
+                Some(_) | None => Err(*stale),
+            },
+        }
+    }
+}
+
+/// A commit to a KIP-848 group. Without members anybody may commit without an epoch.
+fn check_member_commit(
+    consumer: &Consumer,
+    version: i16,
+    request: &m::OffsetCommitRequest,
+) -> Result<Scope, CommitError> {
+    let found = request.generation_id_or_member_epoch;
+    if found < 0 && consumer.members.is_empty() {
+        return Ok(Scope::All);
+    }
+    let member = consumer.members.get(request.member_id.as_str()).ok_or(MemberError::Unknown)?;
+    if !member.is_classic() && version < 9 {
+        return Err(CommitError::OldVersion);
+    }
+    let (current, classic) = (member.current.epoch, member.is_classic());
+    match found.cmp(&current) {
+        Ordering::Equal => Ok(Scope::All),
+        Ordering::Greater if classic => Err(MemberError::Generation { found, current }.into()),
+        Ordering::Greater => Err(CommitError::Epoch { found, current }),
+        Ordering::Less => {
+            let stale = if classic { ErrorCode::IllegalGeneration } else { ErrorCode::StaleMemberEpoch };
+            Ok(Scope::HeldSince { epoch: found, current: member.current.clone(), stale })
+        }
+    }
+}
+
+/// Members of a KIP-848 group read with their epoch (v9); everybody else names neither member nor epoch.
+fn check_member_fetch(
+    group: Option<&Group>,
+    request: &m::offset_fetch_request::OffsetFetchRequestGroup,
+) -> Result<(), FetchError> {
+    let Some(Kind::Consumer(consumer)) = group.map(|group| &group.kind) else { return Ok(()) };
+    let (id, found) = (request.member_id.as_deref(), request.member_epoch);
+    if id.is_none() && found < 0 {
+        return Ok(());
+    }
+    let member = consumer.members.get(id.unwrap_or_default()).ok_or(MemberError::Unknown)?;
+    match member.current.epoch {
+        current if current == found => Ok(()),
+        current if member.is_classic() => Err(MemberError::Generation { found, current }.into()),
+        current => Err(FetchError::Epoch { found, current }),
     }
 }
 

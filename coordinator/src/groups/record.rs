@@ -1,6 +1,6 @@
 //! The records of groups and committed offsets, and the keys under which their latest values are stored.
 //! Holds: all keys of one group share a prefix that no other group's keys have, and in key order a group's head comes
-//! first, then each member followed by its assignment, then offsets. Knows nothing of how they are decided.
+//! first, then each member followed by what it has, then offsets. Knows nothing of how they are decided.
 
 use std::fmt;
 
@@ -8,6 +8,8 @@ use bytes::Bytes;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::consumer::record::{held_bytes, partitions_bytes};
+use super::consumer::{ConsumerHead, Current, Partitions, Subscriber};
 use crate::record::{Family, Placement};
 
 /// A change of the groups' hard state: an upsert or a delete of one keyed thing.
@@ -76,6 +78,45 @@ pub enum GroupRecord {
     GroupRemoved {
         /// Group id.
         group: String,
+    },
+    /// Every member goes with all that it has: the group changes its protocol.
+    MembersRemoved {
+        /// Group id.
+        group: String,
+    },
+    /// What a KIP-848 group has once. Takes the place of a classic head, as that takes its.
+    ConsumerHead {
+        /// Group id.
+        group: String,
+        /// The new head, whole.
+        head: ConsumerHead,
+    },
+    /// A member of a KIP-848 group as it describes itself.
+    ConsumerMember {
+        /// Group id.
+        group: String,
+        /// Member id.
+        member: String,
+        /// The description, whole.
+        about: Subscriber,
+    },
+    /// What a member is to have.
+    Target {
+        /// Group id.
+        group: String,
+        /// Member id.
+        member: String,
+        /// All of it.
+        partitions: Partitions,
+    },
+    /// What a member holds.
+    Current {
+        /// Group id.
+        group: String,
+        /// Member id.
+        member: String,
+        /// All of it.
+        current: Current,
     },
 }
 
@@ -236,6 +277,8 @@ const OFFSET: u8 = 2;
 
 const JOIN: u8 = 0;
 const ASSIGNMENT: u8 = 1;
+const TARGET: u8 = 2;
+const CURRENT: u8 = 3;
 
 /// Length first, so that no name is a prefix of another one's key. Names longer than the prefix can say never get
 /// here: the border refuses them (`super::NAME_BYTES_MAX`).
@@ -283,9 +326,34 @@ impl GroupRecord {
             Self::MemberRemoved { group, member } => group.len() + member.len(),
             Self::Offset { group, topic, committed, .. } => group.len() + topic.len() + committed.metadata.len(),
             Self::OffsetRemoved { group, topic, .. } | Self::TopicRemoved { group, topic } => group.len() + topic.len(),
-            Self::GroupRemoved { group } => group.len(),
+            Self::GroupRemoved { group } | Self::MembersRemoved { group } | Self::ConsumerHead { group, .. } => {
+                group.len()
+            }
+            Self::ConsumerMember { group, member, about } => group.len() + member.len() + about.bytes(),
+            Self::Target { group, member, partitions } => group.len() + member.len() + partitions_bytes(partitions),
+            Self::Current { group, member, current } => {
+                group.len() + member.len() + held_bytes(&current.assigned) + held_bytes(&current.revoking)
+            }
         };
         named + FIXED_BYTES
+    }
+
+    /// The group whose head the record is, in either protocol.
+    pub(super) fn head_of(&self) -> Option<&str> {
+        match self {
+            Self::Head { group, .. } | Self::ConsumerHead { group, .. } => Some(group),
+            Self::Member { .. }
+            | Self::Assignment { .. }
+            | Self::MemberRemoved { .. }
+            | Self::Offset { .. }
+            | Self::OffsetRemoved { .. }
+            | Self::TopicRemoved { .. }
+            | Self::GroupRemoved { .. }
+            | Self::MembersRemoved { .. }
+            | Self::ConsumerMember { .. }
+            | Self::Target { .. }
+            | Self::Current { .. } => None,
+        }
     }
 
     /// Where the record lives in the state store. Keys start with length and text of the group id.
@@ -308,6 +376,11 @@ impl GroupRecord {
                 Placement::DeletePrefix(family, named(kind_key(group, OFFSET), topic))
             }
             Self::GroupRemoved { group } => Placement::DeletePrefix(family, group_key(group)),
+            Self::MembersRemoved { group } => Placement::DeletePrefix(family, kind_key(group, MEMBER)),
+            Self::ConsumerHead { group, .. } => Placement::Put(family, kind_key(group, HEAD)),
+            Self::ConsumerMember { group, member, .. } => Placement::Put(family, member_key(group, member, JOIN)),
+            Self::Target { group, member, .. } => Placement::Put(family, member_key(group, member, TARGET)),
+            Self::Current { group, member, .. } => Placement::Put(family, member_key(group, member, CURRENT)),
         }
     }
 }

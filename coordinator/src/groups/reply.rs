@@ -4,7 +4,7 @@ use kafka_protocol::messages as m;
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{ErrorCode, kafka_protocol};
 
-use super::hard::Group;
+use super::hard::Classic;
 use super::record::Blob;
 use crate::command::Reply;
 
@@ -34,7 +34,7 @@ pub(super) enum Role<'a> {
 }
 
 /// The current generation, as `member` sees it.
-pub(super) fn joined(version: i16, group: &Group, member: &str, role: Role<'_>) -> Reply {
+pub(super) fn joined(version: i16, group: &Classic, member: &str, role: Role<'_>) -> Reply {
     let leads = group.is_leader(member);
     let (leader, lists, skips) = match role {
         Role::AsElected => (group.head.leader.as_deref(), leads, false),
@@ -53,7 +53,7 @@ pub(super) fn joined(version: i16, group: &Group, member: &str, role: Role<'_>) 
     Reply::JoinGroup(response)
 }
 
-fn member_list(version: i16, group: &Group, protocol: &str) -> Vec<m::join_group_response::JoinGroupResponseMember> {
+fn member_list(version: i16, group: &Classic, protocol: &str) -> Vec<m::join_group_response::JoinGroupResponseMember> {
     let entry = |(id, member): (&String, &super::hard::Member)| {
         let instance = member.join.instance.as_deref().filter(|_| version >= 5).map(text);
         m::join_group_response::JoinGroupResponseMember::default()
@@ -68,7 +68,7 @@ pub(super) fn sync_error(code: ErrorCode) -> Reply {
     Reply::SyncGroup(m::SyncGroupResponse::default().with_error_code(code.code()))
 }
 
-pub(super) fn synced(version: i16, group: &Group, member: &str) -> Reply {
+pub(super) fn synced(version: i16, group: &Classic, member: &str) -> Reply {
     let from_v5 = |value: &Option<String>| value.as_deref().filter(|_| version >= 5).map(text);
     let assignment = group.members.get(member).map(|found| found.assignment.bytes()).unwrap_or_default();
     let response = m::SyncGroupResponse::default()

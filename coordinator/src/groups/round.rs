@@ -25,7 +25,7 @@ impl Live {
 
 impl Session {
     /// Answers what waits here with an error.
-    pub fn fail_parked(&mut self, code: ErrorCode, member: &str, step: &mut Step) {
+    pub fn fail_parked(&mut self, code: ErrorCode, member: &str, step: &mut Step<'_>) {
         if let Some(parked) = self.join.take() {
             step.reply(parked.token, join_error(parked.version, code, member));
         }
@@ -37,7 +37,7 @@ impl Session {
 
 impl Groups {
     /// Membership changed: begin a rebalance, or see whether the one under way has all it waits for.
-    pub(super) fn rebalance(&mut self, group: &str, step: &mut Step) {
+    pub(super) fn rebalance(&mut self, group: &str, step: &mut Step<'_>) {
         match self.stage(group) {
             Stage::PreparingRebalance => self.finish_if_all_joined(group, step),
             stage @ (Stage::Empty | Stage::CompletingRebalance | Stage::Stable) => {
@@ -46,10 +46,10 @@ impl Groups {
         }
     }
 
-    fn begin(&mut self, group: &str, from: Stage, step: &mut Step) {
+    fn begin(&mut self, group: &str, from: Stage, step: &mut Step<'_>) {
         let now = step.now;
         self.change_head(group, step, |head| enter(head, Stage::PreparingRebalance, now));
-        let Some(hard) = self.hard.groups.get(group) else { return };
+        let Some(hard) = self.hard.classic(group) else { return };
         let Some(live) = self.live.get_mut(group) else { return };
         live.sync_due = None;
         for (id, session) in &mut live.sessions {
@@ -81,7 +81,7 @@ impl Groups {
         self.finish_if_all_joined(group, step);
     }
 
-    pub(super) fn finish_if_all_joined(&mut self, group: &str, step: &mut Step) {
+    pub(super) fn finish_if_all_joined(&mut self, group: &str, step: &mut Step<'_>) {
         let Some(live) = self.live.get(group) else { return };
         match live.join {
             Some(JoinPhase::All { .. }) if live.all_joined() => self.finish_round(group, step),
@@ -90,7 +90,7 @@ impl Groups {
     }
 
     /// The join phase's time is over.
-    pub(super) fn on_join_due(&mut self, group: &str, step: &mut Step) {
+    pub(super) fn on_join_due(&mut self, group: &str, step: &mut Step<'_>) {
         let delay_ms = i64::from(self.settings.initial_rebalance_delay_ms);
         let Some(live) = self.live.get_mut(group) else { return };
         match live.join {
@@ -106,11 +106,11 @@ impl Groups {
 
     /// Ends the join phase: who did not come is out (static members stay until their session ends), the rest gets a
     /// generation.
-    fn finish_round(&mut self, group: &str, step: &mut Step) {
+    fn finish_round(&mut self, group: &str, step: &mut Step<'_>) {
         for id in self.absent_dynamic_members(group) {
             self.drop_member(group, &id, step);
         }
-        let is_empty = self.hard.groups.get(group).is_none_or(|g| g.members.is_empty());
+        let is_empty = self.hard.classic(group).is_none_or(|g| g.members.is_empty());
         if is_empty {
             return self.finish_empty(group, step);
         }
@@ -121,14 +121,14 @@ impl Groups {
             head.generation = head.generation.saturating_add(1);
             head.leader = Some(leader);
         });
-        let protocol = self.hard.groups.get(group).and_then(super::hard::Group::select_protocol);
+        let protocol = self.hard.classic(group).and_then(super::hard::Classic::select_protocol);
         assert!(protocol.is_some(), "members that have no protocol in common were let into {group:?}");
         self.change_head(group, step, |head| head.protocol = protocol);
         self.announce(group, step);
     }
 
     fn absent_dynamic_members(&self, group: &str) -> Vec<String> {
-        let (Some(hard), Some(live)) = (self.hard.groups.get(group), self.live.get(group)) else { return Vec::new() };
+        let (Some(hard), Some(live)) = (self.hard.classic(group), self.live.get(group)) else { return Vec::new() };
         let absent = |id: &&String| live.sessions.get(*id).is_none_or(|s| s.join.is_none());
         let dynamic = hard.members.iter().filter(|(_, m)| m.join.instance.is_none()).map(|(id, _)| id);
         dynamic.filter(absent).cloned().collect()
@@ -136,13 +136,13 @@ impl Groups {
 
     /// The leader stays if it came; else the first one that did. Nobody, if nobody did.
     fn elect(&self, group: &str) -> Option<String> {
-        let (hard, live) = (self.hard.groups.get(group)?, self.live.get(group)?);
+        let (hard, live) = (self.hard.classic(group)?, self.live.get(group)?);
         let came = |id: &String| live.sessions.get(id).is_some_and(|s| s.join.is_some());
         let leader = hard.head.leader.as_ref().filter(|id| came(id));
         leader.or_else(|| hard.members.keys().find(|id| came(id))).cloned()
     }
 
-    fn finish_empty(&mut self, group: &str, step: &mut Step) {
+    fn finish_empty(&mut self, group: &str, step: &mut Step<'_>) {
         let now = step.now;
         self.change_head(group, step, |head| {
             enter(head, Stage::Empty, now);
@@ -155,7 +155,7 @@ impl Groups {
     }
 
     fn wait_for_static(&mut self, group: &str, now: Now) {
-        let patience_ms = self.hard.groups.get(group).map_or(0, |g| i64::from(g.rebalance_timeout_ms()));
+        let patience_ms = self.hard.classic(group).map_or(0, |g| i64::from(g.rebalance_timeout_ms()));
         let due = now.mono.after_ms(patience_ms.max(RETRY_MS_MIN));
         if let Some(live) = self.live.get_mut(group) {
             live.join = Some(JoinPhase::All { due });
@@ -164,8 +164,8 @@ impl Groups {
     }
 
     /// Tells everybody who waits of the new generation, and begins to wait for SyncGroup.
-    fn announce(&mut self, group: &str, step: &mut Step) {
-        let (Some(hard), Some(live)) = (self.hard.groups.get(group), self.live.get_mut(group)) else { return };
+    fn announce(&mut self, group: &str, step: &mut Step<'_>) {
+        let (Some(hard), Some(live)) = (self.hard.classic(group), self.live.get_mut(group)) else { return };
         live.join = None;
         live.sync_due = Some(step.now.mono.after_ms(hard.sync_timeout_ms().into()));
         for (id, session) in &mut live.sessions {
@@ -180,10 +180,10 @@ impl Groups {
     }
 
     /// The leader's assignments are in records: the group is stable, and who waits in SyncGroup gets its share.
-    pub(super) fn stabilize(&mut self, group: &str, step: &mut Step) {
+    pub(super) fn stabilize(&mut self, group: &str, step: &mut Step<'_>) {
         let now = step.now;
         self.change_head(group, step, |head| enter(head, Stage::Stable, now));
-        let (Some(hard), Some(live)) = (self.hard.groups.get(group), self.live.get_mut(group)) else { return };
+        let (Some(hard), Some(live)) = (self.hard.classic(group), self.live.get_mut(group)) else { return };
         for (id, session) in &mut live.sessions {
             if let Some(parked) = session.sync.take() {
                 step.reply(parked.token, synced(parked.version, hard, id));
@@ -195,7 +195,7 @@ impl Groups {
     }
 
     /// Members that joined this generation but never asked for their assignment are out (G12).
-    pub(super) fn on_sync_due(&mut self, group: &str, step: &mut Step) {
+    pub(super) fn on_sync_due(&mut self, group: &str, step: &mut Step<'_>) {
         let Some(live) = self.live.get_mut(group) else { return };
         live.sync_due = None;
         let silent: Vec<String> = live.sessions.iter().filter(|(_, s)| s.owes_sync).map(|(id, _)| id.clone()).collect();
@@ -208,7 +208,7 @@ impl Groups {
     }
 
     /// Takes a member out of both states and answers what it waits for. The caller sees to the rebalance.
-    pub(super) fn drop_member(&mut self, group: &str, id: &str, step: &mut Step) {
+    pub(super) fn drop_member(&mut self, group: &str, id: &str, step: &mut Step<'_>) {
         if let Some(mut session) = self.live.get_mut(group).and_then(|live| live.sessions.remove(id)) {
             session.fail_parked(ErrorCode::UnknownMemberId, id, step);
         }
@@ -221,9 +221,8 @@ impl Groups {
     }
 
     /// Does what is due in one group.
-    pub(super) fn wake_group(&mut self, group: &str, step: &mut Step) {
+    pub(super) fn wake_group(&mut self, group: &str, step: &mut Step<'_>) {
         let Some(live) = self.live.get_mut(group) else { return };
-        live.wake = None;
         let promises = live.pending.len();
         live.pending.retain(|_, due| *due > step.now.mono);
         let promise_broken = live.pending.len() < promises;
@@ -237,10 +236,9 @@ impl Groups {
             self.finish_if_all_joined(group, step);
         }
         self.on_phases_due(group, step);
-        self.wake_for_all(group);
     }
 
-    fn on_phases_due(&mut self, group: &str, step: &mut Step) {
+    fn on_phases_due(&mut self, group: &str, step: &mut Step<'_>) {
         let now = step.now.mono;
         let is_due = |due: MonoMs| due <= now;
         let join = self.live.get(group).and_then(|live| live.join);

@@ -1,44 +1,42 @@
-//! What one step of the machine knows and collects: the time, its records, the answers.
+//! What one step of the machine knows and collects: the time, the logs, its records, the answers.
 //! Holds: the records of a step are one atomic set, as long as they fit the log's limit for one entry.
 
 use pyralog_protocol::Now;
 
-use super::record::{GroupHead, GroupRecord};
+use super::TopicView;
+use super::record::GroupRecord;
 use crate::command::{Reply, Token};
 use crate::effects::Effects;
 use crate::record::Record;
 
 /// Largest set of records, in bytes. Half of what the log takes as one entry, because a record's size is only estimated.
-const SET_BYTES_MAX: usize = 4 << 20;
+pub(super) const SET_BYTES_MAX: usize = 4 << 20;
 
 /// Effects of a step that is under way.
-#[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct Step<'a> {
     pub now: Now,
+    pub topics: &'a dyn TopicView,
     records: Vec<Record>,
     replies: Vec<(Token, Reply)>,
 }
 
-impl Step {
-    pub fn new(now: Now) -> Self {
-        Self { now, records: Vec::new(), replies: Vec::new() }
+impl<'a> Step<'a> {
+    pub fn new(topics: &'a dyn TopicView, now: Now) -> Self {
+        Self { now, topics, records: Vec::new(), replies: Vec::new() }
     }
 
     /// Keeps a record that was applied. Of several heads of one group only the last one is written: the set is atomic,
     /// and no other record depends on where among them the head stands.
     pub fn record(&mut self, record: GroupRecord) {
-        if let GroupRecord::Head { group, head } = &record
-            && let Some(earlier) = self.head_mut(group)
-        {
-            earlier.clone_from(head);
-            return;
+        match record.head_of().and_then(|group| self.head_mut(group)) {
+            Some(earlier) => *earlier = record,
+            None => self.records.push(Record::Group(record)),
         }
-        self.records.push(Record::Group(record));
     }
 
-    fn head_mut(&mut self, name: &str) -> Option<&mut GroupHead> {
+    fn head_mut(&mut self, group: &str) -> Option<&mut GroupRecord> {
         self.records.iter_mut().find_map(|record| match record {
-            Record::Group(GroupRecord::Head { group, head }) if group == name => Some(head),
+            Record::Group(earlier) if earlier.head_of() == Some(group) => Some(earlier),
             Record::Group(_) | Record::Metadata(_) => None,
         })
     }
@@ -77,7 +75,10 @@ fn commit_in_parts(records: impl Iterator<Item = Record>, out: &mut Effects) {
 }
 
 fn is_head(record: &Record) -> bool {
-    matches!(record, Record::Group(GroupRecord::Head { .. }))
+    match record {
+        Record::Group(record) => record.head_of().is_some(),
+        Record::Metadata(_) => false,
+    }
 }
 
 fn bytes(record: &Record) -> usize {

@@ -157,8 +157,16 @@ impl Image {
 }
 
 impl TopicView for Image {
-    fn partitions(&self, name: &str) -> Option<i32> {
-        self.log(name).map(|log| log.metadata.partition_count)
+    fn topic(&self, name: &str) -> Option<(TopicId, i32)> {
+        self.log(name).map(|log| (log.metadata.topic_id, log.metadata.partition_count))
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &LogId> + '_> {
+        Box::new(self.logs().map(|log| &log.metadata.log_id))
+    }
+
+    fn group_configs(&self, group: &str) -> Option<&Overrides> {
+        Self::group_configs(self, group)
     }
 
     fn name_of(&self, id: TopicId) -> Option<&str> {

@@ -110,6 +110,8 @@ impl Metadata {
             | Command::SyncGroup(_)
             | Command::Heartbeat(_)
             | Command::LeaveGroup(_)
+            | Command::ConsumerGroupHeartbeat(_)
+            | Command::ConsumerGroupDescribe(_)
             | Command::OffsetCommit(_)
             | Command::OffsetFetch(_)
             | Command::OffsetDelete(_)

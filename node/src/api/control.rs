@@ -64,6 +64,10 @@ pub(crate) fn response_of(reply: Reply) -> Option<Response> {
         Reply::DescribeGroups(r) => Response::DescribeGroups(r),
         Reply::ListGroups(r) => Response::ListGroups(r),
         Reply::DeleteGroups(r) => Response::DeleteGroups(r),
-        Reply::AutoCreate(()) | Reply::DeclareLogs(_) | Reply::RaiseEpochs(()) => return None,
+        Reply::AutoCreate(())
+        | Reply::DeclareLogs(_)
+        | Reply::RaiseEpochs(())
+        | Reply::ConsumerGroupHeartbeat(_)
+        | Reply::ConsumerGroupDescribe(_) => return None,
     })
 }

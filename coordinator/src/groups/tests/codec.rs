@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::Decodable;
-use pyralog_protocol::{Draw, Now, kafka_protocol};
+use pyralog_protocol::{Draw, Now, TopicId, kafka_protocol};
 
+use super::super::consumer::{ClassicSide, ConsumerHead, Current, MemberState, Subscriber};
 use super::super::record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin, Stage};
-use super::super::subscription::subscribed_topics;
+use super::super::subscription::{ConsumerSubscription, encode_assignment, read_assignment, subscribed_topics};
 use super::super::{GroupSettings, Groups};
 use super::{Topics, check, encode, str, subscription};
 use crate::command::{Command, Context, Reply, Token};
@@ -18,7 +19,7 @@ use crate::record::{Family, Placement, Record};
 fn stable() -> Groups {
     let mut groups = Groups::new(GroupSettings { initial_rebalance_delay_ms: 0, ..GroupSettings::default() });
     ask(&mut groups, 5, Command::JoinGroup(join("", Some("s"))));
-    let member = groups.hard.groups["g"].members.keys().next().unwrap().clone();
+    let member = groups.hard.classic("g").unwrap().members.keys().next().unwrap().clone();
     let share = m::sync_group_request::SyncGroupRequestAssignment::default()
         .with_member_id(str(&member))
         .with_assignment("A".into());
@@ -46,6 +47,15 @@ fn join(member: &str, instance: Option<&str>) -> m::JoinGroupRequest {
         .with_protocols(vec![protocol])
 }
 
+fn consumer_join(group: &str) -> m::ConsumerGroupHeartbeatRequest {
+    m::ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(str(group).into())
+        .with_member_id(str("member"))
+        .with_rebalance_timeout_ms(6000)
+        .with_subscribed_topic_names(Some(vec![str("t").into()]))
+        .with_topic_partitions(Some(vec![]))
+}
+
 fn ask(groups: &mut Groups, version: i16, command: Command) -> Reply {
     let ctx = Context {
         token: Token(0),
@@ -64,7 +74,7 @@ fn ask(groups: &mut Groups, version: i16, command: Command) -> Reply {
 fn exact(versions: RangeInclusive<i16>, command: impl Fn(&str) -> Command) {
     for version in versions {
         let mut groups = stable();
-        let member = groups.hard.groups["g"].members.keys().next().unwrap().clone();
+        let member = groups.hard.classic("g").unwrap().members.keys().next().unwrap().clone();
         let reply = ask(&mut groups, version, command(&member));
         let mut bytes = encode(&reply, version);
         let again = match &reply {
@@ -78,6 +88,12 @@ fn exact(versions: RangeInclusive<i16>, command: impl Fn(&str) -> Command) {
             Reply::DescribeGroups(_) => Reply::DescribeGroups(Decodable::decode(&mut bytes, version).unwrap()),
             Reply::ListGroups(_) => Reply::ListGroups(Decodable::decode(&mut bytes, version).unwrap()),
             Reply::DeleteGroups(_) => Reply::DeleteGroups(Decodable::decode(&mut bytes, version).unwrap()),
+            Reply::ConsumerGroupHeartbeat(_) => {
+                Reply::ConsumerGroupHeartbeat(Decodable::decode(&mut bytes, version).unwrap())
+            }
+            Reply::ConsumerGroupDescribe(_) => {
+                Reply::ConsumerGroupDescribe(Decodable::decode(&mut bytes, version).unwrap())
+            }
             other => panic!("not an answer of this machine: {other:?}"),
         };
         assert_eq!(format!("{reply:?}"), format!("{again:?}"), "v{version}");
@@ -128,6 +144,14 @@ fn every_answer_fits_every_version_it_is_given_in() {
         let request = m::DescribeGroupsRequest::default().with_groups(vec![group(), unknown()]);
         Command::DescribeGroups(request.with_include_authorized_operations(true))
     });
+    exact(0..=1, |_| Command::ConsumerGroupHeartbeat(m::ConsumerGroupHeartbeatRequest::default()));
+    for group in ["new", "g"] {
+        exact(0..=1, |_| Command::ConsumerGroupHeartbeat(consumer_join(group)));
+        exact(0..=1, |_| {
+            let groups = ["new", group, "unknown", ""].map(|name| str(name).into()).to_vec();
+            Command::ConsumerGroupDescribe(m::ConsumerGroupDescribeRequest::default().with_group_ids(groups))
+        });
+    }
     exact(0..=5, |_| Command::ListGroups(m::ListGroupsRequest::default()));
     exact(0..=2, |_| {
         Command::DeleteGroups(m::DeleteGroupsRequest::default().with_groups_names(vec![group(), unknown()]))
@@ -137,7 +161,7 @@ fn every_answer_fits_every_version_it_is_given_in() {
 #[test]
 fn g04_member_ids_are_client_or_instance_and_a_uuid() {
     let groups = stable();
-    let id = groups.hard.groups["g"].members.keys().next().unwrap();
+    let id = groups.hard.classic("g").unwrap().members.keys().next().unwrap();
     let uuid = id.strip_prefix("s-").unwrap();
     assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
     let mut groups = Groups::new(GroupSettings::default());
@@ -179,10 +203,10 @@ fn g08_the_protocol_name_is_null_on_errors_from_v7_and_empty_before() {
 fn g08_the_protocol_type_is_there_from_v7_on_and_instances_from_v5_on() {
     for version in 5..=9 {
         let mut groups = stable();
-        let member = groups.hard.groups["g"].members.keys().next().unwrap().clone();
+        let member = groups.hard.classic("g").unwrap().members.keys().next().unwrap().clone();
         groups.apply(&GroupRecord::Head {
             group: "g".to_string(),
-            head: GroupHead { stage: Stage::CompletingRebalance, ..groups.hard.groups["g"].head.clone() },
+            head: GroupHead { stage: Stage::CompletingRebalance, ..groups.hard.classic("g").unwrap().head.clone() },
         });
         let Reply::JoinGroup(r) = ask(&mut groups, version, Command::JoinGroup(join(&member, Some("s")))) else {
             panic!("not a join")
@@ -207,6 +231,12 @@ fn g19_the_description_names_client_host_and_operations() {
 }
 
 fn samples() -> Vec<GroupRecord> {
+    let mut samples = classic_samples();
+    samples.extend(consumer_samples());
+    samples
+}
+
+fn classic_samples() -> Vec<GroupRecord> {
     let group = || "g".to_string();
     let member = || "m".to_string();
     let topic = || "t".to_string();
@@ -254,6 +284,52 @@ fn samples() -> Vec<GroupRecord> {
     ]
 }
 
+fn consumer_samples() -> Vec<GroupRecord> {
+    let group = || "g".to_string();
+    let member = || "m".to_string();
+    vec![
+        GroupRecord::MembersRemoved { group: group() },
+        GroupRecord::ConsumerHead {
+            group: group(),
+            head: ConsumerHead { epoch: 3, assignment_epoch: 2, topics_hash: 1 << 63, empty_since_ms: 5 },
+        },
+        GroupRecord::ConsumerMember {
+            group: group(),
+            member: member(),
+            about: Subscriber {
+                instance: Some("i".to_string()),
+                rack: Some("r".to_string()),
+                client_id: "c".to_string(),
+                client_host: "/::1".to_string(),
+                rebalance_timeout_ms: 60_000,
+                topics: ["t".to_string(), "u".to_string()].into(),
+                pattern: Some(".*".to_string()),
+                assignor: Some("range".to_string()),
+                classic: Some(ClassicSide {
+                    session_timeout_ms: 45_000,
+                    protocols: vec![("range".to_string(), Blob::copy_of(&[0, 255]))],
+                }),
+            },
+        },
+        GroupRecord::Target {
+            group: group(),
+            member: member(),
+            partitions: [(TopicId([7; 16]), 2)].into_iter().collect(),
+        },
+        GroupRecord::Current {
+            group: group(),
+            member: member(),
+            current: Current {
+                epoch: 3,
+                previous: 2,
+                state: MemberState::Unrevoked,
+                assigned: [(TopicId([7; 16]), 2, 1)].into_iter().collect(),
+                revoking: [(TopicId([8; 16]), 0, 2)].into_iter().collect(),
+            },
+        },
+    ]
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -282,6 +358,11 @@ fn golden_bytes_of_records_and_keys() {
         delete 0001670200017400000002 050167017404
         prefix 00016702000174 0601670174
         prefix 000167 070167
+        prefix 00016701 080167
+        put 00016700 0901670604808080808080808080010a
+        put 0001670100016d00 0a0167016d0101690101720163042f3a3a31c0a907020174017501022e2a010572616e67650190bf05010572616e67650200ff
+        put 0001670100016d02 0b0167016d01070707070707070707070707070707070104
+        put 0001670100016d03 0c0167016d06040101070707070707070707070707070707070104020108080808080808080808080808080808010004
     "#]]
     .assert_eq(&shown);
 }
@@ -323,6 +404,24 @@ fn se01_hostile_subscriptions_cost_nothing() {
     assert_eq!(topics(&[0, 0, 0, 0, 0, 1, 0xff, 0xff]), None);
     assert_eq!(topics(&[0, 0, 0, 0, 0, 1, 0, 1, 0xff]), None);
     assert_eq!(topics(&[0, 0, 0, 0, 0, 0]), Some(vec![]));
+    // Every prefix of a whole subscription and of an assignment is refused or read, and nothing else.
+    let metadata = super::subscription_owning(&["t", "u"], "t:0+1,u:2");
+    let whole = ConsumerSubscription::read(&metadata).unwrap();
+    assert_eq!((whole.topics.len(), whole.owned.len(), whole.owned[0].1.as_slice()), (2, 2, &[0, 1][..]));
+    let assignment = encode_assignment(3, &[("t", vec![0, 1]), ("u", vec![])]);
+    let (named, user_data) = read_assignment(&assignment).unwrap();
+    assert_eq!((named.len(), user_data), (2, false));
+    for end in 0..metadata.len() {
+        assert_eq!(ConsumerSubscription::read(&metadata[..end]), None);
+    }
+    for end in 0..assignment.len() {
+        assert_eq!(read_assignment(&assignment[..end]), None);
+    }
+    for at in 2..6 {
+        let mut lies = metadata.to_vec();
+        lies[at] = 0x7f;
+        ConsumerSubscription::read(&lies);
+    }
 }
 
 #[test]
@@ -334,7 +433,7 @@ fn e01_a_refusal_is_in_every_item() {
 #[test]
 fn a_commit_writes_one_record_per_partition() {
     let mut groups = stable();
-    let member = groups.hard.groups["g"].members.keys().next().unwrap().clone();
+    let member = groups.hard.classic("g").unwrap().members.keys().next().unwrap().clone();
     let partition = |i| m::offset_commit_request::OffsetCommitRequestPartition::default().with_partition_index(i);
     let topic = m::offset_commit_request::OffsetCommitRequestTopic::default()
         .with_name(str("t").into())

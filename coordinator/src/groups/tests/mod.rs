@@ -10,11 +10,16 @@
     clippy::too_many_arguments
 )]
 
+mod bridge;
 mod codec;
+mod heartbeats;
 mod members;
+mod migration;
+mod mixed;
 mod offsets;
 mod property;
 mod rebalance;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -22,11 +27,12 @@ use std::fmt::Write;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::{Encodable, StrBytes};
-use pyralog_protocol::{Draw, MonoMs, Now, TopicId, WallMs, kafka_protocol};
+use pyralog_protocol::{Draw, LogId, MonoMs, Now, TopicId, WallMs, kafka_protocol};
 
-use super::hard::Hard;
+use super::hard::{Hard, Kind};
 use super::{GroupRecord, GroupSettings, Groups, TopicView};
 use crate::command::{Command, Context, Reply, Token};
+use crate::config::Overrides;
 use crate::effects::Effects;
 use crate::record::{Placement, Record};
 
@@ -63,22 +69,50 @@ impl Store {
 }
 
 #[derive(Clone, Default)]
-pub struct Topics(pub BTreeMap<String, i32>);
+pub struct Topics {
+    logs: BTreeMap<LogId, (TopicId, i32)>,
+    created: u8,
+    pub configs: BTreeMap<String, Overrides>,
+}
 
 impl Topics {
     /// `t` and `u` with three partitions each.
     pub fn two() -> Self {
-        Self(BTreeMap::from([("t".to_string(), 3), ("u".to_string(), 3)]))
+        let mut topics = Self::default();
+        topics.put("t", 3);
+        topics.put("u", 3);
+        topics
+    }
+
+    /// Ids rise with each log that is created.
+    pub fn put(&mut self, name: &str, partitions: i32) -> LogId {
+        let log = LogId::new(name).unwrap();
+        self.created += u8::from(!self.logs.contains_key(&log));
+        let id = TopicId([self.created; 16]);
+        self.logs.entry(log.clone()).or_insert((id, partitions)).1 = partitions;
+        log
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        self.logs.remove(name);
     }
 }
 
 impl TopicView for Topics {
-    fn partitions(&self, name: &str) -> Option<i32> {
-        self.0.get(name).copied()
+    fn topic(&self, name: &str) -> Option<(TopicId, i32)> {
+        self.logs.get(name).copied()
     }
 
-    fn name_of(&self, _: TopicId) -> Option<&str> {
-        None
+    fn name_of(&self, id: TopicId) -> Option<&str> {
+        self.logs.iter().find(|(_, (own, _))| *own == id).map(|(log, _)| log.as_str())
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &LogId> + '_> {
+        Box::new(self.logs.keys())
+    }
+
+    fn group_configs(&self, group: &str) -> Option<&Overrides> {
+        self.configs.get(group)
     }
 }
 
@@ -96,6 +130,8 @@ pub fn encode(reply: &Reply, version: i16) -> Bytes {
         Reply::DescribeGroups(r) => r.encode(&mut out, version),
         Reply::ListGroups(r) => r.encode(&mut out, version),
         Reply::DeleteGroups(r) => r.encode(&mut out, version),
+        Reply::ConsumerGroupHeartbeat(r) => r.encode(&mut out, version),
+        Reply::ConsumerGroupDescribe(r) => r.encode(&mut out, version),
         other => panic!("not an answer of this machine: {other:?}"),
     }
     .unwrap_or_else(|e| panic!("v{version}: {e}: {reply:?}"));
@@ -108,6 +144,11 @@ pub fn str(s: &str) -> StrBytes {
 
 /// A consumer's metadata as clients send it.
 pub fn subscription(topics: &[&str]) -> Bytes {
+    subscription_owning(topics, "")
+}
+
+/// The same of a cooperative consumer that owns `t:0+1`.
+fn subscription_owning(topics: &[&str], owned: &str) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(1);
     out.put_i32(topics.len() as i32);
@@ -116,14 +157,24 @@ pub fn subscription(topics: &[&str]) -> Bytes {
         out.put_slice(topic.as_bytes());
     }
     out.put_i32(-1); // user data
-    out.put_i32(0); // owned partitions
+    let owned = heartbeats::parse(owned);
+    out.put_i32(owned.len() as i32);
+    for (topic, partitions) in owned {
+        out.put_i16(topic.len() as i16);
+        out.put_slice(topic.as_bytes());
+        out.put_i32(partitions.len() as i32);
+        partitions.into_iter().for_each(|partition| out.put_i32(partition));
+    }
     out.freeze()
 }
 
 #[derive(Clone, Default)]
 struct Client {
+    name: String,
     member: String,
     generation: i32,
+    /// Member epoch, in a KIP-848 group.
+    epoch: i32,
 }
 
 struct World {
@@ -229,7 +280,13 @@ impl World {
             "restart" => return self.restart(),
             "drop" => return self.drop_topic(words.next().unwrap()),
             "grow" => {
-                self.topics.0.insert(words.next().unwrap().to_string(), words.next().unwrap().parse().unwrap());
+                let log = self.topics.put(words.next().unwrap(), words.next().unwrap().parse().unwrap());
+                self.groups.topic_changed(&log);
+                return None;
+            }
+            "set" => {
+                let configs = self.topics.configs.entry("g".to_string()).or_default();
+                configs.insert(words.next().unwrap().to_string(), words.next().unwrap().to_string());
                 return None;
             }
             "limit" => return self.limit(words.next().unwrap().parse().unwrap()),
@@ -238,6 +295,7 @@ impl World {
         let verb = words.next().unwrap_or_default();
         let words = Words(words.collect());
         let client = self.clients.entry(who.to_string()).or_default().clone();
+        let client = Client { name: who.to_string(), ..client };
         let (version, command) = self.command(verb, &words, &client);
         Some(self.send(who, version, command))
     }
@@ -258,7 +316,7 @@ impl World {
             }
             "leave" => self.leave(w, member),
             "commit" => commit(w, member, generation),
-            "fetch" => fetch(w),
+            "fetch" => fetch(w, w.opt("as").map(|name| str(&self.id(name)))),
             "forget" => forget(w),
             "describe" => {
                 let groups = vec![w.group(); w.number("times", 1)];
@@ -271,6 +329,11 @@ impl World {
                     .with_states_filter(filter("states"))
                     .with_types_filter(filter("types"));
                 (w.version(5), Command::ListGroups(request))
+            }
+            "here" => (w.version(1), heartbeats::here(self, w, client)),
+            "look" => {
+                let request = m::ConsumerGroupDescribeRequest::default().with_group_ids(vec![w.group()]);
+                (w.version(1), Command::ConsumerGroupDescribe(request))
             }
             "delete" => {
                 let request =
@@ -289,9 +352,10 @@ impl World {
     fn join(&self, w: &Words<'_>, member: StrBytes) -> (i16, Command) {
         let protocol = |text: &str| {
             let (name, topics) = text.split_once(':').unwrap_or((text, "t"));
+            let (topics, owned) = topics.split_once('/').unwrap_or((topics, ""));
             let metadata = match topics.strip_prefix("raw") {
                 Some(raw) => Bytes::copy_from_slice(raw.as_bytes()),
-                None => subscription(&topics.split('+').collect::<Vec<_>>()),
+                None => subscription_owning(&topics.split('+').collect::<Vec<_>>(), owned),
             };
             m::join_group_request::JoinGroupRequestProtocol::default().with_name(str(name)).with_metadata(metadata)
         };
@@ -310,9 +374,10 @@ impl World {
     fn sync(&self, w: &Words<'_>, member: StrBytes, generation: i32) -> (i16, Command) {
         let share = |text: &str| {
             let (name, bytes) = text.split_once(':').unwrap();
+            let bytes = heartbeats::real_assignment(bytes).unwrap_or(bytes.as_bytes().to_vec());
             m::sync_group_request::SyncGroupRequestAssignment::default()
                 .with_member_id(str(&self.id(name)))
-                .with_assignment(Bytes::copy_from_slice(bytes.as_bytes()))
+                .with_assignment(bytes.into())
         };
         let request = m::SyncGroupRequest::default()
             .with_group_id(w.group())
@@ -385,10 +450,25 @@ impl World {
             .hard
             .groups
             .values()
-            .flat_map(|g| &g.members)
-            .map(|(id, member)| (id.clone(), member.join.client_id.clone()))
+            .flat_map(|g| -> Vec<(String, String)> {
+                match &g.kind {
+                    Kind::Classic(g) => {
+                        g.members.iter().map(|(id, m)| (id.clone(), m.join.client_id.clone())).collect()
+                    }
+                    Kind::Consumer(g) => {
+                        g.members.iter().map(|(id, m)| (id.clone(), m.about.client_id.clone())).collect()
+                    }
+                }
+            })
             .collect();
         members.iter().for_each(|(id, client)| self.learn_name(id, client));
+        if let Reply::ConsumerGroupHeartbeat(r) = reply
+            && r.error_code == 0
+        {
+            let client = self.clients.get_mut(who).unwrap();
+            client.member = r.member_id.as_ref().unwrap().to_string();
+            client.epoch = r.member_epoch;
+        }
         let Reply::JoinGroup(r) = reply else { return };
         if r.error_code == 0 || r.error_code == 79 {
             self.learn_name(&r.member_id, who);
@@ -415,7 +495,7 @@ impl World {
             self.now.mono.0 = at;
             due?;
             let mut out = Effects::default();
-            self.groups.on_deadline(self.now, &mut out);
+            self.groups.on_deadline(&self.topics, self.now, &mut out);
             self.deliver(out, None);
         }
         panic!("the machine never stops being due");
@@ -426,14 +506,14 @@ impl World {
         self.waiting.clear();
         self.groups = Groups::new(self.settings.clone());
         self.store.records().for_each(|record| self.groups.apply(&record));
-        self.groups.after_load(self.now);
+        self.groups.after_load(&self.topics, self.now);
         None
     }
 
     fn drop_topic(&mut self, name: &str) -> Option<String> {
-        self.topics.0.remove(name);
+        self.topics.remove(name);
         let mut out = Effects::default();
-        self.groups.topic_deleted(name, &mut out);
+        self.groups.topic_deleted(name, &self.topics, &mut out);
         self.deliver(out, None);
         None
     }
@@ -452,6 +532,9 @@ impl World {
         match reply {
             Reply::JoinGroup(r) if r.error_code != 0 => r.error_code.to_string(),
             Reply::JoinGroup(r) => {
+                if r.leader.is_empty() {
+                    return format!("gen {} {}", r.generation_id, r.protocol_name.as_deref().unwrap_or_default());
+                }
                 let leader = self.name(&r.leader);
                 let mut shown = format!(
                     "gen {} {} led by {leader}",
@@ -468,7 +551,8 @@ impl World {
                 shown
             }
             Reply::SyncGroup(r) if r.error_code != 0 => r.error_code.to_string(),
-            Reply::SyncGroup(r) => format!("got {:?}", String::from_utf8_lossy(&r.assignment)),
+            Reply::SyncGroup(r) => heartbeats::show_assignment(&r.assignment)
+                .unwrap_or_else(|| format!("got {:?}", String::from_utf8_lossy(&r.assignment))),
             Reply::Heartbeat(r) => r.error_code.to_string(),
             Reply::LeaveGroup(r) => {
                 let each: String = r.members.iter().map(|m| format!(" {}", m.error_code)).collect();
@@ -500,6 +584,8 @@ impl World {
                     .trim()
                     .to_string()
             }
+            Reply::ConsumerGroupHeartbeat(r) => heartbeats::show(self, r),
+            Reply::ConsumerGroupDescribe(r) => heartbeats::show_group(self, &r.groups[0]),
             Reply::DeleteGroups(r) => r.results.iter().map(|g| g.error_code.to_string()).collect::<Vec<_>>().join(" "),
             other => panic!("not an answer of this machine: {other:?}"),
         }
@@ -595,7 +681,7 @@ fn places<'a>(w: &Words<'a>) -> BTreeMap<&'a str, Vec<i32>> {
     topics
 }
 
-fn fetch(w: &Words<'_>) -> (i16, Command) {
+fn fetch(w: &Words<'_>, member: Option<StrBytes>) -> (i16, Command) {
     let version = w.version(9);
     let all = w.0.contains(&"all");
     let asked = places(w);
@@ -615,6 +701,8 @@ fn fetch(w: &Words<'_>) -> (i16, Command) {
         });
         let group = m::offset_fetch_request::OffsetFetchRequestGroup::default()
             .with_group_id(w.group())
+            .with_member_id(member)
+            .with_member_epoch(w.number("at", -1))
             .with_topics((!all).then(|| topics.collect()));
         request.with_groups(vec![group; w.number("times", 1)])
     };

@@ -256,7 +256,7 @@ impl Run {
                 return Ok(());
             }
             let mut out = Effects::default();
-            self.groups.on_deadline(self.now, &mut out);
+            self.groups.on_deadline(&Topics::two(), self.now, &mut out);
             self.finish(out, None)?;
         }
         Err("never stops being due".to_string())
@@ -266,7 +266,7 @@ impl Run {
         self.asked.clear();
         self.groups = Groups::new(self.settings.clone());
         self.store.records().for_each(|record| self.groups.apply(&record));
-        self.groups.after_load(self.now);
+        self.groups.after_load(&Topics::two(), self.now);
         for client in &mut self.clients {
             if client.waiting.take().is_some() {
                 client.phase = Phase::Out;
@@ -449,7 +449,7 @@ impl Run {
     }
 
     fn claimed(&self, generation: i32) -> i32 {
-        match (self.mutant, self.groups.hard.groups.get("g")) {
+        match (self.mutant, self.groups.hard.classic("g")) {
             (Mutant::AcceptStale, Some(group)) => group.head.generation,
             _ => generation,
         }
@@ -622,7 +622,7 @@ fn the_machine_is_deterministic() {
             .with_protocols(vec![protocol]);
         let mut out = Effects::default();
         groups.handle(&ctx, Command::JoinGroup(request), &Topics::two(), Now::default(), &mut out);
-        groups.on_deadline(Now { mono: MonoMs(3000), wall: WallMs(3000) }, &mut out);
+        groups.on_deadline(&Topics::two(), Now { mono: MonoMs(3000), wall: WallMs(3000) }, &mut out);
         format!("{out:?}")
     };
     assert_eq!(trace(7), trace(7));
