@@ -82,6 +82,8 @@ class Row:
     metrics: tuple = LOAD
     goals: tuple = ()
     rounds_max: int = 100
+    # Whether it uses the brokers that run all the time, or starts some of its own.
+    shares_broker: bool = True
 
     def brief(self, found):
         shown = [f"{m.title} {m.show(found[m.key])}" for m in self.metrics if found.get(m.key) is not None]
@@ -277,9 +279,10 @@ ROWS = (
     *(Row(f"partitions-{count}", f"16 x 1 KiB per request, {count:,} partitions, 16 connections x 4 in flight, no fsync",
           produce("memory", count, times=IN_PAGE_CACHE, **SPREAD)) for count in (1, 16, 256, 1000)),
     Row("start", "start on an empty folder to the first acknowledged record", start, metrics=(START,),
-        goals=(Goal(START, 150),)),
+        goals=(Goal(START, 150),), shares_broker=False),
     Row("idle", "a broker at rest: without logs, with 1,000 partitions, with 1,000 connections", at_rest, metrics=IDLE,
-        goals=(Goal(IDLE[0], 40), Goal(IDLE[1], 16), Goal(IDLE[2], 0.2)), rounds_max=1),
+        goals=(Goal(IDLE[0], 40), Goal(IDLE[1], 16), Goal(IDLE[2], 0.2)), rounds_max=1, shares_broker=False),
     Row("recovery", "ready again after kill -9 under load (--recovery-gb in --recovery-partitions)", recovery,
-        metrics=RECOVERY, goals=(Goal(RECOVERY[0], 1),), rounds_max=1),
+        metrics=RECOVERY, goals=(Goal(RECOVERY[0], 1),), rounds_max=1,
+        shares_broker=False),
 )
