@@ -1,5 +1,6 @@
 //! The data folder as a whole: its lock, its format, the clean-shutdown marker and the recovery checkpoint.
-//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points`, `coordinator/` (RocksDB), `logs/`.
+//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points`, `unclean-starts`, `ballast`, `journal/`,
+//! `coordinator/` (RocksDB), `logs/`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +15,7 @@ const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
 const CLEAN_FILE: &str = "clean-shutdown";
 const POINTS_FILE: &str = "recovery-points";
+const STARTS_FILE: &str = "unclean-starts";
 
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,8 +113,26 @@ impl DataFolder {
         Ok(())
     }
 
+    /// Counts this start if it follows an unclean end (OP-11). Gives how many in a row do. Not synced: nothing rests on it.
+    pub fn count_start(&self) -> io::Result<u32> {
+        let path = self.root.join(STARTS_FILE);
+        if self.was_clean || self.is_new {
+            return Ok(0);
+        }
+        let before: u32 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let starts = before.saturating_add(1);
+        fs::write(&path, format!("{starts}\n"))?;
+        Ok(starts)
+    }
+
+    /// The count begins anew: after a clean stop, and once a start has served for long enough.
+    pub fn forget_starts(&self) {
+        let _ = fs::remove_file(self.root.join(STARTS_FILE));
+    }
+
     /// Writes the clean-shutdown marker: the last act of a shutdown whose load had finished (IO-10).
     pub fn mark_clean(&self) -> io::Result<()> {
+        self.forget_starts();
         write_durably(&self.root, CLEAN_FILE, b"clean\n")
     }
 

@@ -1,7 +1,7 @@
 //! HTTP: health for orchestrators, metrics for Prometheus.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,31 +11,16 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::metrics::Levels;
+use crate::progress::Progress;
 use crate::shell::Shell;
-
-/// Whether the broker serves: set with the ready line, taken back when a shutdown begins.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
-
-impl Readiness {
-    /// Says so.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// Whether it serves.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// What the handlers work with.
 #[derive(Clone)]
 pub struct Http {
     /// The broker; there is none yet while it starts.
     pub shell: Arc<std::sync::OnceLock<Arc<Shell>>>,
-    /// Whether it serves.
-    pub ready: Arc<Readiness>,
+    /// Whether it serves, and until then how far it is.
+    pub progress: Arc<Progress>,
 }
 
 /// Serves until the process ends.
@@ -50,10 +35,10 @@ pub async fn serve(listener: TcpListener, http: Http) -> std::io::Result<()> {
 }
 
 async fn ready(State(http): State<Http>) -> Response {
-    if http.ready.get() {
+    if http.progress.is_ready() {
         "ready\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", http.progress)).into_response()
     }
 }
 
@@ -84,6 +69,8 @@ fn levels(shell: &Shell) -> Levels {
         dirtiest_percent: shell.cleaning.dirtiest.load(Ordering::Relaxed) as u64 / 10_000,
         log_bytes,
         fetch_sessions: shell.node.fetch_sessions(),
+        room: shell.node.room(),
+        refused_for_room: shell.node.refused_for_room(),
         uptime: shell.clock.elapsed(),
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use pyralog_node::partition::{CommitBy, Partition};
+use pyralog_node::room::Room;
 use pyralog_protocol::LogOffset;
 use pyralog_storage::{Disk, Journal, JournalError, JournalLimits, PartitionKey, Round, Space, prepare_file};
 use tracing::{error, warn};
@@ -219,7 +220,10 @@ fn write(shell: &Shell, state: &mut State, round: &mut Round) -> Result<(), Jour
 /// Files: asks for new ones, has synced what full ones wait for, and frees those that nothing needs any more.
 fn look_after(shell: &Shell, state: &mut State, out: &mut ShellOutputs) {
     let warm = shell.journal.by_sync.load(Ordering::Relaxed) >= WARM_UP;
+    // A journal is worth less than the room for what it is there for (OP-10).
+    let room = shell.node.room().room == Room::Enough;
     if warm
+        && room
         && Instant::now() >= state.prepare_after
         && let Some(slot) = state.journal.wants_file()
     {

@@ -75,6 +75,10 @@ pub struct Levels {
     pub dirtiest_percent: u64,
     /// Fetch sessions.
     pub fetch_sessions: usize,
+    /// Room on the volume.
+    pub room: pyralog_node::room::Level,
+    /// Requests that were refused for want of it.
+    pub refused_for_room: u64,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -108,6 +112,9 @@ impl Metrics {
         counter("kafka_log_cleaner_read", "Read by compaction", Some(Unit::Bytes), &self.compaction_read);
         counter("kafka_log_cleaner_written", "Written by compaction", Some(Unit::Bytes), &self.compaction_written);
         counter("kafka_log_cleaner_failures", "Rounds of compaction that failed", None, &self.compaction_failures);
+        let refused = Count::default();
+        refused.add(levels.refused_for_room);
+        counter("pyralog_disk_full_refusals", "Requests refused for want of room on the disk", None, &refused);
         let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             match unit {
@@ -133,6 +140,10 @@ impl Metrics {
             levels.dirtiest_percent,
         );
         gauge("kafka_log_size", "Size of all partitions", Some(Unit::Bytes), levels.log_bytes);
+        gauge("pyralog_disk_free", "Room on the disk", Some(Unit::Bytes), levels.room.free_bytes);
+        gauge("pyralog_disk_reserve", "Room that is kept free", Some(Unit::Bytes), levels.room.reserve_bytes);
+        let help = "0: enough room, 1: appends are refused, 2: committed offsets and new logs as well";
+        gauge("pyralog_disk_full", help, None, levels.room.room as u64);
         gauge("pyralog_uptime", "Time since the start", Some(Unit::Seconds), levels.uptime.as_secs());
         let mut text = String::new();
         // Writing to a String cannot fail.

@@ -15,15 +15,19 @@ use crate::cli::ServerArgs;
 use crate::clock::Clock;
 use crate::disk::RealDisk;
 use crate::folder::DataFolder;
-use crate::http::{Http, Readiness};
+use crate::http::Http;
+use crate::progress::{Progress, Stage};
 use crate::removal::Remover;
+use crate::room::RoomWatch;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
 use crate::upkeep::{self, Intervals};
-use crate::{cleaning, control, http, journaling, listener, logging, reading, start, syncer};
+use crate::{cleaning, control, http, journaling, listener, logging, reading, room, start, syncer};
 
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
 const SYNC_WORKERS: usize = 8;
+/// Least number of threads that open partitions.
+const OPENERS: usize = 8;
 /// Open files below which a broker cannot work.
 const FILES_MIN: u64 = 120;
 /// Open files of the process itself: standard streams, listeners, the runtime, locks, the journal, and those that the
@@ -116,20 +120,20 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);
-    let readiness = Arc::new(Readiness::default());
+    let progress = Arc::new(Progress::default());
     let cell = Arc::new(OnceLock::new());
     // Before the logs are open: liveness probes must not kill a node that recovers.
-    let http = tokio::spawn(http::serve(web, Http { shell: Arc::clone(&cell), ready: Arc::clone(&readiness) }));
-    let running = tokio::task::block_in_place(|| Running::start(settings, clock, files))?;
+    let http = tokio::spawn(http::serve(web, Http { shell: Arc::clone(&cell), progress: Arc::clone(&progress) }));
+    let running = tokio::task::block_in_place(|| Running::start(settings, clock, files, &progress))?;
     let _ = cell.set(Arc::clone(&running.shell));
     let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), kafka));
-    readiness.set(true);
+    progress.set_ready(true);
     println!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis());
     let _ = std::io::stdout().flush();
     info!(kafka = %kafka_at, http = %web_at, "serving");
     stop.first().await;
     info!("stopping; a second signal stops at once");
-    readiness.set(false);
+    progress.set_ready(false);
     accepting.abort();
     let stopped = tokio::task::spawn_blocking(move || running.stop());
     let outcome = tokio::select! {
@@ -170,18 +174,27 @@ struct Running {
     folder: Arc<DataFolder>,
     control: std::thread::JoinHandle<()>,
     upkeep: std::thread::JoinHandle<()>,
+    room: RoomWatch,
 }
 
 impl Running {
-    fn start(settings: Settings, clock: Clock, files: u64) -> Result<Self, String> {
+    fn start(settings: Settings, clock: Clock, files: u64, progress: &Arc<Progress>) -> Result<Self, String> {
+        let _telling = progress.tell().map_err(|e| format!("cannot start a thread: {e}"))?;
         let folder = Arc::new(DataFolder::open(&settings.data).map_err(|e| e.to_string())?);
         let seed = seed()?;
         let shares = FileShares::of(files);
-        let draw = Draw::new(u128::from(seed));
-        let (mut control, image) = start::open_control(&settings, &folder, shares.metadata, (clock, draw))?;
-        let broker = Arc::clone(image.broker());
         let disk = Arc::new(RealDisk::new(folder.root()));
-        let (journal, replay) = journaling::open(&disk, folder.was_clean)?;
+        room::make_way(&disk, folder.root());
+        start::tell_unclean_starts(&folder);
+        // Both read what may be a few hundred MB, and know nothing of each other.
+        let (control, journal) = std::thread::scope(|scope| {
+            let journal = scope.spawn(|| journaling::open(&disk, folder.was_clean));
+            let store = start::store_options(&disk, shares.metadata);
+            let control = start::open_control(&settings, &folder, &store, (clock, Draw::new(u128::from(seed))));
+            (control, journal.join().unwrap_or_else(|_| Err("reading the journal failed an assertion".to_owned())))
+        });
+        let ((mut control, image), (journal, replay)) = (control?, journal?);
+        let broker = Arc::clone(image.broker());
         let remover = Remover::start(Arc::clone(&disk)).map_err(|e| format!("cannot start a thread: {e}"))?;
         let (control_handle, control_queue) = control::queue();
         let (syncers, sync_queue) = syncer::queue();
@@ -210,10 +223,10 @@ impl Running {
         } else {
             start::raise_epochs(&mut control, clock, shell.draw())?
         };
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let threads = cores.max(usize::try_from(broker.upkeep.recovery_threads).unwrap_or(1));
-        start::open_partitions(&shell, &folder, (image, &replay), threads);
+        let how = start::Opening { threads: openers(&broker), files, progress };
+        start::open_partitions(&shell, &folder, (image, &replay), &how);
         drop(replay);
+        progress.enter(Stage::Last);
         if let Err(wrong) = start::declare_logs(&shell, &mut control, settings.logs) {
             // Nothing was served yet: a typing mistake in the file must not cost the next start a recovery.
             close_folder(&shell, &folder)?;
@@ -232,7 +245,8 @@ impl Running {
             expiry: ms(broker.producers.expiration_check_interval_ms.into()),
         };
         let upkeep = upkeep::start(Arc::clone(&shell), Arc::clone(&folder), upkeep_queue, intervals).map_err(failed)?;
-        Ok(Self { shell, folder, control, upkeep })
+        let room = RoomWatch::start(Arc::clone(&shell), folder.root()).map_err(failed)?;
+        Ok(Self { shell, folder, control, upkeep, room })
     }
 
     /// Stops in order: connections take their last answers, the coordinator its last requests, every partition goes to
@@ -244,6 +258,7 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.shell.cleaning.stop();
+        self.room.stop();
         self.shell.upkeep.stop();
         let _ = self.upkeep.join();
         self.shell.control.stop();
@@ -269,6 +284,12 @@ fn close_folder(shell: &Shell, folder: &DataFolder) -> Result<(), String> {
     }
     folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
     folder.mark_clean().map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))
+}
+
+/// Threads that open partitions: one per core for checking, and more while they wait for a disk that was not read yet.
+fn openers(broker: &BrokerSettings) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    cores.max(OPENERS).max(usize::try_from(broker.upkeep.recovery_threads).unwrap_or(1))
 }
 
 fn seed() -> Result<u64, String> {

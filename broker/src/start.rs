@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pyralog_coordinator::metadata::{Image, Limits as MetadataLimits};
 use pyralog_coordinator::raft::{CoordinatorReplica, ReplicaOptions, RocksOptions, RocksStore};
@@ -19,20 +19,34 @@ use crate::clock::Clock;
 use crate::disk::RealDisk;
 use crate::folder::DataFolder;
 use crate::opening::open_all;
+use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shell::Shell;
 
 /// Largest change of the control plane, encoded. Above the largest frame, so that no request can build one that is too
 /// large to be proposed after it was decided.
 const MAX_ENTRY_BYTES: usize = 256 << 20;
-/// Starting takes longer than this: tell how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Part of the volume that the store's log of writes takes at most, as a divisor.
+const STORE_SHARE: u64 = 32;
+const STORE_WAL_MIN: u64 = 8 << 20;
+/// Unclean starts in a row from which on they are told of.
+const UNCLEAN_STARTS: u32 = 3;
 
-/// Opens the store with up to `open_files` of its tables open, loads the coordinator and founds the cluster where there is none.
+/// How partitions are opened.
+pub struct Opening<'a> {
+    /// On so many threads.
+    pub threads: usize,
+    /// Files that the process may have open.
+    pub files: u64,
+    /// Who is told how far it is.
+    pub progress: &'a Progress,
+}
+
+/// Opens the store, loads the coordinator and founds the cluster where there is none.
 pub fn open_control(
     settings: &Settings,
     folder: &DataFolder,
-    open_files: i32,
+    store: &RocksOptions,
     (clock, draw): (Clock, Draw),
 ) -> Result<(ControlLoop<RocksStore>, Arc<Image>), String> {
     let node = node_id(&settings.configs)?;
@@ -44,8 +58,7 @@ pub fn open_control(
     };
     let mut coordinator = Coordinator::new(started)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: "))?;
-    let options = RocksOptions { open_files, ..RocksOptions::default() };
-    let store = RocksStore::open(&folder.coordinator(), &options).map_err(|e| e.to_string())?;
+    let store = RocksStore::open(&folder.coordinator(), store).map_err(|e| e.to_string())?;
     let id = u64::try_from(node.0).map_err(|_| format!("node.id={node} is negative"))? + 1;
     let options = ReplicaOptions {
         node: id,
@@ -60,6 +73,28 @@ pub fn open_control(
     let released = control.start(draw, clock.now()).map_err(|e| e.to_string())?;
     let image = released.image.unwrap_or_else(|| control.coordinator().image());
     Ok((control, image))
+}
+
+/// A store that does not fill a small volume by itself (OP-10), with up to `open_files` of its tables open.
+pub fn store_options(disk: &RealDisk, open_files: i32) -> RocksOptions {
+    let defaults = RocksOptions::default();
+    let share = disk.space().map_or(u64::MAX, |volume| volume.total_bytes / STORE_SHARE);
+    RocksOptions { wal_bytes: share.clamp(STORE_WAL_MIN, defaults.wal_bytes), open_files, ..defaults }
+}
+
+/// OP-11: a broker that keeps being ended is told of, with what may do it. It starts all the same: each start leaves the
+/// logs in order, and whoever is restarted by a supervisor has nobody there to allow it.
+pub fn tell_unclean_starts(folder: &DataFolder) {
+    match folder.count_start() {
+        Ok(starts) if starts >= UNCLEAN_STARTS => warn!(
+            starts,
+            "the last starts all followed an end that was no clean stop. Nothing acknowledged is lost by that, but \
+             something keeps ending the broker: look at its last log lines, for the kernel's out-of-memory killer \
+             (dmesg), and for a supervisor that waits too little for the start or the stop"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the number of unclean starts could not be written down"),
+    }
 }
 
 /// The general level of a log filter, in Kafka's words.
@@ -121,24 +156,26 @@ pub fn open_partitions(
     shell: &Shell,
     folder: &DataFolder,
     (image, replay): (Arc<Image>, &Replay<RealDisk>),
-    threads: usize,
+    how: &Opening<'_>,
 ) {
     report_orphans(&shell.disk, &image);
     let specs = partitions_of(&image);
     let hints = Hints { clean: folder.was_clean, points: folder.recovery_points() };
     let started = Instant::now();
+    how.progress.expect(specs.len());
+    // What is left to a later sync keeps its file open until then (IO-02).
+    let settle = if specs.len() as u64 > how.files / 4 { Settle::All } else { Settle::Unproven };
     let hint = |spec: &PartitionSpec| {
+        how.progress.opening(&spec.dir());
         let recovery_point = hints.points.get(&spec.key()).copied().unwrap_or_default();
         let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
-        (OpenHint { clean: hints.clean, recovery_point, settle: Settle::Unproven }, replay.of(key))
+        (OpenHint { clean: hints.clean, recovery_point, settle }, replay.of(key))
     };
-    let opened = open_all(shell, &specs, threads, hint, |open, number| {
+    let opened = open_all(shell, &specs, how.threads, hint, |open, _| {
+        how.progress.opened(&open.partition.dir, open.outcome.as_ref().ok());
         match &open.outcome {
             Ok(report) => tell_recovery(&open.partition.dir, report),
             Err(reason) => error!(%reason, "a partition is offline; the others serve"),
-        }
-        if started.elapsed() > PROGRESS_EVERY && number % (specs.len() / 20).max(1) == 0 {
-            info!(opened = number, of = specs.len(), "opening partitions");
         }
     });
     let opened = opened.into_iter().map(|open| open.partition).collect();

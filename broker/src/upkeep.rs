@@ -8,12 +8,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use pyralog_node::room::Room;
 use pyralog_protocol::{LogOffset, MonoMs, Now};
 use tracing::{debug, info, warn};
 
 use crate::folder::DataFolder;
 use crate::shell::Shell;
 
+/// A broker that lived this long is not in a loop of crashes (OP-11).
+const LONG_LIFE: Duration = Duration::from_secs(600);
+/// How often retention runs while the disk is full.
+const TIGHT_EVERY: Duration = Duration::from_secs(10);
 /// How often the recovery checkpoint is written, when anything changed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// A wall clock that moves by this much more or less than the monotonic one between two rounds has jumped.
@@ -104,6 +109,11 @@ impl Duty {
         due
     }
 
+    /// It is due after this at the latest.
+    fn hurry(&mut self, within: Duration) {
+        self.at = self.at.min(Instant::now() + within);
+    }
+
     /// The same for what goes by wall time: skipped where the clock jumped since the last time (OP-15).
     fn is_due_by_clock(&mut self, what: &str, now: Now) -> bool {
         if !self.is_due() {
@@ -123,10 +133,20 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
     let mut checkpoints = Duty::new(CHECKPOINT_EVERY, now);
     let mut retention = Duty::new(intervals.retention, now);
     let mut expiry = Duty::new(intervals.expiry, now);
+    let begun = Instant::now();
+    let mut young = true;
     loop {
+        if shell.node.room().room != Room::Enough {
+            // A full disk waits for what retention may take.
+            retention.hurry(TIGHT_EVERY);
+        }
         let until = checkpoints.at.min(retention.at).min(expiry.at);
         if !sleep(shell, queue, until) {
             return;
+        }
+        if young && begun.elapsed() >= LONG_LIFE {
+            folder.forget_starts();
+            young = false;
         }
         let now = shell.clock.now();
         let mut out = shell.outputs();
@@ -182,10 +202,6 @@ fn retain(shell: &Shell, now: Now) {
 }
 
 fn checkpoint(shell: &Shell, folder: &DataFolder, written: &mut BTreeMap<String, LogOffset>) {
-    let created = shell.node.create_late(&shell.disk, shell.clock.now());
-    if created > 0 {
-        info!(partitions = created, "partitions that could not be created before serve now");
-    }
     let mut out = shell.outputs();
     shell.node.flush(&mut out);
     shell.dispatch(out);

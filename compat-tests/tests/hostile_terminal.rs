@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::OffsetCommitResponse;
 use pyralog_compat_tests::calls::eventually;
-use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Record, own_brokers, private, skip, unique};
+use pyralog_compat_tests::groups::commit_request;
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, own_brokers, private, skip, unique};
 
 /// KAFKA_STORAGE_ERROR, which clients retry.
 const STORAGE_ERROR: i16 = 56;
+/// COORDINATOR_NOT_AVAILABLE, which clients retry.
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 
 /// The start must fail soon, and stderr must contain all of `words`.
 fn expect_refusal(options: BrokerOptions, words: &[&str]) {
@@ -248,6 +252,8 @@ fn full_disk_refuses_writes_serves_reads_and_recovers() {
     };
     assert_eq!(refused, STORAGE_ERROR, "after {acknowledged} batches");
     assert!(broker.is_alive());
+    assert!(broker.stderr().contains("appends are refused until there is room"), "the log says what to do");
+    assert_eq!(commit(&mut conn, &name, 1), 0, "committed offsets go on in the reserve");
     assert_eq!(conn.read(&name, 0, 0)[0].base_offset, 0, "reads go on");
     assert_eq!(conn.end_offset(&name, 0), acknowledged);
 
@@ -263,4 +269,52 @@ fn full_disk_refuses_writes_serves_reads_and_recovers() {
     for offset in [0, acknowledged - 1, end - 1] {
         assert_eq!(conn.read(&name, 0, offset)[0].base_offset, offset);
     }
+}
+
+/// Error code of a commit for the only partition.
+fn commit(conn: &mut Conn, name: &str, offset: i64) -> i16 {
+    let answer: OffsetCommitResponse = conn.call(8, &commit_request("full", &[(name, 0, offset)]));
+    answer.topics[0].partitions[0].error_code
+}
+
+/// Somebody else takes every byte there is.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).expect("create");
+    for size in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+}
+
+#[test]
+fn op_10_somebody_else_takes_the_last_byte_and_the_broker_lives_and_recovers() {
+    let Some(disk) = SmallDisk::mount("256m") else { return };
+    let options = || BrokerOptions::new().data(&disk.path().join("data"));
+    let Some(mut broker) = private(options()) else { return };
+    let mut conn = broker.connect();
+    let (kept, _) = conn.new_topic("kept", 1, &[]);
+    let (doomed, _) = conn.new_topic("doomed", 1, &[]);
+    let batch = Batch::new(vec![Record::of(&"x".repeat(500_000))]).encode();
+    for _ in 0..20 {
+        assert_eq!(conn.produce(&kept, 0, &batch).error_code, 0);
+        assert_eq!(conn.produce(&doomed, 0, &batch).error_code, 0);
+    }
+    assert_eq!(commit(&mut conn, &kept, 7), 0);
+    fill(&disk.path().join("filler"));
+    eventually("appends are refused", || (conn.produce(&kept, 0, &batch).error_code == STORAGE_ERROR).then_some(()));
+    eventually("commits are refused", || (commit(&mut conn, &kept, 8) == COORDINATOR_NOT_AVAILABLE).then_some(()));
+    assert_eq!(conn.read(&kept, 0, 19)[0].base_offset, 19, "reads go on");
+    assert!(broker.is_alive());
+    assert!(broker.stderr().contains("the disk is full"), "{}", broker.stderr());
+
+    // What is on it has to be enough to come back, with nothing lost, even on a disk that is as full as before.
+    broker.kill9();
+    broker.restart();
+    let mut conn = broker.connect();
+    conn.wait_for_topic(&kept, 1);
+    assert_eq!((conn.end_offset(&kept, 0), conn.end_offset(&doomed, 0)), (20, 20));
+    conn.delete_topic(&doomed);
+    std::fs::remove_file(disk.path().join("filler")).expect("remove");
+    eventually("appends are taken again", || (conn.produce(&kept, 0, &batch).error_code == 0).then_some(()));
+    assert_eq!(commit(&mut conn, &kept, 9), 0);
+    assert!(broker.stderr().contains("appends are taken"), "{}", broker.stderr());
 }

@@ -18,12 +18,14 @@ use pyralog_protocol::{
 };
 use pyralog_storage::Disk;
 
+use crate::api::no_room::{self, Verdict};
 use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiation, produce, quorum, replicas};
 use crate::connection::{Answer, Connection};
 use crate::control_loop::Quorum;
 use crate::descriptors::{Commons, Descriptors};
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
+use crate::room::{Gauge, Level, Room};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
@@ -43,6 +45,7 @@ pub struct Node<D: Disk> {
     disk: Arc<D>,
     pub(crate) commons: Arc<Commons<D>>,
     quorum: Mutex<Quorum>,
+    gauge: Gauge,
 }
 
 /// Why a connection is closed without an answer.
@@ -72,6 +75,7 @@ impl<D: Disk> Node<D> {
             disk,
             commons,
             quorum: Mutex::default(),
+            gauge: Gauge::default(),
         }
     }
 
@@ -88,6 +92,21 @@ impl<D: Disk> Node<D> {
     /// Takes over where the control loop stands; before the replies that rest on it leave.
     pub fn observe_quorum(&self, quorum: Quorum) {
         *self.quorum.lock() = quorum;
+    }
+
+    /// Takes over how much room the volume has; from the next request on.
+    pub fn observe_room(&self, level: Level) {
+        self.gauge.set(level);
+    }
+
+    /// How much room the volume had when it was last looked at.
+    pub fn room(&self) -> Level {
+        self.gauge.level()
+    }
+
+    /// Requests, or parts of them, that were refused for want of room.
+    pub fn refused_for_room(&self) -> u64 {
+        self.gauge.refused()
     }
 
     /// Serves one frame (without its length prefix). The connection must [accept](Connection::accepts) one.
@@ -121,12 +140,12 @@ impl<D: Disk> Node<D> {
         let topology = self.topology.load();
         let version = step.asked.version;
         let request = match control::command_of(request) {
-            Ok(command) => return call(step, command, None),
+            Ok(command) => return self.call(step, command, None),
             Err(request) => *request,
         };
         let (image, asked) = (&topology.image, &step.asked);
         let response: Response = match request {
-            Request::Produce(r) => return produce::produce(&topology, step, &r),
+            Request::Produce(r) => return produce::produce(&topology, &self.gauge, step, &r),
             Request::Fetch(r) => return fetch::fetch(self, step, &r),
             Request::Metadata(r) => return self.metadata(step, &r),
             Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r).into(),
@@ -137,7 +156,7 @@ impl<D: Disk> Node<D> {
                 let address = (asked.local.0.as_str(), asked.local.1);
                 let response = info::find_coordinator(version, &r, image.node(), address);
                 if let Some(topic) = info::missing_internal_topic(image, &r) {
-                    return call(step, Command::AutoCreate(vec![topic]), Some(response.into()));
+                    return self.call(step, Command::AutoCreate(vec![topic]), Some(response.into()));
                 }
                 response.into()
             }
@@ -190,7 +209,33 @@ impl<D: Disk> Node<D> {
             return step.answer(response);
         }
         // The answer still says "unknown" (M3), but leaves only once the logs are there: the next request finds them.
-        call(step, Command::AutoCreate(create), Some(response.into()));
+        self.call(step, Command::AutoCreate(create), Some(response.into()));
+    }
+
+    /// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
+    fn call(&self, mut step: Step<'_, D>, command: Command, prepared: Option<Response>) {
+        if self.gauge.room() == Room::Out {
+            match no_room::verdict(&command, step.asked.version, || self.gauge.refuse()) {
+                Verdict::Serve => {}
+                Verdict::Refuse(refusal) => return step.answer(*refusal),
+                Verdict::LeaveOut => {
+                    if let Some(answer) = prepared {
+                        return step.answer(answer);
+                    }
+                }
+            }
+        }
+        let Step { conn, asked, draw, out, .. } = step;
+        let responder = asked.responder(conn.reserve(true));
+        let prepared = prepared.map(|response| responder.answer(response).1);
+        let context = Context {
+            token: Token(0),
+            api_version: asked.version,
+            client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            client_host: format!("/{}", conn.peer),
+            draw,
+        };
+        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared } });
     }
 
     /// The answer to a call, from the coordinator's reply.
@@ -239,19 +284,4 @@ impl<D: Disk> Node<D> {
 
 fn endpoint(image: &Image, asked: &Asked) -> Endpoint {
     Endpoint { node: image.node(), host: asked.local.0.clone(), port: asked.local.1 }
-}
-
-/// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
-fn call<D: Disk>(step: Step<'_, D>, command: Command, prepared: Option<Response>) {
-    let Step { conn, asked, draw, out, .. } = step;
-    let responder = asked.responder(conn.reserve(true));
-    let prepared = prepared.map(|response| responder.answer(response).1);
-    let context = Context {
-        token: Token(0),
-        api_version: asked.version,
-        client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        client_host: format!("/{}", conn.peer),
-        draw,
-    };
-    out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared } });
 }

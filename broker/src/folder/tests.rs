@@ -81,3 +81,17 @@ fn io_06_recovery_points_come_back_and_damaged_ones_count_as_none() {
     fs::write(folder.0.join(POINTS_FILE), "scrambled").unwrap();
     assert!(open.recovery_points().is_empty());
 }
+
+#[test]
+fn op_11_unclean_starts_are_counted_until_a_clean_stop_or_a_long_life() {
+    let folder = Folder::new("starts");
+    assert_eq!(folder.open().unwrap().count_start().unwrap(), 0, "a new folder");
+    let start = || folder.open().unwrap().count_start().unwrap();
+    assert_eq!([start(), start(), start()], [1, 2, 3]);
+    folder.open().unwrap().forget_starts();
+    assert_eq!(start(), 1);
+    folder.open().unwrap().mark_clean().unwrap();
+    assert_eq!(start(), 0);
+    folder.open().unwrap().mark_dirty().unwrap();
+    assert_eq!(start(), 1, "it begins anew");
+}

@@ -319,6 +319,8 @@ pub struct UpkeepSettings {
     pub retention_check_interval_ms: i64,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: i32,
+    /// `pyralog.disk.reserve.bytes`; -1 leaves it to the node.
+    pub disk_reserve_bytes: i64,
 }
 
 /// How compaction runs.
@@ -393,6 +395,7 @@ impl BrokerSettings {
             upkeep: UpkeepSettings {
                 retention_check_interval_ms: b.number("log.retention.check.interval.ms"),
                 recovery_threads: b.number("num.recovery.threads.per.data.dir"),
+                disk_reserve_bytes: b.number("pyralog.disk.reserve.bytes"),
             },
             producers: ProducerSettings {
                 expiration_ms: b.number("producer.id.expiration.ms"),

@@ -6,6 +6,7 @@ pub mod fetch;
 pub mod info;
 pub mod lookups;
 pub mod negotiation;
+pub(crate) mod no_room;
 pub mod produce;
 pub mod quorum;
 pub mod replicas;

@@ -22,6 +22,7 @@ use pyralog_storage::Disk;
 use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
 use crate::partition::{AppendRefused, Partition};
+use crate::room::{Gauge, Room};
 use crate::topology::Topology;
 
 /// Produce v8 brought record errors and messages (KIP-467).
@@ -100,7 +101,7 @@ fn refusal(index: i32, code: ErrorCode, message: Option<String>) -> PartitionPro
 }
 
 /// Serves one Produce request.
-pub(crate) fn produce<D: Disk>(topology: &Topology<D>, step: Step<'_, D>, request: &ProduceRequest) {
+pub(crate) fn produce<D: Disk>(topology: &Topology<D>, gauge: &Gauge, step: Step<'_, D>, request: &ProduceRequest) {
     let Step { conn, asked, now, out, .. } = step;
     let silent = request.acks == 0;
     let responder = (!silent).then(|| asked.responder(conn.reserve(false)));
@@ -112,7 +113,15 @@ pub(crate) fn produce<D: Disk>(topology: &Topology<D>, step: Step<'_, D>, reques
         failures: Mutex::default(),
         places: items.iter().map(|item| item.place).collect(),
     });
-    let handler = Handler { topology, request, version: asked.version, now, wait: &wait, silent };
+    let handler = Handler {
+        topology,
+        full: (gauge.room() != Room::Enough).then(|| gauge.refuse()),
+        request,
+        version: asked.version,
+        now,
+        wait: &wait,
+        silent,
+    };
     for (number, item) in items.into_iter().enumerate() {
         handler.serve(number, item, out);
     }
@@ -193,6 +202,8 @@ type Target<D> = (Arc<LogState>, Arc<Partition<D>>);
 
 struct Handler<'a, D: Disk> {
     topology: &'a Topology<D>,
+    /// Why nothing is appended, while the volume has no room (OP-10).
+    full: Option<String>,
     request: &'a ProduceRequest,
     version: i16,
     now: Now,
@@ -232,6 +243,9 @@ impl<D: Disk> Handler<'_, D> {
         }
         if let Some(paused) = entry.log.settings.paused {
             return Err(refusal_of_paused(&entry.log, paused));
+        }
+        if let Some(why) = &self.full {
+            return Err((ErrorCode::KafkaStorageError, Some(why.clone())));
         }
         match entry.partition(item.index) {
             Some(partition) => Ok((Arc::clone(&entry.log), Arc::clone(partition))),

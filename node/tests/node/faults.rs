@@ -1,9 +1,15 @@
 //! Disks that fail, and what each durability promises.
 
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::{
+    GroupId, InitProducerIdRequest, JoinGroupRequest, MetadataRequest, OffsetCommitRequest,
+};
+use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
-use pyralog_protocol::{ErrorCode, Response};
-use pyralog_storage::Disk;
+use pyralog_protocol::{ErrorCode, Response, kafka_protocol};
 use pyralog_storage::sim::Faults;
+use pyralog_storage::{Disk, Space};
 
 use crate::world::*;
 
@@ -232,4 +238,78 @@ fn op_10_a_partition_without_its_folder_is_offline_alone() {
     world.disk.rename("logs/elsewhere", "logs/a-0").unwrap();
     let mut world = world.kill();
     assert_eq!(world.read("a", 0).unwrap().len(), 1);
+}
+
+/// A volume with so many bytes free, of which 1000 are kept in reserve.
+fn room(world: &World, free_bytes: u64) {
+    let volume = Space { total_bytes: 1_000_000, usable_bytes: free_bytes };
+    world.node.observe_room(world.node.room().next(volume, 1000));
+}
+
+fn commit_of(group: &str, topic: &str) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(1);
+    let topic = OffsetCommitRequestTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let group = GroupId(StrBytes::from_string(group.to_owned()));
+    OffsetCommitRequest::default().with_group_id(group).with_generation_id_or_member_epoch(-1).with_topics(vec![topic])
+}
+
+fn committed(response: Response) -> i16 {
+    let Response::OffsetCommit(response) = response else { panic!("{response:?}") };
+    response.topics[0].partitions[0].error_code
+}
+
+#[test]
+fn op_10_in_the_reserve_appends_stop_and_everything_else_goes_on() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    let send =
+        |world: &mut World, value: &[u8]| produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(value))));
+    assert_eq!(send(&mut world, b"before").error_code, 0);
+    room(&world, 999);
+    let refused = send(&mut world, b"no");
+    assert_eq!((refused.error_code, refused.base_offset), (STORAGE, -1));
+    let why = refused.error_message.unwrap();
+    assert!(why.contains("999 bytes free") && why.contains("pyralog.disk.reserve.bytes"), "{why}");
+    assert_eq!(world.node.refused_for_room(), 1);
+    assert_eq!(world.read("a", 0).unwrap().len(), 1, "reads go on");
+    assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0, "and committed offsets");
+    assert_eq!(world.create("b", 1, &[]), ErrorCode::None, "and logs are created");
+    world.delete("b");
+    assert_eq!(world.node.topology().logs.len(), 1, "and deleted");
+    room(&world, 1200);
+    let part = send(&mut world, b"after");
+    assert_eq!((part.error_code, part.base_offset), (0, 1), "by itself, once there is room");
+}
+
+#[test]
+fn op_10_with_no_room_left_only_what_reads_or_makes_room_is_served() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    world.create("b", 1, &[]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+    room(&world, 100);
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"no")))).error_code, STORAGE);
+    let unavailable = ErrorCode::CoordinatorNotAvailable.code();
+    assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), unavailable, "which clients retry");
+    let join = JoinGroupRequest::default().with_group_id(GroupId(StrBytes::from_static_str("g")));
+    let Response::JoinGroup(joined) = world.ask(conn, 5, join) else { panic!() };
+    assert_eq!(joined.error_code, unavailable);
+    let Response::InitProducerId(id) = world.ask(conn, 4, InitProducerIdRequest::default()) else { panic!() };
+    assert_eq!((id.error_code, id.producer_id.0), (STORAGE, -1));
+    assert_eq!(world.create("c", 1, &[]), ErrorCode::KafkaStorageError);
+    let auto = MetadataRequest::default()
+        .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(name("d")))]))
+        .with_allow_auto_topic_creation(true);
+    let Response::Metadata(metadata) = world.ask(conn, 9, auto) else { panic!() };
+    assert_eq!(metadata.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
+    world.turn();
+    assert_eq!(world.node.topology().logs.len(), 2, "nothing was created");
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+    world.delete("b");
+    assert_eq!(world.node.topology().logs.len(), 1, "what makes room is served");
+    room(&world, 5000);
+    assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0);
+    assert_eq!(world.create("c", 1, &[]), ErrorCode::None);
 }

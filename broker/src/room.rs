@@ -1,0 +1,200 @@
+//! The thread that watches how much room the volume has (OP-10): it says when appends stop and when they go on, tries again
+//! what found no room, and gives away the ballast, a file that holds nothing, when there is none left at all.
+//!
+//! Deliberately not here: making room. What goes and when is for retention and for people.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use pyralog_node::room::{Level, Room, reserve_bytes};
+use pyralog_protocol::MonoMs;
+use pyralog_storage::Disk;
+use rustix::fs::{FallocateFlags, fallocate};
+use tracing::{error, info, warn};
+
+use crate::control::or_exit;
+use crate::disk::RealDisk;
+use crate::shell::Shell;
+
+/// Name of the ballast in the data folder.
+const BALLAST: &str = "ballast";
+/// Part of the reserve that the ballast has, as a divisor.
+const BALLAST_SHARE: u64 = 16;
+const BALLAST_MAX: u64 = 16 << 20;
+/// Room that a start needs for the metadata store.
+const START_NEEDS: u64 = 8 << 20;
+/// How often partitions that could not be created are tried again.
+const CREATE_EVERY: Duration = Duration::from_secs(5);
+
+/// The running thread; dropping it does not stop it.
+pub struct RoomWatch {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl RoomWatch {
+    /// Looks once, so that the first request sees what there is, and starts the thread.
+    pub fn start(shell: Arc<Shell>, folder: &Path) -> io::Result<Self> {
+        let (stop, stopped) = bounded(1);
+        let mut watch = Watch::new(shell, folder);
+        watch.look();
+        let thread = thread::Builder::new()
+            .name("room".into())
+            .stack_size(256 << 10)
+            .spawn(move || or_exit(|| watch.run(&stopped)))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread and waits for it.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Before anything is opened: a start on a full disk gets the ballast, so that there is a broker to delete logs with.
+pub fn make_way(disk: &RealDisk, folder: &Path) {
+    let full = disk.space().is_ok_and(|volume| volume.usable_bytes < START_NEEDS);
+    if full && fs::remove_file(folder.join(BALLAST)).is_ok() {
+        warn!("the disk is full; gave the ballast away, to be able to start");
+    }
+}
+
+struct Watch {
+    shell: Arc<Shell>,
+    ballast: PathBuf,
+    level: Level,
+    /// The volume could not be asked; told once.
+    blind: bool,
+    create_at: Instant,
+}
+
+impl Watch {
+    fn new(shell: Arc<Shell>, folder: &Path) -> Self {
+        let ballast = folder.join(BALLAST);
+        Self { shell, ballast, level: Level::default(), blind: false, create_at: Instant::now() + CREATE_EVERY }
+    }
+
+    fn run(&mut self, stopped: &Receiver<()>) {
+        loop {
+            match stopped.recv_timeout(Duration::from_millis(self.level.look_again_ms())) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let before = self.level.room;
+            self.look();
+            let back = before != Room::Enough && self.level.room == Room::Enough;
+            if back || Instant::now() >= self.create_at {
+                self.create_late();
+            }
+            if self.level.room == Room::Enough {
+                self.keep_ballast();
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let volume = match self.shell.disk.space() {
+            Ok(volume) => volume,
+            Err(cause) => {
+                if !std::mem::replace(&mut self.blind, true) {
+                    warn!(%cause, "the volume of the data folder cannot be asked for its free space; a full disk is noticed late");
+                }
+                return;
+            }
+        };
+        self.blind = false;
+        let configured = self.shell.node.topology().image.broker().upkeep.disk_reserve_bytes;
+        let before = self.level.room;
+        self.level = self.level.next(volume, reserve_bytes(configured, volume));
+        self.shell.node.observe_room(self.level);
+        if self.level.room != before {
+            self.tell(before);
+            // Retention has other hours while the disk is full.
+            self.shell.upkeep.wake_by(MonoMs(0));
+        }
+    }
+
+    fn tell(&self, before: Room) {
+        let Level { room, free_bytes, reserve_bytes } = self.level;
+        match room {
+            Room::Enough => info!(free_bytes, reserve_bytes, "there is room on the disk again; appends are taken"),
+            Room::Low if before == Room::Out => {
+                info!(
+                    free_bytes,
+                    reserve_bytes, "there is a little room on the disk again; committed offsets are taken"
+                );
+            }
+            Room::Low => warn!(
+                free_bytes,
+                reserve_bytes,
+                "the disk is nearly full: appends are refused until there is room again; reads, deletions and committed \
+                 offsets go on. Free space, delete logs or records, or lower retention (pyralog.disk.reserve.bytes is what \
+                 is kept free)"
+            ),
+            Room::Out => {
+                error!(
+                    free_bytes,
+                    reserve_bytes,
+                    "the disk is full: committed offsets and new logs are refused as well, so that the metadata stays safe; \
+                     reads and deletions go on. Free space, or delete logs"
+                );
+                self.drop_ballast();
+            }
+        }
+    }
+
+    fn create_late(&mut self) {
+        self.create_at = Instant::now() + CREATE_EVERY;
+        let created = self.shell.node.create_late(&self.shell.disk, self.shell.clock.now());
+        if created > 0 {
+            info!(partitions = created, "partitions that could not be created before serve now");
+        }
+    }
+
+    /// What is left belongs to the metadata store, and to deletions, which need a little room themselves.
+    fn drop_ballast(&self) {
+        match fs::remove_file(&self.ballast) {
+            Ok(()) => info!("gave the ballast away, for deletions and metadata"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warn!(%error, "the ballast could not be given away"),
+        }
+    }
+
+    /// Makes the ballast where there is none and plenty of room for it.
+    fn keep_ballast(&self) {
+        let bytes = (self.level.reserve_bytes / BALLAST_SHARE).min(BALLAST_MAX);
+        let plenty = self.level.free_bytes > self.level.reserve_bytes.saturating_mul(2);
+        if bytes == 0 || !plenty || self.ballast.exists() {
+            return;
+        }
+        if let Err(error) = allocate(&self.ballast, bytes) {
+            // It is an additional safety: without it the reserve alone has to do.
+            let _ = fs::remove_file(&self.ballast);
+            tracing::debug!(%error, "no ballast");
+        }
+    }
+}
+
+/// Makes a file that really takes its room.
+fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            let zeros = vec![0; 1 << 20];
+            let mut left = bytes;
+            while left > 0 {
+                let part = zeros.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(&zeros);
+                file.write_all(part)?;
+                left -= part.len() as u64;
+            }
+            Ok(())
+        }
+        done => Ok(done?),
+    }
+}

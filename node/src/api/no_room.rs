@@ -1,0 +1,85 @@
+//! What the coordinator is not asked while the volume has no room left at all (OP-10): the metadata store must not meet a
+//! full disk, because a store that cannot write ends the process. Whatever reads, or makes room, is served.
+
+use kafka_protocol::messages as m;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::protocol::StrBytes;
+use pyralog_coordinator::Command;
+use pyralog_protocol::{ErrorCode, Response, kafka_protocol};
+
+/// For what belongs to groups: their clients retry it, whereas a storage error would end them.
+const GROUPS: i16 = ErrorCode::CoordinatorNotAvailable.code();
+const STORAGE: i16 = ErrorCode::KafkaStorageError.code();
+
+/// What becomes of a command.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It is served.
+    Serve,
+    /// It is answered with this.
+    Refuse(Box<Response>),
+    /// It is left out: whoever sent it is answered something else anyway.
+    LeaveOut,
+}
+
+/// What becomes of a command while there is no room. `why` is for people.
+pub(crate) fn verdict(command: &Command, version: i16, why: impl FnOnce() -> String) -> Verdict {
+    let response = match command {
+        Command::DeleteTopics(_)
+        | Command::AlterConfigs(_)
+        | Command::IncrementalAlterConfigs(_)
+        | Command::RaiseEpochs(())
+        | Command::Heartbeat(_)
+        | Command::LeaveGroup(_)
+        | Command::OffsetFetch(_)
+        | Command::OffsetDelete(_)
+        | Command::DescribeGroups(_)
+        | Command::ListGroups(_)
+        | Command::DeleteGroups(_)
+        | Command::ConsumerGroupHeartbeat(_)
+        | Command::ConsumerGroupDescribe(_) => return Verdict::Serve,
+        Command::AutoCreate(_) | Command::DeclareLogs(_) => return Verdict::LeaveOut,
+        Command::CreateTopics(r) => {
+            let why = StrBytes::from_string(why());
+            let refused = |name: &m::TopicName| {
+                let result = CreatableTopicResult::default().with_name(name.clone());
+                result.with_error_code(STORAGE).with_error_message(Some(why.clone()))
+            };
+            let topics = r.topics.iter().map(|topic| refused(&topic.name)).collect();
+            Response::CreateTopics(m::CreateTopicsResponse::default().with_topics(topics))
+        }
+        Command::CreatePartitions(r) => {
+            let why = StrBytes::from_string(why());
+            let refused = |name: &m::TopicName| {
+                let result = CreatePartitionsTopicResult::default().with_name(name.clone());
+                result.with_error_code(STORAGE).with_error_message(Some(why.clone()))
+            };
+            let results = r.topics.iter().map(|topic| refused(&topic.name)).collect();
+            Response::CreatePartitions(m::CreatePartitionsResponse::default().with_results(results))
+        }
+        Command::InitProducerId(_) => {
+            let none = m::InitProducerIdResponse::default().with_producer_id(m::ProducerId(-1)).with_producer_epoch(-1);
+            Response::InitProducerId(none.with_error_code(STORAGE))
+        }
+        Command::JoinGroup(r) => {
+            let refused = m::JoinGroupResponse::default().with_error_code(GROUPS).with_generation_id(-1);
+            let protocol = (version < 7).then(StrBytes::default);
+            Response::JoinGroup(refused.with_protocol_name(protocol).with_member_id(r.member_id.clone()))
+        }
+        Command::SyncGroup(_) => Response::SyncGroup(m::SyncGroupResponse::default().with_error_code(GROUPS)),
+        Command::OffsetCommit(r) => {
+            let topics = r.topics.iter().map(|topic| {
+                let partitions = topic.partitions.iter().map(|p| {
+                    let refused = OffsetCommitResponsePartition::default().with_partition_index(p.partition_index);
+                    refused.with_error_code(GROUPS)
+                });
+                let answer = OffsetCommitResponseTopic::default().with_name(topic.name.clone());
+                answer.with_partitions(partitions.collect())
+            });
+            Response::OffsetCommit(m::OffsetCommitResponse::default().with_topics(topics.collect()))
+        }
+    };
+    Verdict::Refuse(Box::new(response))
+}

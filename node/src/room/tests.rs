@@ -1,0 +1,47 @@
+//! Borders of the levels, and that they do not flutter.
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+fn volume(total_bytes: u64, usable_bytes: u64) -> Space {
+    Space { total_bytes, usable_bytes }
+}
+
+#[test]
+fn the_reserve_follows_the_volume_and_leaves_tiny_ones_usable() {
+    let of = |total| reserve_bytes(-1, volume(total, 0));
+    assert_eq!(of(64 * MIB), 8 * MIB);
+    assert_eq!(of(128 * MIB), 16 * MIB);
+    assert_eq!(of(GIB), 64 * MIB);
+    assert_eq!(of(50 * GIB), GIB / 2);
+    assert_eq!(of(4096 * GIB), GIB);
+    assert_eq!(reserve_bytes(5 * MIB as i64, volume(GIB, 0)), 5 * MIB, "what is set is taken");
+    assert_eq!(reserve_bytes(0, volume(GIB, 0)), 0);
+}
+
+#[test]
+fn op_10_levels_change_at_their_borders_and_do_not_flutter() {
+    let mut level = Level::default();
+    let trace = |level: &mut Level, free: &[u64]| {
+        let rooms = free.iter().map(|free| {
+            *level = level.next(volume(GIB, free * MIB), 64 * MIB);
+            level.room
+        });
+        rooms.collect::<Vec<_>>()
+    };
+    use Room::{Enough, Low, Out};
+    assert_eq!(trace(&mut level, &[900, 64, 63, 64, 71, 72, 64]), [Enough, Enough, Low, Low, Low, Enough, Enough]);
+    assert_eq!(trace(&mut level, &[16, 15, 16, 17, 18, 16, 0]), [Low, Out, Out, Out, Low, Low, Out]);
+    assert_eq!(trace(&mut level, &[70, 100]), [Low, Enough], "straight up is two steps at most");
+    let off = Level::default().next(volume(GIB, 0), 0);
+    assert_eq!(off.room, Enough, "a reserve of nothing refuses nothing");
+}
+
+#[test]
+fn the_nearer_the_reserve_the_sooner_it_is_looked_again() {
+    let after = |free: u64| Level::default().next(volume(1024 * GIB, free), GIB).look_again_ms();
+    assert_eq!((after(900 * GIB), after(GIB), after(0)), (1000, 20, 20));
+    assert_eq!(after(GIB + 400 * MIB), 100, "at 4 GiB/s that is a fraction of what is left");
+}
