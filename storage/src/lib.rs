@@ -26,6 +26,7 @@ mod segment;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod state;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod walk;

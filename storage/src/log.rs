@@ -474,6 +474,7 @@ impl<D: Disk> Log<D> {
         self.check_online()?;
         let Some(done) = self.running.take_if(|running| running.id == id) else { return Ok(self.stable_end) };
         if let Err(error) = result {
+            self.distrust_cache();
             return Err(self.go_offline(format!("sync of {}: {error}", self.env.dir)));
         }
         self.stable_end = self.stable_end.max(done.covers);

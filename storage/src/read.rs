@@ -142,7 +142,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// The first record in [log start, bound) whose own timestamp is at least `timestamp`, found inside its batch (L5,
-    /// IO-15). A compressed batch that cannot be opened within the limit answers with its own first offset.
+    /// IO-15). A compressed batch that cannot be opened within the limit answers with its own first offset, or the log
+    /// start in the middle of it.
     pub fn offset_for_timestamp(
         &mut self,
         timestamp: i64,
@@ -151,6 +152,7 @@ impl<D: Disk> Log<D> {
         self.check_online()?;
         self.holds_files = true;
         let range = self.log_start()..bound.min(self.log_end);
+        let inflate_max = self.env.config.inflate_max_bytes;
         for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
             let base = segment.base;
             let error = |e| ReadError::of(base, e);
@@ -167,7 +169,7 @@ impl<D: Disk> Log<D> {
                 if found.header.max_timestamp < timestamp || found.header.last_offset() < range.start.0 {
                     continue;
                 }
-                let records = stamps(&*file, &found, self.env.config.inflate_max_bytes).map_err(ReadError::Io)?;
+                let records = stamps(&*file, &found, range.start, inflate_max).map_err(ReadError::Io)?;
                 let fits = |t: &TimestampOffset| t.timestamp >= timestamp && range.contains(&t.offset);
                 if let Some(first) = records.into_iter().find(fits) {
                     return Ok(Some(first));
@@ -183,6 +185,7 @@ impl<D: Disk> Log<D> {
         self.check_online()?;
         self.holds_files = true;
         let range = self.log_start()..bound.min(self.log_end);
+        let inflate_max = self.env.config.inflate_max_bytes;
         let mut best: Option<TimestampOffset> = None;
         for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
             let base = segment.base;
@@ -200,7 +203,7 @@ impl<D: Disk> Log<D> {
                 if found.header.last_offset() < range.start.0 || !over(&best, found.header.max_timestamp) {
                     continue;
                 }
-                let records = stamps(&*file, &found, self.env.config.inflate_max_bytes).map_err(ReadError::Io)?;
+                let records = stamps(&*file, &found, range.start, inflate_max).map_err(ReadError::Io)?;
                 for record in records.into_iter().filter(|t| range.contains(&t.offset)) {
                     if over(&best, record.timestamp) {
                         best = Some(record);
@@ -298,11 +301,18 @@ pub(crate) fn step<F: DiskFile>(walk: &mut Walk<'_, F>) -> Result<Option<Found>,
     walk.next().map_err(|stop| SegmentError::at(position, stop))
 }
 
-/// Offset and timestamp of each record of a batch. If it cannot be opened: one, for the batch as a whole.
-fn stamps<F: DiskFile>(file: &F, found: &Found, inflate_max: usize) -> io::Result<Vec<TimestampOffset>> {
+/// Offset and timestamp of each record of a batch. If it cannot be opened, or all of it has one time: one, for the batch as a
+/// whole, at its first offset from `start` on.
+fn stamps<F: DiskFile>(
+    file: &F,
+    found: &Found,
+    start: LogOffset,
+    inflate_max: usize,
+) -> io::Result<Vec<TimestampOffset>> {
     let header = &found.header;
     let epoch = LeaderEpoch(header.leader_epoch);
-    let whole = TimestampOffset { offset: LogOffset(header.base_offset), timestamp: header.max_timestamp, epoch };
+    let offset = LogOffset(header.base_offset).max(start);
+    let whole = TimestampOffset { offset, timestamp: header.max_timestamp, epoch };
     let complete = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
     if header.timestamp_type() == TimestampType::LogAppendTime && complete {
         return Ok(vec![whole]);

@@ -29,6 +29,7 @@ use crate::producers::Producers;
 use crate::read::step;
 use crate::segment::{Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
+use crate::suspect::SYNC_FAILED_FILE;
 use crate::walk::{Chain, Stop, Walk};
 
 /// How much of what recovery finds is synced before it returns (IO-14). What is not counts as appended and not yet synced:
@@ -147,6 +148,8 @@ struct Listing {
     leftovers: Vec<String>,
     /// What a compaction left.
     swaps: Vec<String>,
+    /// A process ended after a failed sync.
+    suspect: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -193,7 +196,10 @@ impl<D: Disk> Log<D> {
         log.add_segments(&listing, now).map_err(|e| log.io(e))?;
         log.snapshots.clone_from(&listing.snapshots);
         let mut report = RecoveryReport::default();
-        if hint.clean && log.open_clean() {
+        if listing.suspect {
+            log.write_again(hint.recovery_point).map_err(|e| log.io(e))?;
+        }
+        if hint.clean && !listing.suspect && log.open_clean() {
             report.clean = true;
         } else {
             let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
@@ -229,6 +235,7 @@ impl<D: Disk> Log<D> {
             listing.segments.extend(parse_name(&name, "log"));
             listing.snapshots.extend(parse_name(&name, "snapshot"));
             indexes.extend(parse_name(&name, "index"));
+            listing.suspect |= name == SYNC_FAILED_FILE;
             if swap::is_ours(&name) {
                 listing.swaps.push(name);
             } else if name.ends_with(".tmp") {
@@ -468,11 +475,13 @@ impl<D: Disk> Log<D> {
             let position = walk.position();
             let Some(found) = walk.next().map_err(|stop| (position, stop))? else { return Ok(()) };
             let header = &found.header;
-            let known = header.last_offset() < scan.point.0;
+            // By its place, and by its own word: what is torn may say anything.
+            let known = scan.chain.next < scan.point.0 && header.last_offset() < scan.point.0;
             if !known && !self.env.trust.crc {
                 walk.verify(&found).map_err(|stop| (position, stop))?;
             }
             report.scanned_bytes += if known { 0 } else { found.size() };
+            scan.chain.weigh(header, known);
             scan.chain.accept(header, cleaned_end).map_err(|stop| (position, stop))?;
             if scan.followed.is_some() {
                 self.follow(header, scan.now);

@@ -6,6 +6,7 @@ mod append;
 mod crash;
 mod damage;
 mod formats;
+mod found;
 mod lookup;
 mod retention;
 mod settings;

@@ -150,11 +150,24 @@ pub(crate) struct Chain {
     /// The next offset.
     pub next: i64,
     epoch: i32,
+    /// First offset of the last batch, if it is only believed: nobody has compared its checksum.
+    believed: Option<i64>,
 }
 
 impl Chain {
     pub fn from(next: i64) -> Self {
-        Self { next, epoch: i32::MIN }
+        Self { next, epoch: i32::MIN, believed: None }
+    }
+
+    /// To be called before [`Self::accept`], with whether the batch is only believed. What falls behind a batch that is only
+    /// believed convicts that one: the chain then ends before it, so that it is named and nothing is cut for its sake
+    /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn, but hardly its epoch.
+    pub fn weigh(&mut self, header: &BatchHeader, believed: bool) {
+        let falls = header.leader_epoch < self.epoch || believed && header.base_offset < self.next;
+        if let Some(base) = self.believed.filter(|_| falls) {
+            self.next = base;
+        }
+        self.believed = believed.then_some(header.base_offset);
     }
 
     /// Takes the next batch. Holes are legal in front of batches below `cleaned_end`, where compaction took records (IO-19),

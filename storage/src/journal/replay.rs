@@ -108,8 +108,8 @@ impl<D: Disk> Journal<D> {
             closed: None,
         };
         let mut found = journal.find()?;
-        if journal.slots > 0 && !clean {
-            // A process that died while it made a file may have left one that no power loss would spare (IO-03, IO-14).
+        if journal.slots > 0 {
+            // A process that ended while it made a file may have left one that no power loss would spare (IO-03, IO-14).
             journal.disk.sync_dir(JOURNAL_DIR)?;
             journal.disk.sync_dir("")?;
         }

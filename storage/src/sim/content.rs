@@ -97,6 +97,13 @@ impl Content {
         }
     }
 
+    /// After a failed write around the page cache. What is pending is in flight, and the crash that it may belong to decides.
+    pub fn forget_cache(&mut self) {
+        if self.pending.is_empty() {
+            self.view = Arc::clone(&self.durable);
+        }
+    }
+
     /// What is not on the medium by now never will be, and nobody can tell by reading.
     pub fn fail_sync(&mut self, weather: &mut Weather) {
         self.durable = self.survivors(weather);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use pyralog_protocol::ErrorCode;
-use pyralog_protocol::batch::{Codec, Compression};
+use pyralog_protocol::batch::{Codec, Compression, TimestampType};
 
 use super::*;
 use crate::TimestampOffset;
@@ -123,6 +123,20 @@ fn l05_a_batch_that_inflates_over_the_limit_answers_with_its_own_offset() {
     let (_, mut log) = new_log(LogConfig { inflate_max_bytes: 10, ..small() });
     put(&mut log, &compressed(Codec::Gzip, &[10, 50, 20, 40]));
     assert_eq!(found(log.offset_for_timestamp(11, off(4)).unwrap()), Some((50, 0)));
+}
+
+#[test]
+fn io_15_a_batch_with_one_time_answers_with_the_log_start_in_the_middle_of_it() {
+    let (_, mut log) = new_log(small());
+    let mut batch = stamped(&[1, 2, 3]);
+    batch.header.set_timestamp_type(TimestampType::LogAppendTime);
+    batch.header.max_timestamp = 50;
+    batch.header.crc = batch.header.crc_with(&batch.body);
+    put(&mut log, &batch);
+    assert_eq!(found(log.offset_for_timestamp(40, off(3)).unwrap()), Some((50, 0)));
+    log.delete_records_to(off(2), off(3)).unwrap();
+    assert_eq!(found(log.offset_for_timestamp(40, off(3)).unwrap()), Some((50, 2)), "never below the log start");
+    assert_eq!(found(log.max_timestamp(off(3)).unwrap()), Some((50, 2)));
 }
 
 #[test]

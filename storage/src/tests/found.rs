@@ -1,0 +1,182 @@
+//! What the model found, as the smallest script that shows it: seeds rot, scripts do not.
+
+use pyralog_protocol::PartitionIndex;
+
+use super::*;
+use crate::sim::Faults;
+use crate::{Commit, Disk, DiskFile, Journal, JournalLimits, OpenError, OpenMode, PartitionKey, Round, prepare_file};
+
+const LOSSES: u64 = 60;
+
+/// Kills the process at the n-th change of the disk that `act` makes, for each n.
+fn kill_at_each(
+    prepare: impl Fn() -> (SimDisk, Log<SimDisk>),
+    act: impl Fn(&mut Log<SimDisk>),
+    check: impl Fn(SimDisk),
+) {
+    for nth in 1.. {
+        let (disk, mut log) = prepare();
+        disk.set_faults(Faults { crash_at: Some(disk.counters().changes + nth), ..Faults::default() });
+        act(&mut log);
+        if !disk.is_dead() {
+            return;
+        }
+        drop(log);
+        check(disk.restart());
+    }
+}
+
+/// A failed sync leaves pages that read well and count as clean. The next process scanned them, synced them in vain and
+/// acknowledged what no disk had.
+#[test]
+fn io_01_io_14_what_a_failed_sync_lost_is_written_again_by_the_next_process() {
+    for seed in 0..LOSSES {
+        let (disk, mut log) = new_log(small());
+        put(&mut log, &stamped(&[1]));
+        log.sync().unwrap();
+        put(&mut log, &checked(sized(1, 700)));
+        put(&mut log, &checked(sized(1, 700)));
+        disk.set_faults(Faults { fail_sync: Some(disk.counters().syncs + 1), ..Faults::default() });
+        assert!(log.sync().is_err());
+        let disk = disk.restart();
+        let (log, _) = open(&disk, small(), unclean(1));
+        assert_eq!(log.stable_end(), off(3), "served, so it has to stay");
+        let (mut log, _) = open(&disk.crash(seed), small(), unclean(1));
+        assert_eq!(contents(&mut log, 0).len(), 3, "seed {seed}");
+        assert!(!disk.paths().iter().any(|path| path.ends_with("sync-failed")), "and not at every start");
+    }
+}
+
+/// A process that died as soon as it had created a segment left a file without a durable name; the next one filled it and
+/// synced the file alone.
+#[test]
+fn io_03_io_14_a_segment_that_a_dead_process_created_is_in_the_directory_before_it_counts() {
+    let filled = || {
+        let (disk, mut log) = new_log(small());
+        put(&mut log, &checked(sized(1, 1300)));
+        log.sync().unwrap();
+        (disk, log)
+    };
+    let roll = |log: &mut Log<SimDisk>| drop(log.append(&checked(sized(1, 1300)), EPOCH, at(1000)));
+    kill_at_each(filled, roll, |disk| {
+        let (mut log, _) = open(&disk, small(), unclean(1));
+        let end = put(&mut log, &checked(sized(1, 1300))) + 1;
+        log.sync().unwrap();
+        for seed in 0..LOSSES {
+            assert_eq!(open(&disk.crash(seed), small(), unclean(end)).0.log_end(), off(end), "seed {seed}");
+        }
+    });
+}
+
+/// A process that died between the rename of `partition.meta` and the sync behind it: the next one served the new log
+/// start and removed files below it, and a power loss brought the old one back.
+#[test]
+fn io_15_a_log_start_that_was_seen_after_a_kill_never_falls() {
+    let filled = || {
+        let (disk, mut log) = new_log(small());
+        for _ in 0..4 {
+            put(&mut log, &checked(sized(1, 1300)));
+        }
+        log.sync().unwrap();
+        (disk, log)
+    };
+    kill_at_each(
+        filled,
+        |log| drop(log.delete_records_to(off(3), off(4))),
+        |disk| {
+            let seen = open(&disk, small(), unclean(4)).0.log_start();
+            for seed in 0..LOSSES {
+                let (log, _) = open(&disk.crash(seed), small(), unclean(4));
+                assert!(log.log_start() >= seen, "seed {seed}");
+            }
+        },
+    );
+}
+
+/// The index of a segment that was lost passed for one of the segment that came in its place.
+#[test]
+fn io_12_an_index_without_its_segment_is_no_index_of_the_next_one() {
+    let (disk, mut log) = new_log(small());
+    put(&mut log, &checked(sized(1, 300)));
+    log.close_clean().unwrap();
+    let segment = format!("{DIR}/{:020}.log", 0);
+    disk.remove_file(&segment).unwrap();
+    disk.remove_file(&format!("{DIR}/{:020}.snapshot", 1)).unwrap();
+    let (mut log, _) = open(&disk, small(), unclean(0));
+    put(&mut log, &checked(sized(1, 100)));
+    log.sync().unwrap();
+    let (mut log, _) = open(&disk, small(), unclean(1));
+    assert_eq!(contents(&mut log, 0), [(0, 0)]);
+}
+
+/// A flipped epoch below the recovery point made the batch behind it look like one of an older epoch, which recovery cut.
+#[test]
+fn io_06_a_damaged_epoch_below_the_recovery_point_cuts_nothing_above_it() {
+    let (disk, mut log) = new_log(small());
+    put(&mut log, &stamped(&[1]));
+    put(&mut log, &stamped(&[2]));
+    log.sync().unwrap();
+    let path = format!("{DIR}/{:020}.log", 0);
+    disk.flip(&path, 14 * 8);
+    let before = disk.bytes(&path);
+    let opened = Log::open(Arc::new(disk.clone()), DIR, small(), unclean(1), at(1000));
+    let Err(OpenError::Corrupt { range, what, .. }) = opened else { panic!("it was believed") };
+    assert_eq!(range, off(0)..off(1), "{what}");
+    assert_eq!(disk.bytes(&path), before);
+}
+
+/// A flipped base offset below the recovery point got an index entry, and was served for another batch.
+#[test]
+fn io_07_a_damaged_base_offset_gets_no_index_entry() {
+    let (disk, mut log) = new_log(LogConfig { index_interval_bytes: 1, ..small() });
+    for n in 0..4 {
+        put(&mut log, &stamped(&[n]));
+    }
+    let end = log.close_clean().unwrap();
+    let path = format!("{DIR}/{:020}.log", 0);
+    let batch = headers(&disk.bytes(&path))[0].total_size();
+    // The batch at offset 3 says 1.
+    disk.flip(&path, (3 * batch + 7) * 8 + 1);
+    disk.remove_file(&format!("{DIR}/{:020}.index", 0)).unwrap();
+    let (mut log, _) = open(&disk, small(), clean(end.0));
+    assert!(log.read(off(1), 1, true, end).is_err());
+}
+
+/// A stop in order while a journal file was being made: the next process acknowledged by a file without a durable name.
+#[test]
+fn io_03_a_journal_file_that_was_not_finished_is_in_the_directory_before_it_counts() {
+    const LIMITS: JournalLimits = JournalLimits { file_bytes: 4 * 4096, files: 2 };
+    for seed in 0..LOSSES {
+        let (disk, mut log) = new_log(small());
+        disk.set_faults(Faults { fail_sync: Some(disk.counters().syncs + 1), ..Faults::default() });
+        assert!(prepare_file(&disk, 0, LIMITS).is_err());
+        disk.set_faults(Faults::default());
+        log.keep_for_journal(1 << 20);
+        let (mut journal, _) = Journal::open(Arc::new(disk.clone()), LIMITS, true).unwrap();
+        put(&mut log, &stamped(&[1]));
+        let Commit::Journal(batches) = log.commit() else { panic!() };
+        let key = PartitionKey { topic: log.topic_id(), index: PartitionIndex(0) };
+        let mut round = Round::new(8192);
+        round.push(key, &batches);
+        journal.write(&mut round).unwrap();
+        let (_, replay) = Journal::open(Arc::new(disk.crash(seed)), LIMITS, false).unwrap();
+        assert_eq!(replay.of(key).map(|redo| redo.end()), Some(off(1)), "seed {seed}");
+    }
+}
+
+/// A temporary file with the index of a lost history was written again under the same name, and came back with its old
+/// content in the next power loss.
+#[test]
+fn io_12_what_an_unfinished_replacement_left_is_gone_before_the_next_one() {
+    let (disk, log) = new_log(small());
+    drop(log);
+    let path = format!("{DIR}/{:020}.index.tmp", 0);
+    let file = disk.open(&path, OpenMode::Create).unwrap();
+    file.write_all_at([b"left", &[]], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(DIR).unwrap();
+    open(&disk, small(), unclean(0));
+    for seed in 0..LOSSES {
+        assert!(!disk.crash(seed).paths().contains(&path), "seed {seed}");
+    }
+}
