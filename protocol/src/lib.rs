@@ -13,6 +13,7 @@ pub mod ids;
 pub mod request;
 pub mod response;
 pub mod values;
+pub mod vlsn;
 
 pub use answer::{AnswerError, read_answer};
 pub use api::ApiKey;
@@ -24,6 +25,7 @@ pub use kafka_protocol;
 pub use request::{Request, decode_request};
 pub use response::{EncodeError, Response, encode_response};
 pub use values::{Draw, MonoMs, Now, WallMs};
+pub use vlsn::{Routing, Vlsn};
 
 /// Captured frames, for unit tests and integration tests alike.
 #[cfg(test)]
