@@ -17,6 +17,7 @@ pub mod batch;
 pub mod broker;
 pub mod calls;
 pub mod conn;
+pub mod consumers;
 pub mod diff;
 pub mod groups;
 pub mod hostile;

@@ -16,6 +16,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::{
@@ -23,18 +24,22 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeTopicPartitionsRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    LeaveGroupRequest, ListGroupsRequest, MetadataRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProducerId, ResponseKind, alter_configs_request,
+    AlterConfigsRequest, ApiKey, ApiVersionsRequest, ConsumerGroupDescribeRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, LeaveGroupRequest, ListGroupsRequest, MetadataRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProducerId, ResponseKind,
+    alter_configs_request,
 };
 use kafka_protocol::protocol::Request;
 use pyralog_compat_tests::batch::{Batch, Codec};
 use pyralog_compat_tests::calls::{Fetch, eventually, list_offsets, metadata_request, produce_parts};
 use pyralog_compat_tests::conn::Outcome;
+use pyralog_compat_tests::consumers::{LEAVES, LEAVES_FOR_A_WHILE, beat_request, first_partitions, join_beat, owned};
 use pyralog_compat_tests::diff::{Allowed, Tree, compare, parse};
-use pyralog_compat_tests::groups::{commit_request, group_id, heartbeat_request, join_request, leader_sync};
+use pyralog_compat_tests::groups::{
+    commit_request, group_id, heartbeat_request, join_request, leader_sync, sync_request,
+};
 use pyralog_compat_tests::kafka::Kafka;
 use pyralog_compat_tests::{Broker, BrokerOptions, Conn, text, topic, unique};
 use serde_json::Value;
@@ -139,6 +144,13 @@ impl Both {
     fn ask<R: Request>(&mut self, version: i16, label: &str, request: &R) {
         let (_, kafka) = self.kafka.encode(version, request);
         let (_, ours) = self.ours.encode(version, request);
+        self.exchange(R::KEY, version, [&kafka, &ours], label);
+    }
+
+    /// As [`Both::ask`], with a request for each: ids of topics differ.
+    fn ask_each<R: Request>(&mut self, version: i16, label: &str, requests: &[R; 2]) {
+        let (_, kafka) = self.kafka.encode(version, &requests[0]);
+        let (_, ours) = self.ours.encode(version, &requests[1]);
         self.exchange(R::KEY, version, [&kafka, &ours], label);
     }
 
@@ -470,6 +482,112 @@ fn groups() {
         for version in 0..=2 {
             both.ask(version, "delete", &delete(&[&group, "unknown-group"]));
         }
+    });
+}
+
+/// Heartbeats that are refused whatever the state of the group.
+fn refused_heartbeats(both: &mut Both, group: &str, name: &str) {
+    let join = |id: &str| join_beat(group, id, &[name]);
+    for version in 0..=1 {
+        for (label, request) in [
+            ("no group", join("a").with_group_id(group_id(""))),
+            ("blank group", join("a").with_group_id(group_id(" "))),
+            ("no id", join("").with_member_epoch(1)),
+            ("no timeout", join("a").with_rebalance_timeout_ms(-1)),
+            ("no subscription", join("a").with_subscribed_topic_names(None)),
+            ("no partitions", join("a").with_topic_partitions(None)),
+            ("empty instance", join("a").with_instance_id(Some(text("")))),
+            ("empty rack", join("a").with_rack_id(Some(text("")))),
+            ("assignor", join("a").with_server_assignor(Some(text("x")))),
+            ("empty assignor", join("a").with_server_assignor(Some(text("")))),
+            ("epoch -3", join("a").with_member_epoch(-3)),
+            ("stays in no group", beat_request("no-group", "a", 1)),
+            ("leaves no group", beat_request("no-group", "a", LEAVES)),
+            ("away from no group", beat_request("no-group", "a", LEAVES_FOR_A_WHILE)),
+            ("no instance", beat_request(group, "a", LEAVES_FOR_A_WHILE)),
+        ] {
+            both.ask(version, label, &request);
+        }
+    }
+}
+
+/// Commits and fetches of the members `a` and `b` at epoch 3, and of strangers.
+fn offsets_of_members(both: &mut Both, group: &str, name: &str) {
+    for version in 8..=9 {
+        for (member, epoch) in [("a", 3), ("a", 4), ("a", 2), ("x", 3), ("", -1)] {
+            let commit = commit_request(group, &[(name, 0, 5)])
+                .with_generation_id_or_member_epoch(epoch)
+                .with_member_id(text(member));
+            both.ask(version, &format!("commit {member} {epoch}"), &commit);
+        }
+    }
+    for (member, epoch) in [(Some("a"), 3), (Some("a"), 2), (Some("x"), 3), (None, -1), (Some(""), -1)] {
+        let topics =
+            vec![OffsetFetchRequestTopics::default().with_name(topic(name)).with_partition_indexes(vec![0, 1, 9])];
+        let asked = OffsetFetchRequestGroup::default()
+            .with_group_id(group_id(group))
+            .with_member_id(member.map(text))
+            .with_member_epoch(epoch)
+            .with_topics(Some(topics));
+        let request = OffsetFetchRequest::default().with_groups(vec![asked]);
+        both.ask(9, &format!("fetch {member:?} {epoch}"), &request);
+    }
+}
+
+#[test]
+fn consumer_groups() {
+    with_both(|both| {
+        let (name, group) = (unique("diff"), unique("group"));
+        let ids = both.each(|conn| {
+            conn.wait_for_coordinator(&group);
+            conn.create_topic(&name, 4, &[])
+        });
+        let join = |id: &str| join_beat(&group, id, &[&name]);
+        refused_heartbeats(both, &group, &name);
+        let pattern = |pattern| join("a").with_subscribed_topic_regex(Some(text(pattern)));
+        both.ask(1, "pattern", &pattern("a(b").with_subscribed_topic_names(None));
+        both.ask(1, "pattern and names", &pattern("(").with_member_epoch(0));
+        both.ask(1, "joins", &join("a"));
+        both.ask(1, "joins again", &join("a"));
+        both.ask(1, "stays", &beat_request(&group, "a", 2));
+        for epoch in [1, 3, 77] {
+            both.ask(1, "wrong epoch", &beat_request(&group, "a", epoch));
+        }
+        both.ask(1, "stranger", &beat_request(&group, "x", 2));
+        both.ask(1, "stranger leaves", &beat_request(&group, "x", LEAVES));
+        both.ask(1, "unknown instance", &beat_request(&group, "a", 2).with_instance_id(Some(text("i"))));
+        both.ask(1, "second", &join("b"));
+        std::thread::sleep(Duration::from_millis(1200)); // the assignment interval
+        both.ask(1, "has to give back", &beat_request(&group, "a", 2));
+        both.ask(1, "second waits", &beat_request(&group, "b", 2));
+        for version in 0..=1 {
+            let names = [&*group, "unknown-group", ""].map(group_id).to_vec();
+            let describe = ConsumerGroupDescribeRequest::default().with_group_ids(names);
+            both.ask(version, "reconciling", &describe);
+            both.ask(version, "operations", &describe.with_include_authorized_operations(true));
+        }
+        let gives_back = ids.map(|id| {
+            let kept = owned(&first_partitions(id, 2));
+            beat_request(&group, "a", 2).with_topic_partitions(Some(kept))
+        });
+        both.ask_each(1, "gave back", &gives_back);
+        both.ask(1, "second takes", &beat_request(&group, "b", 3));
+        both.ask_each(1, "repeats", &gives_back);
+        offsets_of_members(both, &group, &name);
+        for version in 0..=6 {
+            both.ask(version, "describe", &DescribeGroupsRequest::default().with_groups(vec![group_id(&group)]));
+        }
+        // Not JoinGroup: Kafka takes a stranger in (docs/DIFFERENCES.md).
+        both.ask(5, "classic", &sync_request(&group, 3, "stranger"));
+        both.ask(4, "classic", &heartbeat_request(&group, 3, "stranger"));
+        let gone = MemberIdentity::default().with_member_id(text("stranger"));
+        both.ask(5, "classic", &LeaveGroupRequest::default().with_group_id(group_id(&group)).with_members(vec![gone]));
+        let delete = DeleteGroupsRequest::default().with_groups_names(vec![group_id(&group)]);
+        both.ask(2, "has members", &delete);
+        both.ask(1, "leaves", &beat_request(&group, "a", LEAVES));
+        both.ask(1, "leaves", &beat_request(&group, "b", LEAVES));
+        both.ask(1, "empty", &ConsumerGroupDescribeRequest::default().with_group_ids(vec![group_id(&group)]));
+        both.ask(2, "delete", &delete);
     });
 }
 

@@ -43,6 +43,8 @@ pub enum ApiKey {
     UpdateFeatures = 57,
     DescribeCluster = 60,
     DescribeProducers = 61,
+    ConsumerGroupHeartbeat = 68,
+    ConsumerGroupDescribe = 69,
     ListConfigResources = 74,
     DescribeTopicPartitions = 75,
 }
@@ -104,7 +106,7 @@ const fn produce() -> ApiSpec {
 }
 
 /// Every API, in the order of the keys.
-pub static APIS: [ApiSpec; 36] = [
+pub static APIS: [ApiSpec; 38] = [
     produce(),
     api(ApiKey::Fetch, "Fetch", (4, 18), 12),
     api(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6),
@@ -139,6 +141,8 @@ pub static APIS: [ApiSpec; 36] = [
     api(ApiKey::UpdateFeatures, "UpdateFeatures", (0, 2), 0),
     api(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), 0),
     api(ApiKey::DescribeProducers, "DescribeProducers", (0, 0), 0),
+    api(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", (0, 1), 0),
+    api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), 0),
     api(ApiKey::ListConfigResources, "ListConfigResources", (0, 1), 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0),
 ];

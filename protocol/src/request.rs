@@ -52,6 +52,8 @@ macro_rules! for_each_api {
             UpdateFeatures, UpdateFeaturesRequest, UpdateFeaturesResponse;
             DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
             DescribeProducers, DescribeProducersRequest, DescribeProducersResponse;
+            ConsumerGroupHeartbeat, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
+            ConsumerGroupDescribe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
             ListConfigResources, ListConfigResourcesRequest, ListConfigResourcesResponse;
             DescribeTopicPartitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
         }

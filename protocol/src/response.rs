@@ -168,6 +168,8 @@ fn fit(response: &mut Response, version: i16) {
         | Response::AlterReplicaLogDirs(_)
         | Response::ListPartitionReassignments(_)
         | Response::DescribeProducers(_)
+        | Response::ConsumerGroupHeartbeat(_)
+        | Response::ConsumerGroupDescribe(_)
         | Response::DescribeLogDirs(_)
         | Response::DescribeQuorum(_)
         | Response::JoinGroup(_)

@@ -126,8 +126,6 @@ pub enum Unused {
     Transactions,
     /// Quotas.
     Quotas,
-    /// KIP-848 groups.
-    ConsumerGroups,
     /// Share groups.
     ShareGroups,
     /// Streams groups.
@@ -150,9 +148,6 @@ impl Unused {
             Self::Replication => "Accepted and shown; not used before logs have several replicas.",
             Self::Transactions => "Accepted and shown; not used before transactions are there.",
             Self::Quotas => "Accepted and shown; not used before quotas are there.",
-            Self::ConsumerGroups => {
-                "Accepted and shown; not used before the consumer group protocol (KIP-848) is there."
-            }
             Self::ShareGroups => "Accepted and shown; not used before share groups are there.",
             Self::StreamsGroups => "Accepted and shown; not used before streams groups are there.",
             Self::Tiering => "Accepted and shown; Pyralog has no tiered storage.",

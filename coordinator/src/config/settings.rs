@@ -235,7 +235,9 @@ fn consumer_settings(b: &BrokerConfigs) -> ConsumerSettings {
     };
     let policy = b.get("group.consumer.migration.policy").unwrap_or_default().to_ascii_lowercase();
     let assignors = b.get("group.consumer.assignors").unwrap_or_default();
+    let protocols = b.get("group.coordinator.rebalance.protocols").unwrap_or_default();
     ConsumerSettings {
+        enabled: items(protocols).contains(&"consumer"),
         session_timeout_ms: bounded("session.timeout.ms"),
         heartbeat_interval_ms: bounded("heartbeat.interval.ms"),
         assignment_interval_ms: bounded("assignment.interval.ms"),

@@ -49,9 +49,9 @@ pub(super) const TOPIC: &[Config] = &[
 /// Configs of a group.
 #[rustfmt::skip]
 pub(super) const GROUP: &[Config] = &[
-    int("consumer.assignment.interval.ms", Some("1000")).min(0).synonyms(&["group.consumer.assignment.interval.ms"]).doc("Shortest time between two assignments of a consumer group, in milliseconds.").unused(ConsumerGroups),
-    int("consumer.heartbeat.interval.ms", Some("5000")).min(1).synonyms(&["group.consumer.heartbeat.interval.ms"]).doc("Heartbeat interval that members of a consumer group are told, in milliseconds.").unused(ConsumerGroups),
-    int("consumer.session.timeout.ms", Some("45000")).min(1).synonyms(&["group.consumer.session.timeout.ms"]).doc("A member that is silent for this many milliseconds leaves its consumer group.").unused(ConsumerGroups),
+    int("consumer.assignment.interval.ms", Some("1000")).min(0).synonyms(&["group.consumer.assignment.interval.ms"]).doc("Shortest time between two assignments of a consumer group, in milliseconds."),
+    int("consumer.heartbeat.interval.ms", Some("5000")).min(1).synonyms(&["group.consumer.heartbeat.interval.ms"]).doc("Heartbeat interval that members of a consumer group are told, in milliseconds."),
+    int("consumer.session.timeout.ms", Some("45000")).min(1).synonyms(&["group.consumer.session.timeout.ms"]).doc("A member that is silent for this many milliseconds leaves its consumer group."),
     int("share.assignment.interval.ms", Some("1000")).min(0).synonyms(&["group.share.assignment.interval.ms"]).unused(ShareGroups),
     string("share.auto.offset.reset", Some("latest")).check(Check::OffsetReset).unused(ShareGroups),
     int("share.delivery.count.limit", Some("5")).min(2).synonyms(&["group.share.delivery.count.limit"]).unused(ShareGroups),

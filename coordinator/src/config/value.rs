@@ -277,7 +277,15 @@ fn ordered(
 
 /// Broker configs in force that contradict each other.
 pub(crate) fn conflicts_of_broker(configs: &BrokerConfigs) -> Vec<ConfigError> {
-    ordered(ORDERED_BROKER, |name| configs.get(name)?.parse().ok()).collect()
+    let pairs = ordered(ORDERED_BROKER, |name| configs.get(name)?.parse().ok());
+    let name = "group.coordinator.rebalance.protocols";
+    let protocols = configs.get(name).filter(|value| !items(value).contains(&"classic"));
+    let unclassic = protocols.map(|value| ConfigError::Unsupported {
+        name,
+        value: value.to_owned(),
+        why: "classic groups cannot be switched off",
+    });
+    pairs.chain(unclassic).collect()
 }
 
 /// The first thing that is wrong with the overrides of a log as a whole, seen with the brokers' defaults.

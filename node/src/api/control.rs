@@ -19,6 +19,8 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
         Request::OffsetCommit(r) => Command::OffsetCommit(r),
         Request::OffsetFetch(r) => Command::OffsetFetch(r),
         Request::OffsetDelete(r) => Command::OffsetDelete(r),
+        Request::ConsumerGroupHeartbeat(r) => Command::ConsumerGroupHeartbeat(r),
+        Request::ConsumerGroupDescribe(r) => Command::ConsumerGroupDescribe(r),
         Request::DescribeGroups(r) => Command::DescribeGroups(r),
         Request::ListGroups(r) => Command::ListGroups(r),
         Request::DeleteGroups(r) => Command::DeleteGroups(r),
@@ -61,13 +63,11 @@ pub(crate) fn response_of(reply: Reply) -> Option<Response> {
         Reply::OffsetCommit(r) => Response::OffsetCommit(r),
         Reply::OffsetFetch(r) => Response::OffsetFetch(r),
         Reply::OffsetDelete(r) => Response::OffsetDelete(r),
+        Reply::ConsumerGroupHeartbeat(r) => Response::ConsumerGroupHeartbeat(r),
+        Reply::ConsumerGroupDescribe(r) => Response::ConsumerGroupDescribe(r),
         Reply::DescribeGroups(r) => Response::DescribeGroups(r),
         Reply::ListGroups(r) => Response::ListGroups(r),
         Reply::DeleteGroups(r) => Response::DeleteGroups(r),
-        Reply::AutoCreate(())
-        | Reply::DeclareLogs(_)
-        | Reply::RaiseEpochs(())
-        | Reply::ConsumerGroupHeartbeat(_)
-        | Reply::ConsumerGroupDescribe(_) => return None,
+        Reply::AutoCreate(()) | Reply::DeclareLogs(_) | Reply::RaiseEpochs(()) => return None,
     })
 }

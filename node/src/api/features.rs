@@ -19,9 +19,12 @@ pub(crate) struct Feature {
 }
 
 /// Levels of `metadata.version` are those that a Kafka 4.3.1 supports; administration tools of that age look for it.
-/// Nothing else is finalized, because clients switch on whole protocols by levels (`group.version`,
-/// `transaction.version`, `share.version`): each is listed with the first release in which all of its APIs work.
-pub(crate) const FEATURES: [Feature; 1] = [Feature { name: "metadata.version", min: 7, max: 30, finalized: 30 }];
+/// Clients switch on whole protocols by levels (`group.version` is KIP-848; `transaction.version`, `share.version`): each is
+/// listed with the first release in which all of its APIs work.
+pub(crate) const FEATURES: [Feature; 2] = [
+    Feature { name: "metadata.version", min: 7, max: 30, finalized: 30 },
+    Feature { name: "group.version", min: 0, max: 1, finalized: 1 },
+];
 
 /// Bytes of a name that a message repeats; what is no feature may be 32 KiB long.
 const NAME_SHOWN_MAX: usize = 80;

@@ -23,7 +23,9 @@ pub(crate) fn api_versions(version: i16, request: &ApiVersionsRequest, epoch: u6
         return response;
     }
     let name = |feature: &Feature| StrBytes::from_static_str(feature.name);
-    let supported = FEATURES.iter().map(|feature| {
+    // A minimum of 0 is new in v4: older clients take the whole answer for broken (C7).
+    let sayable = |feature: &&Feature| feature.min > 0 || version > FLEXIBLE_FROM;
+    let supported = FEATURES.iter().filter(sayable).map(|feature| {
         let key = SupportedFeatureKey::default().with_name(name(feature));
         key.with_min_version(feature.min).with_max_version(feature.max)
     });

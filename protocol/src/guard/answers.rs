@@ -50,6 +50,8 @@ pub(super) fn of(api: ApiKey) -> Option<&'static Shape> {
         | ApiKey::DescribeQuorum
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeProducers
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::DescribeTopicPartitions => return None,
     })

@@ -4,14 +4,15 @@
 
 use kafka_protocol::messages::{
     alter_configs_request, alter_partition_reassignments_request, alter_replica_log_dirs_request, api_versions_request,
-    create_partitions_request, create_topics_request, delete_groups_request, delete_records_request,
-    delete_topics_request, describe_cluster_request, describe_configs_request, describe_groups_request,
-    describe_log_dirs_request, describe_producers_request, describe_quorum_request, describe_topic_partitions_request,
-    elect_leaders_request, fetch_request, find_coordinator_request, heartbeat_request,
-    incremental_alter_configs_request, init_producer_id_request, join_group_request, leave_group_request,
-    list_config_resources_request, list_groups_request, list_offsets_request, list_partition_reassignments_request,
-    metadata_request, offset_commit_request, offset_delete_request, offset_fetch_request,
-    offset_for_leader_epoch_request, produce_request, sync_group_request, update_features_request,
+    consumer_group_describe_request, consumer_group_heartbeat_request, create_partitions_request,
+    create_topics_request, delete_groups_request, delete_records_request, delete_topics_request,
+    describe_cluster_request, describe_configs_request, describe_groups_request, describe_log_dirs_request,
+    describe_producers_request, describe_quorum_request, describe_topic_partitions_request, elect_leaders_request,
+    fetch_request, find_coordinator_request, heartbeat_request, incremental_alter_configs_request,
+    init_producer_id_request, join_group_request, leave_group_request, list_config_resources_request,
+    list_groups_request, list_offsets_request, list_partition_reassignments_request, metadata_request,
+    offset_commit_request, offset_delete_request, offset_fetch_request, offset_for_leader_epoch_request,
+    produce_request, sync_group_request, update_features_request,
 };
 
 use super::walk::Kind::{Bool, Bytes, I8, I16, I32, I64, Many, One, Str, Uuid};
@@ -55,6 +56,8 @@ pub(super) fn of(api: ApiKey) -> &'static Shape {
         ApiKey::UpdateFeatures => &UPDATE_FEATURES,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::DescribeProducers => &DESCRIBE_PRODUCERS,
+        ApiKey::ConsumerGroupHeartbeat => &CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
     }
@@ -575,6 +578,33 @@ static DESCRIBE_PRODUCERS: Shape = shape::<describe_producers_request::DescribeP
     "topics",
     Many(&One(&DESCRIBE_PRODUCERS_TOPIC_REQUEST)),
 )]);
+
+// ConsumerGroupHeartbeat (68)
+
+static OWNED_PARTITIONS: Shape = shape::<consumer_group_heartbeat_request::TopicPartitions>(&[
+    field("topic_id", Uuid),
+    field("partitions", Many(&I32)),
+]);
+
+static CONSUMER_GROUP_HEARTBEAT: Shape = shape::<consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest>(&[
+    field("group_id", Str),
+    field("member_id", Str),
+    field("member_epoch", I32),
+    field("instance_id", Str).nullable(0),
+    field("rack_id", Str).nullable(0),
+    field("rebalance_timeout_ms", I32),
+    field("subscribed_topic_names", Many(&Str)).nullable(0),
+    field("subscribed_topic_regex", Str).since(1).nullable(1),
+    field("server_assignor", Str).nullable(0),
+    field("topic_partitions", Many(&One(&OWNED_PARTITIONS))).nullable(0),
+]);
+
+// ConsumerGroupDescribe (69)
+
+static CONSUMER_GROUP_DESCRIBE: Shape = shape::<consumer_group_describe_request::ConsumerGroupDescribeRequest>(&[
+    field("group_ids", Many(&Str)),
+    field("include_authorized_operations", Bool),
+]);
 
 // ListConfigResources (74)
 

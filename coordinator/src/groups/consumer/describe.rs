@@ -25,7 +25,8 @@ impl Groups {
         step: &mut Step<'_>,
     ) {
         let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { i32::MIN };
-        let describe = |name: &m::GroupId| match self.hard.groups.get(name.as_str()).map(|g| &g.kind) {
+        let find = |name: &m::GroupId| self.hard.groups.get(name.as_str()).map(|g| &g.kind);
+        let describe = |name: &m::GroupId| match find(name) {
             Some(Kind::Consumer(consumer)) => self
                 .describe_consumer(name, consumer, ctx.api_version, step.topics)
                 .with_authorized_operations(operations),
@@ -33,7 +34,9 @@ impl Groups {
             None if name.is_empty() => refused(name, ErrorCode::InvalidGroupId, "is no group id"),
             None => refused(name, ErrorCode::GroupIdNotFound, "not found"),
         };
-        let groups = request.group_ids.iter().map(describe).collect();
+        let off = |name: &m::GroupId| refused(name, ErrorCode::UnsupportedVersion, "is of a kind that is switched off");
+        let enabled = self.settings.consumer.enabled;
+        let groups = request.group_ids.iter().map(|name| if enabled { describe(name) } else { off(name) }).collect();
         step.reply(
             ctx.token,
             Reply::ConsumerGroupDescribe(m::ConsumerGroupDescribeResponse::default().with_groups(groups)),

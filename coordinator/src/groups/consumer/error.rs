@@ -27,6 +27,8 @@ pub(in crate::groups) enum MigrationError {
 /// Why a ConsumerGroupHeartbeat is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::groups) enum HeartbeatError {
+    #[error("group.coordinator.rebalance.protocols does not have \"consumer\"")]
+    Disabled,
     #[error("{0}")]
     Invalid(&'static str),
     #[error("MemberEpoch {0} is below {LEFT_FOR_A_WHILE}")]
@@ -80,6 +82,7 @@ impl FenceError {
 impl HeartbeatError {
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::Disabled => ErrorCode::UnsupportedVersion,
             Self::Invalid(_) | Self::MemberEpoch(_) | Self::TooLong { .. } => ErrorCode::InvalidRequest,
             Self::TooLarge { .. } | Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
             Self::Assignor { .. } => ErrorCode::UnsupportedAssignor,

@@ -48,6 +48,9 @@ impl Groups {
 
     /// What can be said of a request without looking at the group.
     fn check_shape(&self, version: i16, request: &m::ConsumerGroupHeartbeatRequest) -> Result<(), HeartbeatError> {
+        if !self.settings.consumer.enabled {
+            return Err(HeartbeatError::Disabled);
+        }
         let (group, epoch) = (request.group_id.as_str(), request.member_epoch);
         let is_empty = |value: &Option<StrBytes>| value.as_ref().is_some_and(|value| value.trim().is_empty());
         let need = |holds: bool, message| if holds { Ok(()) } else { Err(HeartbeatError::Invalid(message)) };

@@ -33,6 +33,8 @@ pub struct Migration {
 /// The settings of KIP-848 groups; the comments give the broker config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerSettings {
+    /// Whether `group.coordinator.rebalance.protocols` has `consumer`.
+    pub enabled: bool,
     /// `group.consumer.session.timeout.ms`
     pub session_timeout_ms: Bounded,
     /// `group.consumer.heartbeat.interval.ms`
@@ -52,6 +54,7 @@ pub struct ConsumerSettings {
 impl Default for ConsumerSettings {
     fn default() -> Self {
         Self {
+            enabled: true,
             session_timeout_ms: Bounded { default: 45_000, min: 45_000, max: 60_000 },
             heartbeat_interval_ms: Bounded { default: 5000, min: 5000, max: 15_000 },
             assignment_interval_ms: Bounded { default: 1000, min: 0, max: 15_000 },

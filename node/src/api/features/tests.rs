@@ -32,6 +32,8 @@ fn a14_the_level_in_force_and_nothing_at_all_are_fine() {
     for version in 0..=2 {
         let results = |n| if version < 2 { n } else { 0 };
         assert_eq!(ask(version, &[update("metadata.version", 30, 1)]), (0, results(1)));
+        assert_eq!(ask(version, &[update("group.version", 1, 1)]), (0, results(1)));
+        assert_eq!(ask(version, &[update("group.version", 0, 2)]), (95, 0));
         assert_eq!(ask(version, &[]), (0, 0));
     }
 }
