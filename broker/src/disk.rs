@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
 use pyralog_protocol::WallMs;
-use pyralog_storage::{Disk, DiskFile, OpenMode, Space};
+use pyralog_storage::{Allowance, Disk, DiskFile, OpenMode, Space};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::ReadWriteFlags;
 
@@ -18,12 +18,13 @@ use rustix::io::ReadWriteFlags;
 pub struct RealDisk {
     root: PathBuf,
     open: Arc<AtomicUsize>,
+    allowance: Allowance,
 }
 
 impl RealDisk {
     /// A disk whose paths are relative to `root`.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), open: Arc::default() }
+        Self { root: root.to_owned(), open: Arc::default(), allowance: Allowance::default() }
     }
 
     fn counted(&self, file: File, through: bool) -> RealFile {
@@ -103,6 +104,10 @@ impl Disk for RealDisk {
         let volume = rustix::fs::statvfs(&self.root)?;
         let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
         Ok(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
+    }
+
+    fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     fn open_files(&self) -> usize {

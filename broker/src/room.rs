@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use pyralog_node::room::{Level, Room, reserve_bytes};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use pyralog_node::room::{Level, Room};
 use pyralog_protocol::MonoMs;
 use pyralog_storage::Disk;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -30,6 +30,27 @@ const BALLAST_MAX: u64 = 16 << 20;
 const START_NEEDS: u64 = 8 << 20;
 /// How often partitions that could not be created are tried again.
 const CREATE_EVERY: Duration = Duration::from_secs(5);
+
+/// Calls for a look before the next one is due.
+pub struct RoomBell {
+    ring: Sender<()>,
+    rung: Receiver<()>,
+}
+
+impl Default for RoomBell {
+    fn default() -> Self {
+        let (ring, rung) = bounded(1);
+        Self { ring, rung }
+    }
+}
+
+impl RoomBell {
+    /// An append met the reserve.
+    pub fn look(&self) {
+        // One that is not answered yet does for all.
+        let _ = self.ring.try_send(());
+    }
+}
 
 /// The running thread; dropping it does not stop it.
 pub struct RoomWatch {
@@ -82,9 +103,10 @@ impl Watch {
 
     fn run(&mut self, stopped: &Receiver<()>) {
         loop {
-            match stopped.recv_timeout(Duration::from_millis(self.level.look_again_ms())) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            select! {
+                recv(stopped) -> _ => return,
+                recv(self.shell.room.rung) -> _ => {}
+                default(Duration::from_millis(self.level.look_again_ms())) => {}
             }
             let before = self.level.room;
             self.look();
@@ -99,8 +121,9 @@ impl Watch {
     }
 
     fn look(&mut self) {
-        let volume = match self.shell.disk.space() {
-            Ok(volume) => volume,
+        let configured = self.shell.node.topology().image.broker().upkeep.disk_reserve_bytes;
+        let level = match self.shell.node.look_at_room(configured, || self.shell.disk.space()) {
+            Ok(level) => level,
             Err(cause) => {
                 if !std::mem::replace(&mut self.blind, true) {
                     warn!(%cause, "the volume of the data folder cannot be asked for its free space; a full disk is noticed late");
@@ -109,10 +132,7 @@ impl Watch {
             }
         };
         self.blind = false;
-        let configured = self.shell.node.topology().image.broker().upkeep.disk_reserve_bytes;
-        let before = self.level.room;
-        self.level = self.level.next(volume, reserve_bytes(configured, volume));
-        self.shell.node.observe_room(self.level);
+        let before = std::mem::replace(&mut self.level, level).room;
         if self.level.room != before {
             self.tell(before);
             // Retention has other hours while the disk is full.
@@ -121,7 +141,7 @@ impl Watch {
     }
 
     fn tell(&self, before: Room) {
-        let Level { room, free_bytes, reserve_bytes } = self.level;
+        let Level { room, free_bytes, reserve_bytes, .. } = self.level;
         match room {
             Room::Enough => info!(free_bytes, reserve_bytes, "there is room on the disk again; appends are taken"),
             Room::Low if before == Room::Out => {

@@ -16,6 +16,7 @@ use crate::mailbox::Mailboxes;
 use crate::metrics::Metrics;
 use crate::reading::Readers;
 use crate::removal::Remover;
+use crate::room::RoomBell;
 use crate::syncer::{self, Job, Syncers};
 use crate::upkeep::UpkeepHandle;
 
@@ -48,6 +49,8 @@ pub struct Shell {
     pub cleaning: Cleaning,
     /// The thread for what is due from time to time.
     pub upkeep: UpkeepHandle,
+    /// The thread that watches how much room there is.
+    pub room: RoomBell,
     /// Counters.
     pub metrics: Metrics,
     seed: u64,
@@ -93,6 +96,7 @@ impl Shell {
             remover: parts.remover,
             cleaning: Cleaning::default(),
             upkeep: parts.upkeep,
+            room: RoomBell::default(),
             metrics: Metrics::default(),
             seed: parts.seed,
             draws: AtomicU64::new(0),
@@ -112,7 +116,7 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due } = out;
+        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due, look_at_room } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
         for partition in commits {
             self.journal.push(partition);
@@ -134,6 +138,9 @@ impl Shell {
         }
         if let Some(at) = due {
             self.upkeep.wake_by(at);
+        }
+        if look_at_room {
+            self.room.look();
         }
     }
 

@@ -2,6 +2,7 @@
 //! connections sits behind short locks, and everything it decides follows from its inputs.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,7 @@ use pyralog_protocol::response::unsupported_api_versions;
 use pyralog_protocol::{
     DecodeError, DecodeLimits, Draw, Now, Reaction, Request, Response, decode_request, kafka_protocol,
 };
-use pyralog_storage::Disk;
+use pyralog_storage::{Disk, Space};
 
 use crate::api::no_room::{self, Verdict};
 use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiation, produce, quorum, replicas};
@@ -25,7 +26,7 @@ use crate::control_loop::Quorum;
 use crate::descriptors::{Commons, Descriptors};
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
-use crate::room::{Gauge, Level, Room};
+use crate::room::{Gauge, Level, Room, reserve_bytes};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
@@ -94,9 +95,17 @@ impl<D: Disk> Node<D> {
         *self.quorum.lock() = quorum;
     }
 
-    /// Takes over how much room the volume has; from the next request on.
-    pub fn observe_room(&self, level: Level) {
+    /// Looks how much room the volume has, which `space` asks: it counts from the next request on. `configured` is
+    /// `pyralog.disk.reserve.bytes`. Where the volume cannot be asked, what was known before stays, and appends are not
+    /// held back by books that nobody balances.
+    pub fn look_at_room(&self, configured: i64, space: impl FnOnce() -> io::Result<Space>) -> io::Result<Level> {
+        let (allowance, overrun) = (self.disk.allowance(), self.gauge.take_overrun());
+        let seen = allowance.before_look();
+        let volume = space().inspect_err(|_| allowance.after_look(seen, None))?;
+        let level = self.gauge.level().next(volume, reserve_bytes(configured, volume), overrun);
+        allowance.after_look(seen, level.spare_bytes());
         self.gauge.set(level);
+        Ok(level)
     }
 
     /// How much room the volume had when it was last looked at.

@@ -29,6 +29,8 @@ pub struct Outputs<D: Disk> {
     pub calls: Vec<Call>,
     /// [`Node::run_due`](crate::Node::run_due) is to be called at this moment at the latest.
     pub due: Option<MonoMs>,
+    /// An append met the reserve of the volume: [`Node::look_at_room`](crate::Node::look_at_room) is to be called now.
+    pub look_at_room: bool,
 }
 
 impl<D: Disk> Outputs<D> {
@@ -49,6 +51,7 @@ impl<D: Disk> Default for Outputs<D> {
             removals: Vec::new(),
             calls: Vec::new(),
             due: None,
+            look_at_room: false,
         }
     }
 }

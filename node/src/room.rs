@@ -44,6 +44,8 @@ pub struct Level {
     pub free_bytes: u64,
     /// Bytes that are kept free.
     pub reserve_bytes: u64,
+    /// Largest append that was refused because it would have begun the reserve, since there was enough.
+    pub refused_bytes: u64,
 }
 
 /// The bytes to keep free on such a volume: as `pyralog.disk.reserve.bytes` says, -1 leaves it to us.
@@ -54,21 +56,29 @@ pub fn reserve_bytes(configured: i64, volume: Space) -> u64 {
 }
 
 impl Level {
-    /// The level after another look.
+    /// The level after another look. `refused_bytes`: the largest append since the last one that was refused because it
+    /// would have begun the reserve; 0 if none was. There is room again when that one fits.
     #[must_use]
-    pub fn next(self, volume: Space, reserve_bytes: u64) -> Self {
+    pub fn next(self, volume: Space, reserve_bytes: u64, refused_bytes: u64) -> Self {
         let free_bytes = volume.usable_bytes;
         let out = reserve_bytes / OUT;
+        let refused_bytes = self.refused_bytes.max(refused_bytes);
         // A border that was passed counts as a little higher until there is clearly more.
         let border = |bytes: u64, passed: bool| if passed { bytes.saturating_add(bytes / BACK) } else { bytes };
+        let low = border(reserve_bytes, self.room >= Room::Low).max(reserve_bytes.saturating_add(refused_bytes));
         let room = if free_bytes < border(out, self.room == Room::Out) {
             Room::Out
-        } else if free_bytes < border(reserve_bytes, self.room >= Room::Low) {
+        } else if free_bytes < low {
             Room::Low
         } else {
-            Room::Enough
+            return Self { room: Room::Enough, free_bytes, reserve_bytes, refused_bytes: 0 };
         };
-        Self { room, free_bytes, reserve_bytes }
+        Self { room, free_bytes, reserve_bytes, refused_bytes }
+    }
+
+    /// Bytes that appends may take until the next look. `None`: nothing is kept free.
+    pub fn spare_bytes(&self) -> Option<u64> {
+        (self.reserve_bytes > 0).then(|| self.free_bytes.saturating_sub(self.reserve_bytes))
     }
 
     /// When to look again, in ms: the nearer to the reserve, the sooner.
@@ -83,6 +93,8 @@ pub(crate) struct Gauge {
     room: AtomicU8,
     level: Mutex<Level>,
     refused: AtomicU64,
+    /// Largest append since the last look that would have begun the reserve.
+    overrun: AtomicU64,
 }
 
 impl Gauge {
@@ -105,6 +117,16 @@ impl Gauge {
 
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// An append of so many bytes was refused that would have begun the reserve. The next look takes it into account.
+    pub fn overrun(&self, bytes: u64) {
+        self.overrun.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// The largest one since this was asked for the last time, 0 if there was none.
+    pub fn take_overrun(&self) -> u64 {
+        self.overrun.swap(0, Ordering::Relaxed)
     }
 
     /// Counts a refusal and words it.

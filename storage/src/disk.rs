@@ -8,6 +8,8 @@ use std::io;
 
 use pyralog_protocol::WallMs;
 
+use crate::allowance::Allowance;
+
 /// How a file is opened. All modes can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -59,6 +61,8 @@ pub trait Disk: Send + Sync + 'static {
     fn exists(&self, path: &str) -> io::Result<bool>;
     /// Room on the volume, now.
     fn space(&self) -> io::Result<Space>;
+    /// The books of what may be written until somebody looks again.
+    fn allowance(&self) -> &Allowance;
     /// Files of it that are open now. Cheap: it is asked before every append.
     fn open_files(&self) -> usize;
 }

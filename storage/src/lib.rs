@@ -10,6 +10,7 @@
 //!
 //! Not here: transactions, truncation for followers, who leads, what is committed.
 
+mod allowance;
 mod compact;
 mod config;
 mod disk;
@@ -31,6 +32,7 @@ mod suspect;
 mod tests;
 mod walk;
 
+pub use allowance::{Allowance, Seen};
 pub use compact::{
     Cleanable, CompactError, Compaction, CompactionConfig, ENTRY_BYTES as KEY_MAP_ENTRY_BYTES, KeyMap, Pace, Rewritten,
     Round as CompactionRound,

@@ -166,6 +166,12 @@ pub enum AppendError {
     /// No room. The log stays usable; the same append may succeed later (OP-10).
     #[error("the disk is full: {0}")]
     DiskFull(io::Error),
+    /// There is room, and it is kept free. The same append may succeed later (OP-10).
+    #[error("the append would take {bytes} bytes of what is kept free on the disk")]
+    Reserved {
+        /// Size of the batch.
+        bytes: u64,
+    },
     /// A file could not be opened or read, nothing was harmed.
     #[error("{0}")]
     Io(io::Error),
@@ -197,9 +203,12 @@ impl AppendError {
             Self::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
             Self::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
             Self::Fenced { .. } => ErrorCode::NotLeaderOrFollower,
-            Self::OffsetsExhausted | Self::DiskFull(_) | Self::Io(_) | Self::Damaged { .. } | Self::Offline(_) => {
-                ErrorCode::KafkaStorageError
-            }
+            Self::OffsetsExhausted
+            | Self::DiskFull(_)
+            | Self::Reserved { .. }
+            | Self::Io(_)
+            | Self::Damaged { .. }
+            | Self::Offline(_) => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -437,8 +446,13 @@ impl<D: Disk> Log<D> {
             return Ok(duplicate_of(past));
         }
         let (header, next) = self.placed(batch, epoch)?;
-        self.prepare_active(&header, now)?;
-        self.write(&header, &batch.body, now)?;
+        let bytes = header.total_size() as u64;
+        if !self.env.disk.allowance().claim(bytes) {
+            return Err(AppendError::Reserved { bytes });
+        }
+        let written = self.prepare_active(&header, now).and_then(|()| self.write(&header, &batch.body, now));
+        self.env.disk.allowance().settle(bytes);
+        written?;
         self.epochs.assign(epoch, self.log_end);
         self.producers.apply(&header, now.wall, self.env.config.producers_max);
         let base_offset = self.log_end;
@@ -626,7 +640,8 @@ impl<D: Disk> Log<D> {
         let file = self.env.disk.open(&self.env.path(&name), OpenMode::Create)?;
         self.dir_changes += 1;
         // Room ahead is a hint: where there is none, the segment grows as far as it gets.
-        let preallocated = self.env.config.preallocate && reserve(&file, self.env.config.segment_bytes);
+        let preallocated =
+            self.env.config.preallocate && reserve(&*self.env.disk, &file, self.env.config.segment_bytes);
         if let Some(sealed) = self.segments.last_mut() {
             let _ = sealed.cut_to_size(&self.env);
             let _ = sealed.store_index(&self.env, LogOffset::MAX);
@@ -757,11 +772,16 @@ pub(crate) fn end_of_segment<F>(segments: &[Segment<F>], base: LogOffset, log_en
 }
 
 /// Takes room for a segment, or none at all.
-fn reserve<F: DiskFile>(file: &F, bytes: u32) -> bool {
-    let taken = file.reserve(u64::from(bytes));
+fn reserve<D: Disk>(disk: &D, file: &D::File, bytes: u32) -> bool {
+    let bytes = u64::from(bytes);
+    if !disk.allowance().claim(bytes) {
+        return false;
+    }
+    let taken = file.reserve(bytes);
     if taken.is_err() {
         let _ = file.set_len(0);
     }
+    disk.allowance().settle(bytes);
     taken.is_ok()
 }
 

@@ -17,7 +17,7 @@ use pyralog_coordinator::config::PausedError;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::{self, ProduceError, ProduceRules};
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
-use pyralog_storage::Disk;
+use pyralog_storage::{AppendError, Disk};
 
 use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
@@ -115,6 +115,7 @@ pub(crate) fn produce<D: Disk>(topology: &Topology<D>, gauge: &Gauge, step: Step
     });
     let handler = Handler {
         topology,
+        gauge,
         full: (gauge.room() != Room::Enough).then(|| gauge.refuse()),
         request,
         version: asked.version,
@@ -202,6 +203,7 @@ type Target<D> = (Arc<LogState>, Arc<Partition<D>>);
 
 struct Handler<'a, D: Disk> {
     topology: &'a Topology<D>,
+    gauge: &'a Gauge,
     /// Why nothing is appended, while the volume has no room (OP-10).
     full: Option<String>,
     request: &'a ProduceRequest,
@@ -270,6 +272,10 @@ impl<D: Disk> Handler<'_, D> {
         let wait = (!self.silent).then_some((self.wait, number));
         self.wait.open.fetch_add(1, Ordering::AcqRel);
         let done = partition.append(&checked, wait, self.now, out);
+        if let Err(AppendRefused::Log { error: AppendError::Reserved { bytes }, .. }) = &done {
+            self.gauge.overrun(*bytes);
+            out.look_at_room = true;
+        }
         let closed = self.silent || done.as_ref().map_or(true, |done| done.acknowledged);
         // A sync worker may be quicker than this line; it reads the response only once the handler's own share of
         // `open` is gone.
@@ -295,7 +301,9 @@ impl<D: Disk> Handler<'_, D> {
                 refusal(index, code, None)
             }
             Err(AppendRefused::Log { error, log_start }) => {
-                let message = (self.version >= RECORD_ERRORS_FROM).then(|| error.to_string());
+                let reserved = matches!(error, AppendError::Reserved { .. });
+                let words = if reserved { self.gauge.refuse() } else { error.to_string() };
+                let message = (self.version >= RECORD_ERRORS_FROM).then_some(words);
                 refusal(index, error.code(), message).with_log_start_offset(if self.version >= 5 {
                     log_start.0
                 } else {

@@ -26,7 +26,7 @@ fn op_10_levels_change_at_their_borders_and_do_not_flutter() {
     let mut level = Level::default();
     let trace = |level: &mut Level, free: &[u64]| {
         let rooms = free.iter().map(|free| {
-            *level = level.next(volume(GIB, free * MIB), 64 * MIB);
+            *level = level.next(volume(GIB, free * MIB), 64 * MIB, 0);
             level.room
         });
         rooms.collect::<Vec<_>>()
@@ -35,13 +35,17 @@ fn op_10_levels_change_at_their_borders_and_do_not_flutter() {
     assert_eq!(trace(&mut level, &[900, 64, 63, 64, 71, 72, 64]), [Enough, Enough, Low, Low, Low, Enough, Enough]);
     assert_eq!(trace(&mut level, &[16, 15, 16, 17, 18, 16, 0]), [Low, Out, Out, Out, Low, Low, Out]);
     assert_eq!(trace(&mut level, &[70, 100]), [Low, Enough], "straight up is two steps at most");
-    let off = Level::default().next(volume(GIB, 0), 0);
-    assert_eq!(off.room, Enough, "a reserve of nothing refuses nothing");
+    let off = Level::default().next(volume(GIB, 0), 0, 0);
+    assert_eq!((off.room, off.spare_bytes()), (Enough, None), "a reserve of nothing refuses nothing");
+    let refused = Level::default().next(volume(GIB, 73 * MIB), 64 * MIB, 10 * MIB);
+    assert_eq!((refused.room, refused.spare_bytes()), (Low, Some(9 * MIB)), "an append that does not fit ends them");
+    let mut level = refused;
+    assert_eq!(trace(&mut level, &[73, 73, 74, 73]), [Low, Low, Enough, Enough], "until it fits");
 }
 
 #[test]
 fn the_nearer_the_reserve_the_sooner_it_is_looked_again() {
-    let after = |free: u64| Level::default().next(volume(1024 * GIB, free), GIB).look_again_ms();
+    let after = |free: u64| Level::default().next(volume(1024 * GIB, free), GIB, 0).look_again_ms();
     assert_eq!((after(900 * GIB), after(GIB), after(0)), (1000, 20, 20));
     assert_eq!(after(GIB + 400 * MIB), 100, "at 4 GiB/s that is a fraction of what is left");
 }

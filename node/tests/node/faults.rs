@@ -2,11 +2,13 @@
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
     GroupId, InitProducerIdRequest, JoinGroupRequest, MetadataRequest, OffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
+use pyralog_node::room::Room;
 use pyralog_protocol::{ErrorCode, Response, kafka_protocol};
 use pyralog_storage::sim::Faults;
 use pyralog_storage::{Disk, Space};
@@ -243,7 +245,7 @@ fn op_10_a_partition_without_its_folder_is_offline_alone() {
 /// A volume with so many bytes free, of which 1000 are kept in reserve.
 fn room(world: &World, free_bytes: u64) {
     let volume = Space { total_bytes: 1_000_000, usable_bytes: free_bytes };
-    world.node.observe_room(world.node.room().next(volume, 1000));
+    world.node.look_at_room(1000, || Ok(volume)).unwrap();
 }
 
 fn commit_of(group: &str, topic: &str) -> OffsetCommitRequest {
@@ -280,6 +282,54 @@ fn op_10_in_the_reserve_appends_stop_and_everything_else_goes_on() {
     room(&world, 1200);
     let part = send(&mut world, b"after");
     assert_eq!((part.error_code, part.base_offset), (0, 1), "by itself, once there is room");
+}
+
+/// Bytes that get into a log of a volume with so many bytes to spare, when nobody looks again; and the first refusal.
+fn appended_without_a_look(world: &mut World, spare_bytes: u64) -> (u64, PartitionProduceResponse) {
+    world.create("a", 1, &[]);
+    room(world, 1000 + spare_bytes);
+    let conn = world.connect();
+    let value = [b'v'; 100];
+    for sent in 0..100 {
+        let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&value))));
+        if part.error_code != 0 {
+            return (sent * batch(&value).len() as u64, part);
+        }
+    }
+    (100 * batch(&value).len() as u64, PartitionProduceResponse::default())
+}
+
+#[test]
+fn op_10_appends_between_two_looks_stop_at_the_reserve() {
+    let mut world = World::new();
+    let (bytes, refused) = appended_without_a_look(&mut world, 1500);
+    assert!(bytes <= 1500 && bytes > 1000, "{bytes}");
+    let why = refused.error_message.unwrap();
+    assert!(refused.error_code == STORAGE && why.contains("pyralog.disk.reserve.bytes"), "{why}");
+    assert_eq!(world.node.refused_for_room(), 1);
+    let conn = world.connect();
+    assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0, "committed offsets go on in the reserve");
+    assert_eq!(world.read("a", 0).unwrap().len() as u64, bytes / batch(&[b'v'; 100]).len() as u64);
+    room(&world, 2500 - bytes);
+    assert_eq!(world.node.room().room, Room::Low, "the next look says so, although there is more than the reserve");
+    room(&world, 5000);
+    let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"after"))));
+    assert_eq!(part.error_code, 0);
+}
+
+#[test]
+fn op_10_planted_appends_that_nobody_accounts_for_run_through_the_reserve() {
+    let mut world = World::new();
+    // A look that allows whatever there is: the level is right, and the books are not kept.
+    world.create("a", 1, &[]);
+    room(&world, 2500);
+    let seen = world.disk.allowance().before_look();
+    world.disk.allowance().after_look(seen, None);
+    let conn = world.connect();
+    let sent = (0..100).filter(|_| {
+        produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 100])))).error_code == 0
+    });
+    assert!(sent.count() as u64 * batch(&[b'v'; 100]).len() as u64 > 2500, "all of the volume, the reserve included");
 }
 
 #[test]

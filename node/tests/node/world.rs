@@ -340,7 +340,7 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due: _ } = out;
+        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due: _, look_at_room: _ } = out;
         self.synced_on_the_way += synced.len();
         if self.limits.journal_bytes > 0 {
             self.commits.extend(commits);

@@ -309,6 +309,14 @@ struct Output<D: Disk> {
     size: u64,
     buffer: Vec<u8>,
     index: Index,
+    /// Bytes in the books of the disk.
+    taken: u64,
+}
+
+impl<D: Disk> Drop for Output<D> {
+    fn drop(&mut self) {
+        self.disk.allowance().settle(self.taken);
+    }
 }
 
 impl<D: Disk> Output<D> {
@@ -324,6 +332,7 @@ impl<D: Disk> Output<D> {
             size: 0,
             buffer: Vec::new(),
             index: Index::new(base.0),
+            taken: 0,
         }
     }
 
@@ -341,6 +350,8 @@ impl<D: Disk> Output<D> {
                 format!("{} bytes are free, {} and {left} in reserve are wanted", space.usable_bytes, self.bytes_max);
             return Err(CompactError::DiskFull(io::Error::new(io::ErrorKind::StorageFull, what)));
         }
+        self.taken = self.bytes_max;
+        self.disk.allowance().take(self.taken);
         // A new file each time: one that is cut and written again could come back with its old content.
         remove_if_there(&*self.disk, &self.path(CLEANED)).map_err(failed)?;
         self.file = Some(self.disk.open(&self.path(CLEANED), OpenMode::Create).map_err(failed)?);

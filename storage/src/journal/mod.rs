@@ -105,6 +105,15 @@ fn path(slot: usize) -> String {
 /// Makes a journal file: written with zeros to its full length, because only then a later write changes nothing but data.
 /// Blocks; independent of the journal, which [takes it in](Journal::add) afterwards.
 pub fn prepare_file<D: Disk>(disk: &D, slot: usize, limits: JournalLimits) -> io::Result<()> {
+    if !disk.allowance().claim(limits.file_bytes) {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "what is free is kept free"));
+    }
+    let made = write_file(disk, slot, limits);
+    disk.allowance().settle(limits.file_bytes);
+    made
+}
+
+fn write_file<D: Disk>(disk: &D, slot: usize, limits: JournalLimits) -> io::Result<()> {
     disk.create_dir_all(JOURNAL_DIR)?;
     let file = disk.open(&path(slot), OpenMode::Create)?;
     let zeros = vec![0; FILL_BYTES];

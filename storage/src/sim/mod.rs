@@ -24,6 +24,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
+use crate::allowance::Allowance;
 use crate::disk::{Disk, DiskFile, OpenMode, Space};
 use content::{Content, Write};
 use tree::{Node, Tree};
@@ -84,7 +85,7 @@ pub struct Counters {
 
 /// A simulated disk; clones are the same disk.
 #[derive(Clone, Default)]
-pub struct SimDisk(Arc<RwLock<State>>, Arc<AtomicUsize>);
+pub struct SimDisk(Arc<RwLock<State>>, Arc<AtomicUsize>, Arc<Allowance>);
 
 /// An open file of it.
 pub struct SimFile {
@@ -156,7 +157,7 @@ impl SimDisk {
     }
 
     fn of(state: State) -> Self {
-        Self(Arc::new(RwLock::new(state)), Arc::default())
+        Self(Arc::new(RwLock::new(state)), Arc::default(), Arc::default())
     }
 
     fn file(&self, inode: u64) -> SimFile {
@@ -357,6 +358,10 @@ impl Disk for SimDisk {
         state.alive()?;
         let total_bytes = state.faults.capacity.unwrap_or(VOLUME_BYTES);
         Ok(Space { total_bytes, usable_bytes: total_bytes.saturating_sub(state.used()) })
+    }
+
+    fn allowance(&self) -> &Allowance {
+        &self.2
     }
 
     fn open_files(&self) -> usize {

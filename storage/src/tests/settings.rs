@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::disk::is_full;
 use crate::sim::Faults;
-use crate::{SequenceError, TimestampOffset};
+use crate::{Disk, JournalLimits, SequenceError, TimestampOffset, prepare_file};
 
 fn bases(disk: &SimDisk) -> Vec<i64> {
     let number = |path: &String| path.strip_suffix(".log")?.rsplit('/').next()?.parse().ok();
@@ -163,6 +164,25 @@ fn op_10_where_there_is_no_room_ahead_the_segment_grows_as_far_as_it_gets() {
     assert_eq!(disk.reserved(&format!("{DIR}/{:020}.log", 0)), 0);
     assert!(log.append(&checked(sized(1, 900)), EPOCH, at(0)).is_err());
     assert_eq!(put(&mut log, &checked(sized(1, 200))), 1);
+}
+
+#[test]
+fn op_10_room_ahead_is_not_taken_out_of_what_is_kept_free() {
+    let (disk, mut log) = new_log(preallocated());
+    let seen = disk.allowance().before_look();
+    // Less than the 1500 bytes of a segment, and enough for an append.
+    disk.allowance().after_look(seen, Some(1499));
+    put(&mut log, &checked(sized(1, 300)));
+    assert_eq!(disk.reserved(&format!("{DIR}/{:020}.log", 0)), 0);
+    disk.allowance().after_look(seen, Some(2500));
+    put(&mut log, &checked(sized(1, 300)));
+    log.roll(at(0).wall).unwrap();
+    assert_eq!(disk.reserved(&format!("{DIR}/{:020}.log", 2)), 1500, "it counts until somebody looks");
+    let refused = log.append(&checked(sized(1, 600)), EPOCH, at(0));
+    assert!(matches!(refused, Err(crate::AppendError::Reserved { bytes: 600.. })), "{refused:?}");
+    assert!(prepare_file(&disk, 0, JournalLimits { file_bytes: 1 << 16, files: 1 }).is_err_and(|e| is_full(&e)));
+    disk.allowance().after_look(disk.allowance().before_look(), None);
+    put(&mut log, &checked(sized(1, 600)));
 }
 
 #[test]
