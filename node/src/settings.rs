@@ -90,6 +90,7 @@ pub(crate) fn produce_rules(settings: &TopicSettings, zstd_allowed: bool, now: W
         target: target_codec(settings.compression),
         zstd_allowed,
         now,
+        vlsn: None,
     }
 }
 

@@ -203,6 +203,7 @@ fn rules(timestamp_type: TimestampType) -> ProduceRules {
         target: None,
         zstd_allowed: true,
         now: pyralog_protocol::WallMs(1_800_000_000_000),
+        vlsn: None,
     }
 }
 

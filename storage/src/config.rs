@@ -33,6 +33,8 @@ pub struct LogConfig {
     /// Most bytes that one compressed batch may inflate to when a look-up opens it; a larger one is answered with its
     /// base offset. Compaction allows as much as was allowed on produce, if that is more.
     pub inflate_max_bytes: usize,
+    /// `vlsn.enable`: records are found by the VLSN in their key, and appended in its order.
+    pub vlsn: bool,
     /// How the log is compacted, where `cleanup.policy` says that it is.
     pub compaction: Option<CompactionConfig>,
 }
@@ -52,6 +54,7 @@ impl Default for LogConfig {
             producer_expiration_ms: 86_400_000,
             producers_max: 10_000,
             inflate_max_bytes: 64 << 20,
+            vlsn: false,
             compaction: None,
         }
     }

@@ -1,17 +1,30 @@
-//! The sparse index of one segment: where batches begin, and how far timestamps had risen by then. One file serves
-//! look-ups by offset and by time. Derived: an entry is a hint, and whoever follows it checks the batch header there.
+//! The indexes of one segment: where batches begin, and how far something that rises had risen by then. The sparse one
+//! says so of timestamps, and one file serves look-ups by offset and by time; that of a VLSN log says so of VLSNs, for
+//! every batch. Derived: an entry is a hint, and whoever follows it checks the batch header there.
 //!
-//! File, big-endian: header of 48 bytes (magic `PLIX`, version u16, entry size u16, base offset i64, covered bytes u64,
-//! offset after them i64, max timestamp i64, entry count u32, CRC-32C of the above), then blocks of up to 256 entries, each block followed by
+//! File, big-endian: header of 48 bytes (magic `PLIX` or `PLVX`, version u16, entry size u16, base offset i64, covered bytes u64,
+//! offset after them i64, maximum i64, entry count u32, CRC-32C of the above), then blocks of up to 256 entries, each block followed by
 //! the CRC-32C of (header CRC, block number, entries): a torn, scrambled or misplaced block is told from a good one
-//! without reading the rest. Entry: offset minus base u32, position u32, max timestamp of everything before it i64.
+//! without reading the rest. Entry: offset minus base u32, position u32, maximum of everything before it i64.
 
 use bytes::{Buf, BufMut};
 use pyralog_protocol::batch::BatchHeader;
 
 use crate::disk::{DiskFile, read_full};
 
-const MAGIC: &[u8; 4] = b"PLIX";
+/// What an index is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    magic: [u8; 4],
+    /// Of its file.
+    pub extension: &'static str,
+}
+
+/// Offsets and timestamps.
+pub(crate) const SPARSE: Kind = Kind { magic: *b"PLIX", extension: "index" };
+/// VLSNs.
+pub(crate) const VLSNS: Kind = Kind { magic: *b"PLVX", extension: "vlsn" };
+
 const VERSION: u16 = 1;
 pub(crate) const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 16;
@@ -25,13 +38,13 @@ pub(crate) struct Entry {
     pub relative_offset: u32,
     /// Bytes from the beginning of the segment.
     pub position: u32,
-    /// Largest timestamp of the batches before it, -1 if there are none.
-    pub max_timestamp_before: i64,
+    /// Largest timestamp (or VLSN) of the batches before it, `i64::MIN` if there are none.
+    pub max_before: i64,
 }
 
 impl Entry {
     /// Where every segment begins.
-    pub const START: Self = Self { relative_offset: 0, position: 0, max_timestamp_before: i64::MIN };
+    pub const START: Self = Self { relative_offset: 0, position: 0, max_before: i64::MIN };
 }
 
 /// An index in memory: complete for the first `covered` bytes of its segment.
@@ -41,8 +54,8 @@ pub(crate) struct Index {
     pub covered: u64,
     /// Offset after the last covered record.
     pub next_offset: i64,
-    /// Largest timestamp in the covered bytes.
-    pub max_timestamp: i64,
+    /// Largest timestamp (or VLSN) in the covered bytes, `i64::MIN` if there is none.
+    pub max: i64,
 }
 
 /// Header of an index file.
@@ -51,14 +64,14 @@ pub(crate) struct IndexHeader {
     pub base_offset: i64,
     pub covered: u64,
     pub next_offset: i64,
-    pub max_timestamp: i64,
+    pub max: i64,
     pub count: u32,
     crc: u32,
 }
 
 impl Index {
     pub fn new(base_offset: i64) -> Self {
-        Self { entries: Vec::new(), covered: 0, next_offset: base_offset, max_timestamp: i64::MIN }
+        Self { entries: Vec::new(), covered: 0, next_offset: base_offset, max: i64::MIN }
     }
 
     /// Whether the batch at the end of what is covered gets an entry.
@@ -74,17 +87,22 @@ impl Index {
         bytes as u64 <= u64::from(max_bytes) || !self.is_due(interval)
     }
 
-    /// Notes the batch at the end of what is covered.
+    /// Notes the batch at the end of what is covered, by its largest timestamp.
     pub fn note(&mut self, base_offset: i64, header: &BatchHeader, interval: u32) {
+        self.note_max(base_offset, header, interval, header.max_timestamp);
+    }
+
+    /// Notes the batch at the end of what is covered, whose largest timestamp (or VLSN) is `max`.
+    pub fn note_max(&mut self, base_offset: i64, header: &BatchHeader, interval: u32, max: i64) {
         if self.is_due(interval)
             && let Ok(position) = u32::try_from(self.covered)
             && let Ok(relative_offset) = u32::try_from(header.base_offset.saturating_sub(base_offset))
         {
-            self.entries.push(Entry { relative_offset, position, max_timestamp_before: self.max_timestamp });
+            self.entries.push(Entry { relative_offset, position, max_before: self.max });
         }
         self.covered = self.covered.saturating_add(header.total_size() as u64);
         self.next_offset = header.last_offset().saturating_add(1);
-        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        self.max = self.max.max(max);
     }
 
     /// The part that covers nothing at or above an offset: what may be stored while the rest can still be lost.
@@ -101,7 +119,7 @@ impl Index {
             entries: entries.to_vec(),
             covered: u64::from(last.position),
             next_offset: base_offset.saturating_add(i64::from(last.relative_offset)),
-            max_timestamp: last.max_timestamp_before,
+            max: last.max_before,
         }
     }
 
@@ -111,15 +129,15 @@ impl Index {
         at.checked_sub(1).and_then(|at| self.entries.get(at)).copied().unwrap_or(Entry::START)
     }
 
-    pub fn encode(&self, base_offset: i64) -> Vec<u8> {
+    pub fn encode(&self, kind: Kind, base_offset: i64) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.entries.len() * (ENTRY_BYTES + 1));
-        out.put_slice(MAGIC);
+        out.put_slice(&kind.magic);
         out.put_u16(VERSION);
         out.put_u16(16);
         out.put_i64(base_offset);
         out.put_u64(self.covered);
         out.put_i64(self.next_offset);
-        out.put_i64(self.max_timestamp);
+        out.put_i64(self.max);
         out.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         let header_crc = crc32c::crc32c(&out);
         out.put_u32(header_crc);
@@ -128,7 +146,7 @@ impl Index {
             for entry in block {
                 out.put_u32(entry.relative_offset);
                 out.put_u32(entry.position);
-                out.put_i64(entry.max_timestamp_before);
+                out.put_i64(entry.max_before);
             }
             let crc = block_crc(header_crc, number, out.get(start..).unwrap_or_default());
             out.put_u32(crc);
@@ -137,31 +155,31 @@ impl Index {
     }
 
     /// Reads a whole index file; None if any part of it is not what was written.
-    pub fn load<F: DiskFile>(file: &F, base_offset: i64) -> Option<Self> {
-        let header = IndexHeader::load(file, base_offset)?;
+    pub fn load<F: DiskFile>(file: &F, kind: Kind, base_offset: i64) -> Option<Self> {
+        let header = IndexHeader::load(file, kind, base_offset)?;
         let mut entries = Vec::new();
         for number in 0..header.blocks() {
             entries.extend(header.block(file, number)?);
         }
-        let IndexHeader { covered, next_offset, max_timestamp, .. } = header;
-        Some(Self { entries, covered, next_offset, max_timestamp })
+        let IndexHeader { covered, next_offset, max, .. } = header;
+        Some(Self { entries, covered, next_offset, max })
     }
 }
 
 impl IndexHeader {
     /// Reads and checks the header of an index file.
-    pub fn load<F: DiskFile>(file: &F, base_offset: i64) -> Option<Self> {
+    pub fn load<F: DiskFile>(file: &F, kind: Kind, base_offset: i64) -> Option<Self> {
         let mut bytes = [0; HEADER_BYTES];
         let filled = read_full(file, &mut bytes, 0).ok()?;
         let crc = crc32c::crc32c(bytes.get(..HEADER_BYTES - 4)?);
-        let mut rest = bytes.get(..filled).filter(|b| b.len() == HEADER_BYTES && b.starts_with(MAGIC))?;
+        let mut rest = bytes.get(..filled).filter(|b| b.len() == HEADER_BYTES && b.starts_with(&kind.magic))?;
         rest.advance(4);
         let format = (rest.get_u16(), rest.get_u16());
         let header = Self {
             base_offset: rest.get_i64(),
             covered: rest.get_u64(),
             next_offset: rest.get_i64(),
-            max_timestamp: rest.get_i64(),
+            max: rest.get_i64(),
             count: rest.get_u32(),
             crc: rest.get_u32(),
         };
@@ -204,11 +222,8 @@ impl IndexHeader {
         if crc.len() != 4 || block_crc(self.crc, number, body) != crc.get_u32() {
             return None;
         }
-        let parse = |mut b: &[u8]| Entry {
-            relative_offset: b.get_u32(),
-            position: b.get_u32(),
-            max_timestamp_before: b.get_i64(),
-        };
+        let parse =
+            |mut b: &[u8]| Entry { relative_offset: b.get_u32(), position: b.get_u32(), max_before: b.get_i64() };
         Some(body.chunks_exact(ENTRY_BYTES).map(parse).collect())
     }
 }

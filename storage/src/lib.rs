@@ -4,7 +4,7 @@
 //! so that the log can go on while the disk works.
 //!
 //! A partition directory holds `partition.meta` (topic id, log start), `<base offset>.log` (batches, verbatim),
-//! `<base offset>.index` and `<offset>.snapshot`. Only the first two kinds are needed: index and snapshots are written
+//! `<base offset>.index`, `<base offset>.vlsn` (of VLSN logs) and `<offset>.snapshot`. Only the first two kinds are needed: index and snapshots are written
 //! without a sync, and losing any of them loses nothing but time. Leader epochs travel in the batches and are collected
 //! in the snapshots, so there is no epoch file that could disagree with the log; the index serves offset and time.
 //!
@@ -30,6 +30,7 @@ mod state;
 mod suspect;
 #[cfg(test)]
 mod tests;
+mod vlsn;
 mod walk;
 
 pub use allowance::{Allowance, Seen};
@@ -49,3 +50,4 @@ pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};
 pub use retention::{DeleteError, Removed};
 pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
+pub use vlsn::{RejectedVlsn, VlsnConflict, VlsnPlace, VlsnsRefused};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, CheckedBatch};
-use pyralog_protocol::{Draw, EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, WallMs};
+use pyralog_protocol::{Draw, EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Now, TopicId, Vlsn, WallMs};
 
 use crate::compact;
 use crate::config::LogConfig;
@@ -25,6 +25,7 @@ use crate::index::Index;
 use crate::producers::{PastBatch, ProducerInfo, Producers, SequenceError};
 use crate::segment::{Env, Segment, SegmentError, file_name};
 use crate::state::{PartitionMeta, Snapshot};
+use crate::vlsn::VlsnsRefused;
 
 /// Snapshots kept: the newest may lie beyond what survives a power loss, the one before hardly ever does.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -45,6 +46,8 @@ pub struct Log<D: Disk> {
     pub(crate) epochs: Epochs,
     pub(crate) producers: Producers,
     pub(crate) compact: compact::State,
+    /// The largest VLSN that was ever appended, where the log has VLSNs.
+    pub(crate) last_vlsn: Option<Vlsn>,
     /// Offsets of the snapshot files that may be used, rising.
     pub(crate) snapshots: Vec<LogOffset>,
     /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
@@ -149,6 +152,9 @@ pub enum AppendError {
         /// The setting.
         limit: u32,
     },
+    /// VLSNs that are not above the log's last one, and not all there either.
+    #[error(transparent)]
+    Vlsns(#[from] VlsnsRefused),
     /// The producer's sequence or epoch does not fit.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -202,6 +208,7 @@ impl AppendError {
             Self::TooLargeForSegment { .. } => ErrorCode::RecordListTooLarge,
             Self::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
             Self::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+            Self::Vlsns(_) => ErrorCode::InvalidRecord,
             Self::Fenced { .. } => ErrorCode::NotLeaderOrFollower,
             Self::OffsetsExhausted
             | Self::DiskFull(_)
@@ -246,7 +253,8 @@ impl<D: Disk> SyncPlan<D> {
 /// Makes the directory of a new partition, durably. A leftover of a creation that did not finish is taken over.
 pub fn create<D: Disk>(disk: &D, dir: &str, topic_id: TopicId) -> io::Result<()> {
     disk.create_dir_all(dir)?;
-    PartitionMeta { topic_id, log_start: LogOffset::ZERO, cleaned_end: LogOffset::ZERO }.write(disk, dir)?;
+    PartitionMeta { topic_id, log_start: LogOffset::ZERO, cleaned_end: LogOffset::ZERO, trimmed: None }
+        .write(disk, dir)?;
     disk.sync_dir(dir.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
@@ -276,6 +284,7 @@ impl<D: Disk> Log<D> {
             epochs: Epochs::default(),
             producers: Producers::default(),
             compact: compact::State::default(),
+            last_vlsn: meta.trimmed,
             snapshots: Vec::new(),
             dirty: Vec::new(),
             holds_files: false,
@@ -445,14 +454,20 @@ impl<D: Disk> Log<D> {
         if let Some(past) = self.producers.check(&batch.header)? {
             return Ok(duplicate_of(past));
         }
+        if let Some(original) = self.find_original(batch)? {
+            self.producers.apply(&original.as_seen_by(batch), now.wall, self.env.config.producers_max);
+            return Ok(original.appended());
+        }
         let (header, next) = self.placed(batch, epoch)?;
         let bytes = header.total_size() as u64;
         if !self.env.disk.allowance().claim(bytes) {
             return Err(AppendError::Reserved { bytes });
         }
-        let written = self.prepare_active(&header, now).and_then(|()| self.write(&header, &batch.body, now));
+        let vlsn = batch.vlsns.last().copied();
+        let written = self.prepare_active(&header, now).and_then(|()| self.write(&header, &batch.body, vlsn, now));
         self.env.disk.allowance().settle(bytes);
         written?;
+        self.last_vlsn = vlsn.or(self.last_vlsn);
         self.epochs.assign(epoch, self.log_end);
         self.producers.apply(&header, now.wall, self.env.config.producers_max);
         let base_offset = self.log_end;
@@ -534,6 +549,7 @@ impl<D: Disk> Log<D> {
         self.check_online()?;
         if let Some(active) = self.segments.last() {
             let _ = active.store_index(&self.env, self.flushed_end);
+            let _ = active.store_vlsns(&self.env, self.flushed_end);
             let _ = self.store_snapshot(write_derived);
         }
         Ok(self.flushed_end)
@@ -561,6 +577,7 @@ impl<D: Disk> Log<D> {
         let dirty = &self.dirty;
         for segment in self.segments.iter_mut().filter(|s| !is_dirty(dirty, s.base)) {
             let _ = segment.store_index(&self.env, self.flushed_end);
+            let _ = segment.store_vlsns(&self.env, self.flushed_end);
             segment.release();
         }
         self.holds_files = !self.dirty.is_empty();
@@ -593,9 +610,15 @@ impl<D: Disk> Log<D> {
     }
 
     /// Puts a batch back that recovery found in the journal, as it stood here.
-    pub(crate) fn put_back(&mut self, header: &BatchHeader, body: &[u8], now: Now) -> Result<(), AppendError> {
+    pub(crate) fn put_back(
+        &mut self,
+        header: &BatchHeader,
+        body: &[u8],
+        vlsn: Option<Vlsn>,
+        now: Now,
+    ) -> Result<(), AppendError> {
         self.prepare_active(header, now)?;
-        self.write(header, body, now)?;
+        self.write(header, body, vlsn, now)?;
         self.epochs.assign(LeaderEpoch(header.leader_epoch), LogOffset(header.base_offset));
         self.producers.apply(header, now.wall, self.env.config.producers_max);
         self.log_end = LogOffset(header.last_offset().saturating_add(1));
@@ -625,6 +648,9 @@ impl<D: Disk> Log<D> {
                 let (env, segment, span) = (&self.env, active.base, self.roll_ms);
                 let first = active.first_timestamp(env).map_err(|e| append_error(segment, e))?;
                 active.load_index(env).map_err(|e| append_error(segment, e))?;
+                if env.config.vlsn {
+                    active.load_vlsns(env).map_err(|e| append_error(segment, e))?;
+                }
                 is_full_for(active, (first, span), header, &env.config, now)
             }
         };
@@ -645,7 +671,8 @@ impl<D: Disk> Log<D> {
         if let Some(sealed) = self.segments.last_mut() {
             let _ = sealed.cut_to_size(&self.env);
             let _ = sealed.store_index(&self.env, LogOffset::MAX);
-            sealed.index = None;
+            let _ = sealed.store_vlsns(&self.env, LogOffset::MAX);
+            (sealed.index, sealed.vlsns) = (None, None);
             self.flush_at = self.log_end;
             let _ = self.store_snapshot(write_derived);
         }
@@ -667,7 +694,8 @@ impl<D: Disk> Log<D> {
         self.roll_ms = segment_ms - drawn.checked_rem(most).unwrap_or(0);
     }
 
-    fn write(&mut self, header: &BatchHeader, body: &[u8], now: Now) -> Result<(), AppendError> {
+    /// `vlsn` is the batch's last one; unknown, the index of VLSNs is built again when it is wanted.
+    fn write(&mut self, header: &BatchHeader, body: &[u8], vlsn: Option<Vlsn>, now: Now) -> Result<(), AppendError> {
         let Some(active) = self.segments.last_mut() else { return Err(Offline("no active segment".to_owned()).into()) };
         let file = active.file(&self.env).map_err(AppendError::Io)?;
         // Before the write: it may fail half-way, and what it left must not lose its descriptor either.
@@ -684,6 +712,7 @@ impl<D: Disk> Log<D> {
         if let Some(index) = &mut active.index {
             index.note(active.base.0, header, self.env.config.index_interval_bytes);
         }
+        active.note_vlsn(header, vlsn);
         Ok(())
     }
 
@@ -803,8 +832,10 @@ fn is_full_for<F>(
         Some(_) | None => now.wall.0.saturating_sub(active.created.0),
     };
     let index_has_room = |index: &Index| index.has_room(config.index_interval_bytes, config.segment_index_bytes);
+    let vlsns_have_room = |index: &Index| !config.vlsn || index.has_room(0, config.segment_index_bytes);
     active.size.saturating_add(header.total_size() as u64) > u64::from(config.segment_bytes)
         || u64::try_from(age).is_ok_and(|age| age > roll_ms)
         || !active.index.as_ref().is_none_or(index_has_room)
+        || !active.vlsns.as_ref().is_none_or(vlsns_have_room)
         || header.last_offset().saturating_sub(active.base.0) > i64::from(i32::MAX)
 }

@@ -159,7 +159,7 @@ impl<D: Disk> Log<D> {
             if segment.max_timestamp(&self.env).map_err(error)? < timestamp {
                 continue;
             }
-            let hint = segment.last_where(&self.env, |e| e.max_timestamp_before < timestamp).map_err(error)?;
+            let hint = segment.last_where(&self.env, |e| e.max_before < timestamp).map_err(error)?;
             let file = segment.file(&self.env).map_err(ReadError::Io)?;
             let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
             while let Some(found) = step(&mut walk).map_err(error)? {

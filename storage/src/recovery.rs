@@ -27,9 +27,10 @@ use crate::journal::{Redo, RedoBatch};
 use crate::log::Log;
 use crate::producers::Producers;
 use crate::read::step;
-use crate::segment::{Env, Segment, SegmentError, Trust, file_name, parse_name};
+use crate::segment::{DERIVED, Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::suspect::SYNC_FAILED_FILE;
+use crate::vlsn::last_vlsn_of;
 use crate::walk::{Chain, Stop, Walk};
 
 /// How much of what recovery finds is synced before it returns (IO-14). What is not counts as appended and not yet synced:
@@ -213,28 +214,29 @@ impl<D: Disk> Log<D> {
             // Many logs are opened in a row (OP-12); what is not on disk yet keeps its descriptor.
             log.close_files(false);
         }
+        log.find_last_vlsn()?;
         log.producers.expire(log.alive_since(now));
         log.plan_flush(log.flushed_end);
         log.plan_roll();
         Ok((log, report))
     }
 
-    fn io(&self, source: io::Error) -> OpenError {
+    pub(crate) fn io(&self, source: io::Error) -> OpenError {
         OpenError::Io { dir: self.env.dir.clone(), source }
     }
 
-    fn corrupt(&self, range: Range<i64>, what: impl Into<String>) -> OpenError {
+    pub(crate) fn corrupt(&self, range: Range<i64>, what: impl Into<String>) -> OpenError {
         let range = LogOffset(range.start)..LogOffset(range.end.max(range.start));
         OpenError::Corrupt { dir: self.env.dir.clone(), range, what: what.into() }
     }
 
     fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
-        let mut indexes = Vec::new();
+        let mut derived = Vec::new();
         for name in self.env.disk.list(&self.env.dir)? {
             listing.segments.extend(parse_name(&name, "log"));
             listing.snapshots.extend(parse_name(&name, "snapshot"));
-            indexes.extend(parse_name(&name, "index"));
+            derived.extend(DERIVED.iter().filter_map(|kind| Some((parse_name(&name, kind)?, *kind))));
             listing.suspect |= name == SYNC_FAILED_FILE;
             if swap::is_ours(&name) {
                 listing.swaps.push(name);
@@ -244,8 +246,8 @@ impl<D: Disk> Log<D> {
         }
         listing.segments.sort_unstable();
         listing.snapshots.sort_unstable();
-        indexes.retain(|base| listing.segments.binary_search(base).is_err());
-        listing.leftovers.extend(indexes.into_iter().map(|base| file_name(base, "index")));
+        derived.retain(|(base, _)| listing.segments.binary_search(base).is_err());
+        listing.leftovers.extend(derived.into_iter().map(|(base, kind)| file_name(base, kind)));
         Ok(listing)
     }
 
@@ -295,7 +297,9 @@ impl<D: Disk> Log<D> {
     }
 
     fn remove_segment_files(&self, base: LogOffset) -> io::Result<()> {
-        remove_if_there(&*self.env.disk, &self.env.path(&file_name(base, "index")))?;
+        for kind in DERIVED {
+            remove_if_there(&*self.env.disk, &self.env.path(&file_name(base, kind)))?;
+        }
         remove_if_there(&*self.env.disk, &self.env.path(&file_name(base, "log")))
     }
 
@@ -395,6 +399,10 @@ impl<D: Disk> Log<D> {
             let hint = segment.stable_hint(&self.env, point, from);
             let hint = hint.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
             index_dropped |= hint.dropped;
+            if self.env.config.vlsn {
+                let dropped = segment.drop_vlsns_above(&self.env, point);
+                index_dropped |= dropped.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
+            }
             scan.start = if number == 0 { hint.entry } else { scan.start };
         }
         if first == 0 && scan.start.is_none_or(|entry| entry.position == 0) {
@@ -528,10 +536,11 @@ impl<D: Disk> Log<D> {
         cut.bytes = segment.size.saturating_sub(position).saturating_add(behind);
         cut.unwritten &= behind == 0;
         segment.size = position;
-        segment.index = None;
-        let index = self.env.path(&file_name(segment.base, "index"));
+        (segment.index, segment.vlsns) = (None, None);
+        let derived = DERIVED.map(|kind| self.env.path(&file_name(segment.base, kind)));
         let result = segment.file(&self.env).and_then(|file| file.set_len(position));
-        result.and_then(|()| remove_if_there(&*self.env.disk, &index)).map_err(|e| self.io(e))?;
+        let removed = |()| derived.iter().try_for_each(|path| remove_if_there(&*self.env.disk, path));
+        result.and_then(removed).map_err(|e| self.io(e))?;
         report.cut = Some(cut);
         Ok(())
     }
@@ -576,7 +585,10 @@ impl<D: Disk> Log<D> {
             let body = bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
             let header =
                 BatchHeader::parse(&bytes).map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
-            self.put_back(&header, body, now).map_err(|e| self.io(io::Error::other(e)))?;
+            let inflate_max = self.env.config.inflate_max_bytes;
+            let vlsn = if self.env.config.vlsn { last_vlsn_of(&bytes, inflate_max) } else { Ok(None) };
+            let vlsn = vlsn.map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
+            self.put_back(&header, body, vlsn, now).map_err(|e| self.io(io::Error::other(e)))?;
             report.put_back += 1;
         }
         Ok(())

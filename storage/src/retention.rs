@@ -5,13 +5,13 @@
 
 use std::io;
 
-use pyralog_protocol::{ErrorCode, LogOffset, Now};
+use pyralog_protocol::{ErrorCode, LogOffset, Now, Vlsn};
 
 use crate::disk::{Disk, is_full};
 use crate::files::{finish, prepare};
 use crate::log::{Log, Offline, end_of_segment};
 use crate::read::ReadError;
-use crate::segment::file_name;
+use crate::segment::{DERIVED, file_name};
 use crate::state::{META_FILE, PartitionMeta};
 
 /// What retention took.
@@ -70,7 +70,8 @@ impl<D: Disk> Log<D> {
             return Err(DeleteError::OutOfRange { offset, bound });
         }
         if offset > self.log_start() {
-            self.move_start(offset)?;
+            let trimmed = self.last_vlsn_below(offset)?;
+            self.move_start(offset, trimmed)?;
         }
         Ok(self.log_start())
     }
@@ -91,18 +92,21 @@ impl<D: Disk> Log<D> {
         if doomed == 0 {
             return Ok(Removed::default());
         }
+        let start = self.segments.get(doomed).map_or(self.log_end, |s| s.base);
+        let trimmed = self.last_vlsn_below(start)?;
         // First what is derived: on a full disk that makes the room that the rest needs (OP-10).
         for segment in self.segments.iter_mut().take(doomed) {
             segment.release();
-            let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, "index")));
+            for kind in DERIVED {
+                let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, kind)));
+            }
         }
         match self.store_snapshot_durably() {
             Err(error) if !is_full(&error) => return Err(self.failed(error)),
             Ok(()) | Err(_) => {}
         }
-        let start = self.segments.get(doomed).map_or(self.log_end, |s| s.base);
         if start > self.log_start() {
-            self.move_start(start)?;
+            self.move_start(start, trimmed)?;
         }
         let mut removed = Removed::default();
         for segment in self.segments.drain(..doomed) {
@@ -146,8 +150,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// Moves the log start, on disk first.
-    fn move_start(&mut self, start: LogOffset) -> Result<(), DeleteError> {
-        self.replace_meta(PartitionMeta { log_start: start, ..self.meta })?;
+    fn move_start(&mut self, start: LogOffset, trimmed: Option<Vlsn>) -> Result<(), DeleteError> {
+        self.replace_meta(PartitionMeta { log_start: start, trimmed, ..self.meta })?;
         self.epochs.cut_start(start);
         Ok(())
     }

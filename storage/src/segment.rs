@@ -12,7 +12,7 @@ use pyralog_protocol::{LogOffset, WallMs};
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
 use crate::files::write_derived;
-use crate::index::{Entry, Index, IndexHeader};
+use crate::index::{Entry, Index, IndexHeader, SPARSE};
 use crate::walk::{Stop, Walk};
 
 /// What segments need from their log.
@@ -35,6 +35,10 @@ pub(crate) struct Trust {
     pub folder: bool,
     /// Compaction believes that nothing comes in between its renames.
     pub swap: bool,
+    /// Appends believe that VLSNs are new.
+    pub vlsns: bool,
+    /// Retention believes that nobody asks for the VLSNs that it takes.
+    pub trimmed: bool,
 }
 
 impl<D: Disk> Env<D> {
@@ -42,6 +46,9 @@ impl<D: Disk> Env<D> {
         format!("{}/{name}", self.dir)
     }
 }
+
+/// Kinds of files beside a segment that are made of it.
+pub(crate) const DERIVED: [&str; 2] = ["index", "vlsn"];
 
 /// Name of the file of that kind that belongs to an offset.
 pub(crate) fn file_name(offset: LogOffset, extension: &str) -> String {
@@ -110,8 +117,11 @@ pub(crate) struct Segment<F> {
     pub index: Option<Index>,
     file: Option<Arc<F>>,
     index_file: Option<(F, IndexHeader)>,
+    /// VLSNs of a VLSN log. Holds: complete for `size` bytes if present.
+    pub vlsns: Option<Index>,
+    pub(crate) vlsn_file: Option<(F, IndexHeader)>,
     /// One of its files was used since descriptors were last looked for.
-    used: bool,
+    pub(crate) used: bool,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
@@ -128,6 +138,8 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             index: None,
             file: None,
             index_file: None,
+            vlsns: None,
+            vlsn_file: None,
             used: false,
         }
     }
@@ -135,7 +147,8 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// An empty segment whose file was just created.
     pub fn created(base: LogOffset, file: F, now: WallMs) -> Self {
         let (index, file) = (Some(Index::new(base.0)), Some(Arc::new(file)));
-        Self { index, file, touch_is_known: true, ..Self::existing(base, 0, now) }
+        let vlsns = index.clone();
+        Self { index, vlsns, file, touch_is_known: true, ..Self::existing(base, 0, now) }
     }
 
     /// The open file; opened to be written, because the active segment is and telling them apart buys nothing.
@@ -151,14 +164,16 @@ impl<F: crate::disk::DiskFile> Segment<F> {
 
     /// Open descriptors.
     pub fn open_files(&self) -> usize {
-        usize::from(self.file.is_some()) + usize::from(self.index_file.is_some())
+        usize::from(self.file.is_some())
+            + usize::from(self.index_file.is_some())
+            + usize::from(self.vlsn_file.is_some())
     }
 
     /// Lets go of descriptors; what is in memory stays. A file that was used since the last call is spared if `spare_used`.
     /// Whoever still writes or reads keeps the file by its own handle. Gives how many stay open.
     pub fn close(&mut self, spare_used: bool) -> usize {
         if !(std::mem::take(&mut self.used) && spare_used) {
-            (self.file, self.index_file) = (None, None);
+            (self.file, self.index_file, self.vlsn_file) = (None, None, None);
         }
         self.open_files()
     }
@@ -182,7 +197,8 @@ impl<F: crate::disk::DiskFile> Segment<F> {
 
     /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.
     pub fn release(&mut self) {
-        (self.file, self.index_file, self.index) = (None, None, None);
+        (self.file, self.index_file, self.vlsn_file) = (None, None, None);
+        (self.index, self.vlsns) = (None, None);
     }
 
     /// The last index entry for which `before` holds, which it does for a prefix of them; checked against the batch
@@ -207,11 +223,11 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// Largest timestamp in the segment, -1 if no record has one; `i64::MIN` if it is empty.
     pub fn max_timestamp<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<i64, SegmentError> {
         if let Some(index) = &self.index {
-            return Ok(index.max_timestamp);
+            return Ok(index.max);
         }
         match self.index_header(env) {
-            Some(header) => Ok(header.max_timestamp),
-            None => Ok(self.load_index(env)?.max_timestamp),
+            Some(header) => Ok(header.max),
+            None => Ok(self.load_index(env)?.max),
         }
     }
 
@@ -240,7 +256,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     pub fn store_index<D: Disk>(&self, env: &Env<D>, stable_end: LogOffset) -> io::Result<()> {
         let Some(index) = &self.index else { return Ok(()) };
         let stored = index.below(self.base.0, stable_end.0);
-        write_derived(&*env.disk, &env.dir, &file_name(self.base, "index"), &stored.encode(self.base.0))
+        write_derived(&*env.disk, &env.dir, &file_name(self.base, "index"), &stored.encode(SPARSE, self.base.0))
     }
 
     /// What recovery makes of the index file, when everything below `stable_end` is known to be on disk: the last entry at
@@ -253,7 +269,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     ) -> io::Result<StableHint> {
         let path = env.path(&file_name(self.base, "index"));
         let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(StableHint::default()) };
-        let header = IndexHeader::load(&file, self.base.0);
+        let header = IndexHeader::load(&file, SPARSE, self.base.0);
         let entry = header.and_then(|header| self.entry_below(env, (&file, header), offset));
         let dropped = header.is_none_or(|header| header.next_offset > stable_end.0);
         if dropped {
@@ -266,7 +282,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// The last stored entry at or below `offset`, whatever part of the segment the index covers; checked.
     pub fn stored_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, offset: LogOffset) -> Option<Entry> {
         let file = env.disk.open(&env.path(&file_name(self.base, "index")), OpenMode::Read).ok()?;
-        let header = IndexHeader::load(&file, self.base.0)?;
+        let header = IndexHeader::load(&file, SPARSE, self.base.0)?;
         self.entry_below(env, (&file, header), offset)
     }
 
@@ -309,7 +325,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         if covered_before < index.covered {
             let name = file_name(self.base, "index");
             // Derived: when it cannot be stored, it is built again next time.
-            let _ = write_derived(&*env.disk, &env.dir, &name, &index.encode(self.base.0));
+            let _ = write_derived(&*env.disk, &env.dir, &name, &index.encode(SPARSE, self.base.0));
         }
         Ok(index)
     }
@@ -318,7 +334,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     fn stored_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Index>, SegmentError> {
         let path = env.path(&file_name(self.base, "index"));
         let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(None) };
-        let Some(index) = Index::load(&file, self.base.0).filter(|index| index.covered <= self.size) else {
+        let Some(index) = Index::load(&file, SPARSE, self.base.0).filter(|index| index.covered <= self.size) else {
             return Ok(None);
         };
         let true_entry = match index.entries.last() {
@@ -338,7 +354,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     fn index_header<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Option<IndexHeader> {
         if self.index_file.is_none() {
             let file = env.disk.open(&env.path(&file_name(self.base, "index")), OpenMode::Read).ok()?;
-            let header = IndexHeader::load(&file, self.base.0)?;
+            let header = IndexHeader::load(&file, SPARSE, self.base.0)?;
             self.index_file = Some((file, header));
         }
         self.used = true;
@@ -346,7 +362,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     }
 
     /// Whether the batch that the entry names begins there.
-    fn is_true<D: Disk<File = F>>(&mut self, env: &Env<D>, entry: Entry) -> Result<bool, SegmentError> {
+    pub(crate) fn is_true<D: Disk<File = F>>(&mut self, env: &Env<D>, entry: Entry) -> Result<bool, SegmentError> {
         if entry.position == 0 || env.trust.index {
             return Ok(true);
         }

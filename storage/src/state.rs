@@ -1,6 +1,7 @@
 //! The two small files of a partition.
 //!
-//! * `partition.meta`: topic id, log start offset, and below which offset compaction may have left holes. Not derivable, so it is replaced durably, and a damaged one
+//! * `partition.meta`: topic id, log start offset, below which offset compaction may have left holes, and the largest VLSN below
+//!   the log start. Not derivable, so it is replaced durably, and a damaged one
 //!   quarantines the partition.
 //! * `<offset>.snapshot`: producers and leader epochs as they were when the log ended at that offset, how large the
 //!   active segment was, and how far the log was clean. Derived from the batches: written without a sync, and a missing or damaged one costs a scan.
@@ -10,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut, TryGetError};
-use pyralog_protocol::{EpochOffset, LeaderEpoch, LogOffset, TopicId, WallMs};
+use pyralog_protocol::{EpochOffset, LeaderEpoch, LogOffset, TopicId, Vlsn, WallMs};
 
 use crate::disk::Disk;
 use crate::epochs::Epochs;
@@ -19,7 +20,9 @@ use crate::producers::{BATCHES_KEPT, PastBatch, Producer, Producers};
 
 /// Name of the file that makes a directory a partition.
 pub const META_FILE: &str = "partition.meta";
-const META: Kind = Kind { magic: *b"PLMT", version: 2 };
+const META: Kind = Kind { magic: *b"PLMT", version: 3 };
+/// Before logs had VLSNs.
+const META_2: Kind = Kind { version: 2, ..META };
 /// Before logs were compacted.
 const META_1: Kind = Kind { version: 1, ..META };
 const SNAPSHOT: Kind = Kind { magic: *b"PLSN", version: 2 };
@@ -34,6 +37,8 @@ pub struct PartitionMeta {
     pub log_start: LogOffset,
     /// Offsets may be missing below, because compaction took their records. Everything below was synced.
     pub cleaned_end: LogOffset,
+    /// Largest VLSN of a record below the log start, where the log has VLSNs: whatever retention takes, none is written twice.
+    pub trimmed: Option<Vlsn>,
 }
 
 impl PartitionMeta {
@@ -41,18 +46,20 @@ impl PartitionMeta {
     pub fn read<D: Disk>(disk: &D, dir: &str) -> Result<Self, FileError> {
         let path = format!("{dir}/{META_FILE}");
         let bytes = read_small(disk, &path)?;
-        let (mut payload, has_cleaned_end) = match unseal(META, &path, &bytes) {
-            Err(FileError::Version { found: 1, .. }) => (unseal(META_1, &path, &bytes)?, false),
-            payload => (payload?, true),
+        let (mut payload, length) = match unseal(META, &path, &bytes) {
+            Err(FileError::Version { found: 1, .. }) => (unseal(META_1, &path, &bytes)?, 24),
+            Err(FileError::Version { found: 2, .. }) => (unseal(META_2, &path, &bytes)?, 32),
+            payload => (payload?, 40),
         };
-        if payload.len() != if has_cleaned_end { 32 } else { 24 } {
+        if payload.len() != length {
             return Err(FileError::Damaged { path, what: "length" });
         }
         let mut id = [0; 16];
         payload.copy_to_slice(&mut id);
         let log_start = LogOffset(payload.get_i64());
-        let cleaned_end = if has_cleaned_end { LogOffset(payload.get_i64()) } else { LogOffset::ZERO };
-        Ok(Self { topic_id: TopicId(id), log_start, cleaned_end })
+        let cleaned_end = payload.try_get_i64().map_or(LogOffset::ZERO, LogOffset);
+        let trimmed = payload.try_get_i64().ok().and_then(|vlsn| u64::try_from(vlsn).ok()).map(Vlsn);
+        Ok(Self { topic_id: TopicId(id), log_start, cleaned_end, trimmed })
     }
 
     pub(crate) fn write<D: Disk>(&self, disk: &D, dir: &str) -> std::io::Result<()> {
@@ -60,10 +67,11 @@ impl PartitionMeta {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(32);
+        let mut payload = Vec::with_capacity(40);
         payload.put_slice(&self.topic_id.0);
         payload.put_i64(self.log_start.0);
         payload.put_i64(self.cleaned_end.0);
+        payload.put_i64(self.trimmed.map_or(-1, Vlsn::offset));
         seal(META, &payload)
     }
 }

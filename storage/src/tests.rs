@@ -47,7 +47,7 @@ pub fn small() -> LogConfig {
 
 pub fn checked(builder: BatchBuilder) -> CheckedBatch {
     let (header, body) = builder.into_parts().unwrap();
-    CheckedBatch { header, body: body.into(), max_timestamp_offset_delta: 0 }
+    CheckedBatch { header, body: body.into(), max_timestamp_offset_delta: 0, vlsns: Vec::new() }
 }
 
 /// A plain batch whose records carry these timestamps.

@@ -13,6 +13,8 @@ mod lz4;
 mod produced;
 mod records;
 mod retain;
+mod stored;
+mod view;
 mod xerial;
 
 #[cfg(test)]
@@ -24,6 +26,10 @@ pub use header::{
     BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, MAGIC_V2, TimestampType, set_base_offset,
     set_leader_epoch,
 };
-pub use produced::{CheckedBatch, ProduceError, ProduceRules, RECORD_ERRORS_MAX, RejectedRecord, check_produced};
+pub use produced::{
+    CheckedBatch, ProduceError, ProduceRules, RECORD_ERRORS_MAX, RejectedRecord, VlsnRoute, check_produced,
+};
 pub use records::{RecordError, RecordHeader, RecordHeaders, RecordView, Records};
 pub use retain::{emptied, retain};
+pub use stored::{StoredBatch, StoredError, StoredRecord};
+pub use view::{ViewBatch, empty_view};

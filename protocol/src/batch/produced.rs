@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::codec::{Codec, CodecError, Compression, compress, decompress, inflate_limit};
 use super::header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, MAGIC_V2, TimestampType};
 use super::records::{RecordError, RecordView, Records};
-use crate::{ErrorCode, WallMs};
+use crate::{ErrorCode, PartitionIndex, Routing, Vlsn, WallMs};
 
 /// How many records one refusal names. Kafka names all: a batch of tiny records would be answered with many times its size.
 pub const RECORD_ERRORS_MAX: usize = 100;
@@ -42,6 +42,17 @@ pub struct ProduceRules {
     pub zstd_allowed: bool,
     /// The append time.
     pub now: WallMs,
+    /// Where a VLSN log expects the batch's records: their keys are VLSNs of that partition, rising.
+    pub vlsn: Option<VlsnRoute>,
+}
+
+/// What a batch for one partition of a VLSN log is compared with.
+#[derive(Debug, Clone)]
+pub struct VlsnRoute {
+    /// Which VLSN belongs where.
+    pub routing: Routing,
+    /// Where the batch was sent.
+    pub partition: PartitionIndex,
 }
 
 /// A batch that may be appended. Storage sets `base_offset` and `leader_epoch` in `header`, both outside the CRC, and
@@ -54,6 +65,8 @@ pub struct CheckedBatch {
     pub body: Bytes,
     /// Offset delta of the first record that has `header.max_timestamp`; 0 under LogAppendTime.
     pub max_timestamp_offset_delta: i32,
+    /// The VLSN of each record, rising; empty where the log has none.
+    pub vlsns: Vec<Vlsn>,
 }
 
 impl CheckedBatch {
@@ -214,12 +227,24 @@ pub enum ProduceError {
         /// The first [`RECORD_ERRORS_MAX`] of them.
         rejected: Vec<RejectedRecord>,
     },
+    /// Keys that are no VLSNs of this partition, or do not rise.
+    #[error("{total} of the batch's records are refused by the VLSN log, the first because: {}", first_reason(.rejected))]
+    Vlsns {
+        /// How many records.
+        total: usize,
+        /// The first [`RECORD_ERRORS_MAX`] of them.
+        rejected: Vec<RejectedRecord>,
+    },
     /// Timestamps out of bounds (P24).
     #[error("One or more records have been rejected due to invalid timestamp")]
     Timestamps {
         /// The first [`RECORD_ERRORS_MAX`] of them.
         rejected: Vec<RejectedRecord>,
     },
+}
+
+fn first_reason(rejected: &[RejectedRecord]) -> &str {
+    rejected.first().map_or("", |record| record.message.as_str())
 }
 
 fn first_three(rejected: &[RejectedRecord]) -> String {
@@ -248,7 +273,8 @@ impl ProduceError {
             | Self::Record { .. }
             | Self::OffsetDelta { .. }
             | Self::Records { .. }
-            | Self::NullKeys { .. } => ErrorCode::InvalidRecord,
+            | Self::NullKeys { .. }
+            | Self::Vlsns { .. } => ErrorCode::InvalidRecord,
             Self::Garbage { .. } => ErrorCode::CorruptMessage,
             Self::Header(error) => match error {
                 BatchError::Short { .. } => ErrorCode::InvalidRecord,
@@ -271,7 +297,11 @@ impl ProduceError {
 
     /// `record_errors` of the answer; empty where Kafka gives none.
     pub fn rejected(&self) -> &[RejectedRecord] {
-        if let Self::NullKeys { rejected, .. } | Self::Timestamps { rejected } = self { rejected } else { &[] }
+        if let Self::NullKeys { rejected, .. } | Self::Vlsns { rejected, .. } | Self::Timestamps { rejected } = self {
+            rejected
+        } else {
+            &[]
+        }
     }
 }
 
@@ -289,8 +319,8 @@ pub fn check_produced(records: impl Into<Option<Bytes>>, rules: &ProduceRules) -
             Bytes::from(decompress(codec, &body, inflate_limit(body.len()))?)
         }
     };
-    let newest = walk(&header, &payload, rules)?;
-    let mut batch = CheckedBatch { header, body, max_timestamp_offset_delta: newest.offset_delta };
+    let (newest, vlsns) = walk(&header, &payload, rules)?;
+    let mut batch = CheckedBatch { header, body, max_timestamp_offset_delta: newest.offset_delta, vlsns };
     stamp(&mut batch, newest, rules);
     if let Some(target) = rules.target.filter(|target| target.codec != codec) {
         recompress(&mut batch, &payload, target)?;
@@ -386,7 +416,8 @@ struct Newest {
 }
 
 /// Reads every record once: form, deltas, keys, timestamps.
-fn walk(header: &BatchHeader, payload: &[u8], rules: &ProduceRules) -> Result<Newest, ProduceError> {
+fn walk(header: &BatchHeader, payload: &[u8], rules: &ProduceRules) -> Result<(Newest, Vec<Vlsn>), ProduceError> {
+    let mut vlsns = Vec::new();
     let mut newest = Newest { timestamp: NO_TIMESTAMP, offset_delta: 0 };
     let mut refused = Refused::default();
     let mut records = Records::new(payload);
@@ -405,12 +436,41 @@ fn walk(header: &BatchHeader, payload: &[u8], rules: &ProduceRules) -> Result<Ne
             newest = Newest { timestamp, offset_delta: index };
         }
         refused.check(index, &record, timestamp, rules);
+        if let Some(route) = &rules.vlsn {
+            match vlsn_of(&record, route, vlsns.last().copied()) {
+                Ok(vlsn) => vlsns.push(vlsn),
+                Err(message) => refused.add_vlsn(index, message),
+            }
+        }
     }
     let left_over = records.remaining();
     if left_over > 0 {
         return Err(ProduceError::Records { declared, read: declared, left_over });
     }
-    refused.into_result().map(|()| newest)
+    refused.into_result().map(|()| (newest, vlsns))
+}
+
+/// The record's VLSN, if it is one of this partition and above the one before it.
+fn vlsn_of(record: &RecordView<'_>, route: &VlsnRoute, before: Option<Vlsn>) -> Result<Vlsn, String> {
+    let key = record.key.ok_or("the key is null; a record of a VLSN log has its VLSN there, 8 bytes big-endian")?;
+    let vlsn = Vlsn::of_key(key).ok_or_else(|| {
+        format!("the key has {} bytes; a record of a VLSN log has its VLSN there, 8 bytes big-endian", key.len())
+    })?;
+    if vlsn > Vlsn::MAX {
+        return Err(format!("VLSN {vlsn} is above the largest, {}", Vlsn::MAX));
+    }
+    let (number, epoch) = route.routing.epoch_of(vlsn);
+    let partition = route.routing.partition(vlsn);
+    if partition != route.partition {
+        return Err(format!(
+            "VLSN {vlsn} belongs to partition {partition} ({vlsn} mod {} partitions, routing epoch {number} from VLSN {}), not to {}",
+            epoch.partitions, epoch.from, route.partition
+        ));
+    }
+    match before.filter(|before| *before >= vlsn) {
+        Some(before) => Err(format!("VLSN {vlsn} follows {before} in the batch; VLSNs of a partition rise")),
+        None => Ok(vlsn),
+    }
 }
 
 /// Well-formed records that the log's rules refuse; empty, and without memory, for all but a few batches.
@@ -418,6 +478,7 @@ fn walk(header: &BatchHeader, payload: &[u8], rules: &ProduceRules) -> Result<Ne
 struct Refused {
     total: usize,
     timestamps: bool,
+    vlsns: bool,
     rejected: Vec<RejectedRecord>,
 }
 
@@ -440,6 +501,12 @@ impl Refused {
     }
 
     #[cold]
+    fn add_vlsn(&mut self, index: i32, message: String) {
+        self.vlsns = true;
+        self.add(index, || message);
+    }
+
+    #[cold]
     fn add(&mut self, index: i32, message: impl FnOnce() -> String) {
         self.total += 1;
         if self.rejected.len() < RECORD_ERRORS_MAX {
@@ -450,6 +517,7 @@ impl Refused {
     fn into_result(self) -> Result<(), ProduceError> {
         match self {
             Self { total: 0, .. } => Ok(()),
+            Self { vlsns: true, total, rejected, .. } => Err(ProduceError::Vlsns { total, rejected }),
             Self { timestamps: true, rejected, .. } => Err(ProduceError::Timestamps { rejected }),
             Self { total, rejected, .. } => Err(ProduceError::NullKeys { total, rejected }),
         }

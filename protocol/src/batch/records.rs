@@ -67,6 +67,17 @@ pub struct RecordView<'a> {
     pub bytes: &'a [u8],
 }
 
+impl<'a> RecordView<'a> {
+    /// The record as it stands in the payload, from the length of its key on.
+    pub fn after_deltas(&self) -> &'a [u8] {
+        let skip = |bytes: &'a [u8]| {
+            let varint = bytes.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+            bytes.get(varint..).unwrap_or_default()
+        };
+        skip(skip(skip(self.bytes).get(1..).unwrap_or_default()))
+    }
+}
+
 /// A record's headers: checked when the record was read, split when iterated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecordHeaders<'a> {

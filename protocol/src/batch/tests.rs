@@ -5,6 +5,7 @@ mod header;
 mod produced;
 mod properties;
 mod records;
+mod vlsn;
 
 use super::*;
 use crate::WallMs;
@@ -29,6 +30,7 @@ fn rules() -> ProduceRules {
         target: None,
         zstd_allowed: true,
         now: WallMs(1_800_000_000_000),
+        vlsn: None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::swap::{CLEANED, CLEANED_INDEX, REPLACED, Swap, remove_if_there};
 use super::{CompactError, Pace};
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, is_full, read_full};
-use crate::index::Index;
+use crate::index::{Index, SPARSE};
 use crate::segment::{SegmentError, Trust, file_name};
 
 /// Largest cleaned segment in bytes; a smaller one that timestamps or another compression made grow is fine.
@@ -420,7 +420,7 @@ impl<D: Disk> Output<D> {
         // Derived: where it cannot be written, it is made again when it is missed.
         let _ = remove_if_there(&*self.disk, &self.path(CLEANED_INDEX)).and_then(|()| {
             let file = self.disk.open(&self.path(CLEANED_INDEX), OpenMode::Create)?;
-            file.write_all_at([&self.index.encode(self.base.0), &[]], 0)
+            file.write_all_at([&self.index.encode(SPARSE, self.base.0), &[]], 0)
         });
         Ok(Some(self.size))
     }

@@ -1,7 +1,7 @@
 //! Damage on disk: what recovery cuts, what it refuses to cut, and indexes that lie. IO-05, IO-06, IO-07, IO-12.
 
 use super::*;
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Index, SPARSE};
 use crate::segment::{Env, Trust, file_name};
 use crate::{Disk, DiskFile, OpenError, OpenMode, ReadError};
 
@@ -199,13 +199,13 @@ fn io_12_index_files_scrambled_or_deleted_while_serving() {
 /// An index whose checksums are right and whose entries are not: each points to the batch after its own.
 fn lying_index(disk: &SimDisk) {
     let file = disk.open(&path(0, "index"), OpenMode::Read).unwrap();
-    let mut index = Index::load(&file, 0).unwrap();
+    let mut index = Index::load(&file, SPARSE, 0).unwrap();
     let honest = index.entries.clone();
     index.entries.pop();
     for (entry, next) in index.entries.iter_mut().zip(&honest[1..]) {
         *entry = Entry { position: next.position, ..*entry };
     }
-    disk.overwrite(&path(0, "index"), index.encode(0));
+    disk.overwrite(&path(0, "index"), index.encode(SPARSE, 0));
 }
 
 #[test]

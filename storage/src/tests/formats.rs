@@ -1,11 +1,11 @@
 //! Every on-disk format, byte for byte. A change here is a new format version.
 
-use pyralog_protocol::EpochOffset;
 use pyralog_protocol::batch::BatchHeader;
+use pyralog_protocol::{EpochOffset, Vlsn};
 
 use super::*;
 use crate::epochs::Epochs;
-use crate::index::Index;
+use crate::index::{Index, SPARSE};
 use crate::producers::Producers;
 use crate::state::Snapshot;
 use crate::{FileError, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
@@ -32,11 +32,12 @@ fn snapshot() -> Snapshot {
 
 #[test]
 fn partition_meta() {
-    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(9) };
+    let meta =
+        PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(9), trimmed: Some(Vlsn(77)) };
     let bytes = meta.encode();
     assert_eq!(
         hex(&bytes),
-        "504c4d5400020000000000200707070707070707070707070707070700000000000001020000000000000009e1abf08f"
+        "504c4d5400030000000000280707070707070707070707070707070700000000000001020000000000000009000000000000004df5d796b4"
     );
     assert_eq!(read_meta(bytes).unwrap(), meta);
 }
@@ -45,7 +46,15 @@ fn partition_meta() {
 fn partition_meta_from_before_compaction_is_read() {
     let old = "504c4d540001000000000018070707070707070707070707070707070000000000000102a246dacf";
     let bytes = (0..old.len()).step_by(2).map(|at| u8::from_str_radix(&old[at..at + 2], 16).unwrap()).collect();
-    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(0) };
+    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(0), trimmed: None };
+    assert_eq!(read_meta(bytes).unwrap(), meta);
+}
+
+#[test]
+fn partition_meta_from_before_vlsns_is_read() {
+    let old = "504c4d5400020000000000200707070707070707070707070707070700000000000001020000000000000009e1abf08f";
+    let bytes = (0..old.len()).step_by(2).map(|at| u8::from_str_radix(&old[at..at + 2], 16).unwrap()).collect();
+    let meta = PartitionMeta { topic_id: TopicId([7; 16]), log_start: off(258), cleaned_end: off(9), trimmed: None };
     assert_eq!(read_meta(bytes).unwrap(), meta);
 }
 
@@ -80,7 +89,7 @@ fn index_file() {
         index.note(3, &header(base), 150);
     }
     assert_eq!(
-        hex(&index.encode(3)),
+        hex(&index.encode(SPARSE, 3)),
         concat!(
             "504c495800010010000000000000000300000000000001aa000000000000000c00000000000003e8",
             "00000001cc91c849000000060000011c00000000000003e8bd0d8e47",
@@ -127,16 +136,16 @@ fn an_index_of_many_blocks_answers_as_in_memory_and_notices_each_damaged_block()
         crate::DiskFile::write_all_at(&file, [&bytes, &[]], 0).unwrap();
         file
     };
-    let file = write(index.encode(0));
-    let header = crate::index::IndexHeader::load(&file, 0).unwrap();
+    let file = write(index.encode(SPARSE, 0));
+    let header = crate::index::IndexHeader::load(&file, SPARSE, 0).unwrap();
     for wanted in 0..6000 {
         let before = |e: &crate::index::Entry| e.relative_offset <= wanted;
         assert_eq!(header.last_where(&file, before), Some(index.last_where(before)));
     }
-    assert_eq!(Index::load(&file, 0).unwrap(), index);
-    let mut bytes = index.encode(0);
+    assert_eq!(Index::load(&file, SPARSE, 0).unwrap(), index);
+    let mut bytes = index.encode(SPARSE, 0);
     bytes[crate::index::HEADER_BYTES + 5000] ^= 1;
     let file = write(bytes);
-    assert_eq!(Index::load(&file, 0), None);
+    assert_eq!(Index::load(&file, SPARSE, 0), None);
     assert_eq!(header.last_where(&file, |e| e.relative_offset <= 900), None, "the damaged block");
 }

@@ -43,7 +43,7 @@ fn node() -> (Arc<SimDisk>, Node<SimDisk>) {
 
 fn append(node: &Node<SimDisk>, log: &str, index: i32, batch: BatchBuilder) -> i64 {
     let (header, body) = batch.into_parts().unwrap();
-    let batch = CheckedBatch { header, body: body.into(), max_timestamp_offset_delta: 0 };
+    let batch = CheckedBatch { header, body: body.into(), max_timestamp_offset_delta: 0, vlsns: Vec::new() };
     let topology = node.topology();
     let partition = topology.by_name(log).unwrap().partition(index).unwrap();
     partition.append(&batch, None, Now::default(), &mut Outputs::default()).unwrap();

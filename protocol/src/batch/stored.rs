@@ -1,0 +1,86 @@
+//! A batch that is read back from a log: checked, inflated, and its records with their absolute offsets and times.
+//! Holds: nothing of it is handed out before its CRC is right (IO-07), and it inflates to its bound at most.
+
+use std::borrow::Cow;
+
+use super::codec::{Codec, CodecError, decompress};
+use super::header::{BATCH_HEADER_BYTES, BatchError, BatchHeader, TimestampType};
+use super::records::{RecordError, RecordView, Records};
+use crate::{LogOffset, Vlsn};
+
+/// Why stored bytes are not the batch that was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoredError {
+    /// Length, magic or CRC.
+    #[error(transparent)]
+    Header(#[from] BatchError),
+    /// A codec that does not exist.
+    #[error("compression codec {found} is unknown")]
+    UnknownCodec {
+        /// Its number.
+        found: i16,
+    },
+    /// The payload cannot be inflated.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// A malformed record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record of a VLSN log whose key is none.
+    #[error("the record at offset {offset} has no VLSN for its key")]
+    NoVlsn {
+        /// Where it is.
+        offset: LogOffset,
+    },
+}
+
+/// A batch, inflated.
+#[derive(Debug, Clone)]
+pub struct StoredBatch<'a> {
+    /// Its header.
+    pub header: BatchHeader,
+    payload: Cow<'a, [u8]>,
+}
+
+/// A record of a VLSN log.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredRecord<'a> {
+    /// Its VLSN.
+    pub vlsn: Vlsn,
+    /// Its offset in the partition.
+    pub offset: LogOffset,
+    /// Milliseconds since 1970, -1 for none: its own, or the append time.
+    pub timestamp: i64,
+    /// Everything else.
+    pub record: RecordView<'a>,
+}
+
+impl<'a> StoredBatch<'a> {
+    /// Opens the batch that the bytes begin with. `inflate_max` bounds its payload, in bytes.
+    pub fn open(bytes: &'a [u8], inflate_max: usize) -> Result<Self, StoredError> {
+        let header = BatchHeader::parse(bytes)?;
+        let size = header.total_size();
+        let body =
+            bytes.get(BATCH_HEADER_BYTES..size).ok_or(BatchError::Short { needed: size, available: bytes.len() })?;
+        header.verify_crc(bytes)?;
+        let codec = header.codec().map_err(|found| StoredError::UnknownCodec { found })?;
+        let payload = match codec {
+            Codec::None => Cow::Borrowed(body),
+            Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => Cow::Owned(decompress(codec, body, inflate_max)?),
+        };
+        Ok(Self { header, payload })
+    }
+
+    /// Its records with their VLSNs, in order.
+    pub fn records(&self) -> impl Iterator<Item = Result<StoredRecord<'_>, StoredError>> {
+        let header = &self.header;
+        let appended = (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
+        Records::new(&self.payload).map(move |record| {
+            let record = record?;
+            let offset = LogOffset(header.base_offset.saturating_add(i64::from(record.offset_delta)));
+            let vlsn = record.key.and_then(Vlsn::of_key).ok_or(StoredError::NoVlsn { offset })?;
+            let own = header.base_timestamp.wrapping_add(record.timestamp_delta);
+            Ok(StoredRecord { vlsn, offset, timestamp: appended.unwrap_or(own), record })
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! The index of VLSNs of one segment: an entry per batch, with the largest VLSN before it. Derived, like the sparse index
+//! beside it: what is missing or damaged is built from the batches, by opening each.
+
+use std::io;
+
+use pyralog_protocol::batch::{BatchHeader, StoredBatch, StoredError};
+use pyralog_protocol::{LogOffset, Vlsn};
+
+use crate::compact::swap::remove_if_there;
+use crate::disk::{Disk, DiskFile, OpenMode, read_full};
+use crate::files::write_derived;
+use crate::index::{Entry, Index, IndexHeader, VLSNS};
+use crate::segment::{Env, Segment, SegmentError, file_name};
+use crate::walk::{Found, Walk};
+
+/// The largest VLSN of a stored batch; None if it has no records.
+pub(crate) fn last_vlsn_of(bytes: &[u8], inflate_max: usize) -> Result<Option<Vlsn>, StoredError> {
+    let batch = StoredBatch::open(bytes, inflate_max)?;
+    let last = batch.records().last().transpose()?;
+    Ok(last.map(|record| record.vlsn))
+}
+
+/// What does not fit about a stored batch.
+pub(crate) fn damage(error: &StoredError) -> &'static str {
+    match error {
+        StoredError::Header(_) => "checksum",
+        StoredError::UnknownCodec { .. } | StoredError::Codec(_) | StoredError::Record(_) => "records",
+        StoredError::NoVlsn { .. } => "a key that is no VLSN",
+    }
+}
+
+/// The bytes of a batch.
+pub(crate) fn bytes_of<F: DiskFile>(file: &F, found: &Found) -> Result<Vec<u8>, SegmentError> {
+    let mut bytes = vec![0; found.header.total_size()];
+    let filled = read_full(file, &mut bytes, found.position)?;
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+impl<F: DiskFile> Segment<F> {
+    /// Notes the batch at its end, if its last VLSN is known. If not, the index is built again when it is wanted.
+    pub fn note_vlsn(&mut self, header: &BatchHeader, last: Option<Vlsn>) {
+        match (&mut self.vlsns, last) {
+            (Some(index), Some(last)) => index.note_max(self.base.0, header, 0, last.offset()),
+            (vlsns, _) => *vlsns = None,
+        }
+    }
+
+    /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
+    pub fn load_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
+        if self.vlsns.is_none() {
+            let index = self.build_vlsns(env)?;
+            self.vlsns = Some(index);
+        }
+        let base = self.base.0;
+        Ok(self.vlsns.get_or_insert_with(|| Index::new(base)))
+    }
+
+    /// The largest VLSN in the segment, None if it is empty.
+    pub fn last_vlsn<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Vlsn>, SegmentError> {
+        let max = match (&self.vlsns, self.size) {
+            (_, 0) => return Ok(None),
+            (Some(index), _) => index.max,
+            (None, _) => match self.vlsn_header(env) {
+                Some(header) => header.max,
+                None => self.load_vlsns(env)?.max,
+            },
+        };
+        Ok(u64::try_from(max).ok().map(Vlsn))
+    }
+
+    /// The last entry for which `before` holds, which it does for a prefix of them; checked against the batch it names.
+    pub fn last_vlsn_where<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        before: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry, SegmentError> {
+        if let Some(index) = &self.vlsns {
+            return Ok(index.last_where(before));
+        }
+        if let Some(header) = self.vlsn_header(env)
+            && let Some((file, _)) = &self.vlsn_file
+            && let Some(entry) = header.last_where(file, &before)
+            && self.is_true(env, entry)?
+        {
+            return Ok(entry);
+        }
+        self.vlsn_file = None;
+        Ok(self.load_vlsns(env)?.last_where(before))
+    }
+
+    /// Writes the part of the index below `stable_end`. Not synced: what it leaves out is built again.
+    pub fn store_vlsns<D: Disk>(&self, env: &Env<D>, stable_end: LogOffset) -> io::Result<()> {
+        let Some(index) = self.vlsns.as_ref().filter(|_| env.config.vlsn) else { return Ok(()) };
+        let stored = index.below(self.base.0, stable_end.0);
+        let name = file_name(self.base, VLSNS.extension);
+        write_derived(&*env.disk, &env.dir, &name, &stored.encode(VLSNS, self.base.0))
+    }
+
+    /// Removes the file if it covers more than is known to be on disk: what it was made of may be gone, and other batches may
+    /// come to lie there. Tells whether it did: that has to be durable before the log grows.
+    pub fn drop_vlsns_above<D: Disk<File = F>>(&mut self, env: &Env<D>, stable_end: LogOffset) -> io::Result<bool> {
+        let path = env.path(&file_name(self.base, VLSNS.extension));
+        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(false) };
+        let header = IndexHeader::load(&file, VLSNS, self.base.0);
+        let dropped = header.is_none_or(|header| header.next_offset > stable_end.0);
+        if dropped {
+            (self.vlsns, self.vlsn_file) = (None, None);
+            remove_if_there(&*env.disk, &path)?;
+        }
+        Ok(dropped)
+    }
+
+    /// Header of a file that covers the whole segment.
+    fn vlsn_header<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Option<IndexHeader> {
+        if self.vlsn_file.is_none() {
+            let file = env.disk.open(&env.path(&file_name(self.base, VLSNS.extension)), OpenMode::Read).ok()?;
+            let header = IndexHeader::load(&file, VLSNS, self.base.0)?;
+            self.vlsn_file = Some((file, header));
+        }
+        self.used = true;
+        self.vlsn_file.as_ref().map(|(_, header)| *header).filter(|header| header.covered == self.size)
+    }
+
+    fn build_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
+        if let Some(stored) = self.stored_vlsns(env)? {
+            match self.extend_vlsns(env, stored) {
+                // It ends where no batch does: not an index of these batches.
+                Err(SegmentError::Damaged { .. }) => {}
+                extended => return extended,
+            }
+        }
+        self.extend_vlsns(env, Index::new(self.base.0))
+    }
+
+    /// Completes an index from the batches behind what it covers.
+    fn extend_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>, mut index: Index) -> Result<Index, SegmentError> {
+        let file = self.file(env)?;
+        let mut walk = Walk::new(&*file, index.covered, self.size);
+        loop {
+            let position = walk.position();
+            let Some(found) = walk.next().map_err(|stop| SegmentError::at(position, stop))? else { return Ok(index) };
+            let last = last_vlsn_of(&bytes_of(&*file, &found)?, env.config.inflate_max_bytes);
+            let last = last.map_err(|error| SegmentError::Damaged { position, what: damage(&error) })?;
+            index.note_max(self.base.0, &found.header, 0, last.map_or(i64::MIN, Vlsn::offset));
+        }
+    }
+
+    /// The index in the file, if all of it is what was written and its last entry is true.
+    fn stored_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Index>, SegmentError> {
+        let path = env.path(&file_name(self.base, VLSNS.extension));
+        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(None) };
+        let Some(index) = Index::load(&file, VLSNS, self.base.0).filter(|index| index.covered <= self.size) else {
+            return Ok(None);
+        };
+        let true_entry = match index.entries.last() {
+            Some(last) => self.is_true(env, *last)?,
+            None => true,
+        };
+        Ok(true_entry.then_some(index))
+    }
+}
