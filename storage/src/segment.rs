@@ -24,11 +24,19 @@ pub(crate) struct Env<D> {
 }
 
 /// What is believed without looking. Nothing: the fields exist so that tests can leave out a check and see that the
-/// damage it is there for is found by nothing else.
+/// damage it is there for is found by nothing else. Looked at where files are opened and recovered, never per append.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trust {
+    /// The checksum of a batch that recovery scans.
     pub crc: bool,
+    /// An entry of an index file.
     pub index: bool,
+    /// A snapshot from above the log end.
+    pub snapshots: bool,
+    /// That what a dead process wrote is on disk (IO-14).
+    pub scanned: bool,
+    /// That nobody was promised what is damaged below the recovery point (IO-06).
+    pub damage: bool,
     /// Compaction believes that everything is on disk.
     pub unflushed: bool,
     /// Compaction believes that renamed files stay renamed.

@@ -8,6 +8,7 @@ mod damage;
 mod formats;
 mod found;
 mod lookup;
+mod model;
 mod retention;
 mod settings;
 mod sync;
@@ -16,13 +17,17 @@ mod world;
 use std::sync::Arc;
 
 use pyralog_protocol::batch::{BatchBuilder, BatchHeader, CheckedBatch, NewRecord};
-use pyralog_protocol::{LeaderEpoch, LogOffset, MonoMs, Now, TopicId, WallMs};
+use pyralog_protocol::{LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, TopicId, WallMs};
 
 use crate::sim::SimDisk;
-use crate::{Disk, Log, LogConfig, OpenHint, RecoveryReport, create};
+use crate::{Disk, JournalLimits, Log, LogConfig, OpenHint, PartitionKey, RecoveryReport, create};
 
 pub const DIR: &str = "logs/orders-0";
 pub const EPOCH: LeaderEpoch = LeaderEpoch(0);
+pub const TOPIC: TopicId = TopicId([7; 16]);
+pub const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex(0) };
+/// Files that a few rounds fill, so that they are used again soon.
+pub const JOURNAL: JournalLimits = JournalLimits { file_bytes: 3 * 4096, files: 2 };
 
 pub fn at(ms: i64) -> Now {
     Now { mono: MonoMs(ms as u64), wall: WallMs(ms) }
@@ -72,7 +77,7 @@ pub fn new_disk() -> SimDisk {
     let disk = SimDisk::new();
     disk.create_dir_all("logs").unwrap();
     disk.sync_dir("").unwrap();
-    create(&disk, DIR, TopicId([7; 16])).unwrap();
+    create(&disk, DIR, TOPIC).unwrap();
     disk
 }
 

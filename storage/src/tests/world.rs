@@ -4,21 +4,14 @@
 use std::sync::Arc;
 
 use pyralog_protocol::batch::CheckedBatch;
-use pyralog_protocol::{Draw, LeaderEpoch, PartitionIndex, TopicId};
+use pyralog_protocol::{Draw, LeaderEpoch};
 
-use super::{DIR, at, checked, off, sized, small};
+use super::{DIR, JOURNAL, KEY, TOPIC, at, checked, off, sized, small};
 use crate::segment::{Env, Trust};
 use crate::sim::{Faults, SimDisk};
-use crate::{
-    Commit, Journal, JournalError, JournalLimits, Log, LogConfig, OpenError, OpenHint, PartitionKey, Round, Settle,
-    create, prepare_file,
-};
+use crate::{Commit, Journal, JournalError, Log, LogConfig, OpenError, OpenHint, Round, Settle, create, prepare_file};
 
 const PRODUCERS: u64 = 3;
-const TOPIC: TopicId = TopicId([7; 16]);
-const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex(0) };
-/// Files that a few rounds fill, so that they are used again soon.
-const JOURNAL: JournalLimits = JournalLimits { file_bytes: 3 * 4096, files: 2 };
 const ROUND: usize = 8192;
 /// So little that some of what is appended has to be synced where it is.
 const KEPT: usize = 5000;

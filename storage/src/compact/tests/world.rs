@@ -5,22 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyralog_protocol::batch::{BatchBuilder, CheckedBatch, Codec, Compression, NewRecord, TimestampType};
-use pyralog_protocol::{Draw, LeaderEpoch, LogOffset, PartitionIndex, TopicId};
+use pyralog_protocol::{Draw, LeaderEpoch, LogOffset};
 
 use super::{CHUNK, Seen, compacted, read_all};
 use crate::compact::source::Reader;
 use crate::compact::{CompactError, KeyMap};
 use crate::segment::{Env, Trust, file_name};
 use crate::sim::{Faults, SimDisk};
-use crate::tests::{DIR, at, checked, off};
-use crate::{
-    Commit, Disk, Journal, JournalLimits, Log, LogConfig, OpenHint, OpenMode, PartitionKey, Round, Settle, create,
-    prepare_file,
-};
+use crate::tests::{DIR, JOURNAL, KEY, TOPIC, at, checked, off};
+use crate::{Commit, Disk, Journal, Log, LogConfig, OpenHint, OpenMode, Round, Settle, create, prepare_file};
 
-const TOPIC: TopicId = TopicId([7; 16]);
-const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex(0) };
-const JOURNAL: JournalLimits = JournalLimits { file_bytes: 3 * 4096, files: 2 };
 const PRODUCERS: u64 = 3;
 /// So long a tombstone stays once a round has seen it.
 const DELETE_RETENTION: i64 = 1000;
