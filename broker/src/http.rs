@@ -62,7 +62,7 @@ fn levels(shell: &Shell) -> Levels {
     }
     Levels {
         connections: shell.mailboxes.len(),
-        logs: shell.node.topology().logs.len(),
+        logs: shell.node.topology().image.log_count(),
         partitions: partitions.len(),
         offline,
         uncleanable: partitions.iter().filter(|partition| partition.is_uncleanable()).count(),

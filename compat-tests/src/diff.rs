@@ -163,7 +163,7 @@ fn mask(tree: &Tree, key: i16, path: &str, allowed: &[Allowed]) -> Tree {
     match tree {
         Tree::Leaf(text) => Tree::Leaf(text.clone()),
         Tree::List(items) => {
-            let own = |item: &&Tree| !identity(item).starts_with("name=pyralog.");
+            let own = |item: &&Tree| !identity(item).strip_prefix("name=").is_some_and(crate::is_our_config);
             let mut items: Vec<Tree> = items.iter().filter(own).map(|item| mask(item, key, path, allowed)).collect();
             items.sort_by_key(|item| (identity(item), item.clone()));
             Tree::List(items)

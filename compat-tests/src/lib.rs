@@ -55,6 +55,11 @@ pub fn topic(s: &str) -> TopicName {
     TopicName(text(s))
 }
 
+/// Whether a config is Pyralog's own: Kafka does not know it.
+pub fn is_our_config(name: &str) -> bool {
+    name.starts_with("pyralog.") || name.starts_with("vlsn.")
+}
+
 /// The folder of this crate, as cargo says when the test runs: a target folder may serve several checkouts.
 pub fn crate_folder() -> std::path::PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into)

@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
     BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, TopicName,
 };
 use pyralog_compat_tests::calls::eventually;
-use pyralog_compat_tests::{Conn, shared, text, topic, unique};
+use pyralog_compat_tests::{Conn, is_our_config, shared, text, topic, unique};
 use uuid::Uuid;
 
 fn new(name: &str, partitions: i32, replicas: i16) -> CreatableTopic {
@@ -42,7 +42,7 @@ fn create(conn: &mut Conn, wanted: CreatableTopic) -> CreatableTopicResult {
 
 /// How many of these configs Kafka knows too.
 fn of_kafka(configs: &[CreatableTopicConfigs]) -> usize {
-    configs.iter().filter(|c| !c.name.starts_with("pyralog.")).count()
+    configs.iter().filter(|c| !is_our_config(&c.name)).count()
 }
 
 fn exists(conn: &mut Conn, name: &str) -> bool {

@@ -12,7 +12,7 @@ use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourc
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use pyralog_compat_tests::calls::eventually;
-use pyralog_compat_tests::{Conn, Target, on_kafka, shared, text, unique};
+use pyralog_compat_tests::{Conn, Target, is_our_config, on_kafka, shared, text, unique};
 use serde_json::Value;
 
 const TOPIC: i8 = 2;
@@ -117,7 +117,7 @@ fn compare(scope: &str, found: &BTreeMap<String, DescribeConfigsResourceResult>)
     let expected = listed(scope);
     let names = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
     assert_eq!(
-        names(found.keys().filter(|k| !k.starts_with("pyralog.")).collect()),
+        names(found.keys().filter(|k| !is_our_config(k)).collect()),
         names(expected.keys().collect()),
         "{scope}"
     );
@@ -192,7 +192,7 @@ fn k03_null_and_empty_key_lists_mean_all() {
             (Some(&["no.such.config"][..]), 0),
         ] {
             let result = describe(&mut conn, version, resource(TOPIC, &name, keys));
-            let found = result.configs.iter().filter(|c| !c.name.starts_with("pyralog.")).count();
+            let found = result.configs.iter().filter(|c| !is_our_config(&c.name)).count();
             assert_eq!((result.error_code, found), (0, count), "v{version} {keys:?}");
         }
     }

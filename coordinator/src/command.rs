@@ -3,6 +3,7 @@
 
 use kafka_protocol::messages as m;
 use pyralog_protocol::kafka_protocol;
+use pyralog_protocol::vlsn::Vlsn;
 use pyralog_protocol::{Draw, LogId};
 
 /// Names the place that waits for a reply. The node hands them out; the coordinator only gives them back, once each.
@@ -37,6 +38,22 @@ pub struct DeclaredLog {
     pub configs: Vec<(String, String)>,
 }
 
+/// Raise partition counts, and where the new counts begin.
+#[derive(Clone, Debug, Default)]
+pub struct NewPartitions {
+    /// The request.
+    pub request: m::CreatePartitionsRequest,
+    /// Per VLSN log, a VLSN above every one that was written: the first one that the new count routes. Whoever fills it
+    /// in sees to it that nothing is written from there on before the change is in force.
+    pub routing_from: Vec<(LogId, Vlsn)>,
+}
+
+impl From<m::CreatePartitionsRequest> for NewPartitions {
+    fn from(request: m::CreatePartitionsRequest) -> Self {
+        Self { request, routing_from: Vec::new() }
+    }
+}
+
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty),* $(,)?) => {
         /// A request to the coordinator.
@@ -60,7 +77,7 @@ commands! {
     /// Delete logs by name or id.
     DeleteTopics(m::DeleteTopicsRequest) -> m::DeleteTopicsResponse,
     /// Raise partition counts.
-    CreatePartitions(m::CreatePartitionsRequest) -> m::CreatePartitionsResponse,
+    CreatePartitions(NewPartitions) -> m::CreatePartitionsResponse,
     /// Replace configs.
     AlterConfigs(m::AlterConfigsRequest) -> m::AlterConfigsResponse,
     /// Change single configs.

@@ -96,22 +96,30 @@ impl Coordinator {
             | Command::InitProducerId(_)
             | Command::RaiseEpochs(()) => {
                 let before = out.records.len();
+                let deleting = matches!(command, Command::DeleteTopics(_)).then(|| self.metadata.image().clone());
                 self.metadata.handle(ctx, command, now, out);
-                self.tell_groups(before, out);
+                self.tell_groups(before, deleting.as_ref(), out);
             }
         }
     }
 
-    /// Groups learn which logs came, changed and went. Offsets of a deleted log go in the same atomic change: a log of the
-    /// same name must never meet them.
-    fn tell_groups(&mut self, before: usize, out: &mut Effects) {
+    /// Groups learn which logs came, changed and went, and their views with them. Offsets of a deleted log go in the same
+    /// atomic change: a log of the same name must never meet them. `deleting`: the image before logs were deleted.
+    fn tell_groups(&mut self, before: usize, deleting: Option<&Image>, out: &mut Effects) {
+        let view_of = |image: &Image, id| image.view_of_log(id).map(|view| view.metadata.log_id.clone());
         for set in out.records.iter_mut().skip(before) {
             let mut theirs = Effects::default();
             for record in set.iter() {
                 match record {
                     Record::Metadata(MetadataRecord::Log(log)) => self.groups.topic_changed(&log.log),
-                    Record::Metadata(MetadataRecord::LogDeleted { id: _, log }) => {
-                        self.groups.topic_deleted(log.as_str(), self.metadata.image(), &mut theirs);
+                    Record::Metadata(MetadataRecord::Routing(routing)) => {
+                        view_of(self.metadata.image(), routing.id).iter().for_each(|v| self.groups.topic_changed(v));
+                    }
+                    Record::Metadata(MetadataRecord::LogDeleted { id, log }) => {
+                        let view = deleting.and_then(|image| view_of(image, *id));
+                        for name in std::iter::once(log).chain(&view) {
+                            self.groups.topic_deleted(name.as_str(), self.metadata.image(), &mut theirs);
+                        }
                     }
                     Record::Metadata(MetadataRecord::Configs(_)) => self.take_settings(),
                     Record::Metadata(

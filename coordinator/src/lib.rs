@@ -12,7 +12,7 @@ pub mod metadata;
 pub mod raft;
 pub mod record;
 
-pub use command::{Command, Context, DeclaredLog, Reply, Token};
+pub use command::{Command, Context, DeclaredLog, NewPartitions, Reply, Token};
 pub use coordinator::{Coordinator, Settings};
 pub use effects::Effects;
 pub use record::{Family, Placement, Record};

@@ -59,10 +59,10 @@ pub struct Opened<D: Disk> {
     pub outcome: Result<RecoveryReport, String>,
 }
 
-/// All partitions of an image, in a fixed order.
+/// All partitions of an image, in a fixed order. Views have none: what they hold is in the partitions of their logs.
 pub fn partitions_of(image: &Image) -> Vec<PartitionSpec> {
     let mut specs = Vec::new();
-    for log in image.logs() {
+    for log in image.logs().filter(|log| !log.is_view()) {
         for index in 0..log.metadata.partition_count {
             specs.push(PartitionSpec { log: Arc::clone(log), index: PartitionIndex(index) });
         }

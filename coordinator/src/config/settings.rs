@@ -115,17 +115,21 @@ pub struct TopicSettings {
     pub segment_ms: i64,
     /// Whether a replica out of sync may lead.
     pub unclean_leader_election: bool,
+    /// Whether the log is addressed by VLSN.
+    pub vlsn: bool,
 }
 
 impl TopicSettings {
     /// Computes what is in force for a log with these overrides.
     pub fn resolve(overrides: &Overrides, brokers: &BrokerConfigs) -> Self {
         let v = View { overrides, brokers };
+        let vlsn = v.text("vlsn.enable") == "true";
         Self {
             cleanup: {
                 let policy = v.text("cleanup.policy");
                 let has = |word| items(&policy).contains(&word);
-                Cleanup { delete: has("delete"), compact: has("compact") }
+                // Brokers may have been started with a policy that no VLSN log may have: nothing of it goes then.
+                Cleanup { delete: has("delete"), compact: has("compact") && !vlsn }
             },
             compression: v.compression(),
             delete_retention_ms: v.number("delete.retention.ms"),
@@ -157,6 +161,7 @@ impl TopicSettings {
             segment_jitter_ms: v.number("segment.jitter.ms"),
             segment_ms: v.number("segment.ms"),
             unclean_leader_election: v.text("unclean.leader.election.enable") == "true",
+            vlsn,
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) const TOPIC: &[Config] = &[
     long("segment.jitter.ms", Some("0")).min(0).synonyms(&["log.roll.jitter.ms", "log.roll.jitter.hours"]).doc("Up to this many milliseconds are taken off segment.ms by chance, so that segments do not roll together."),
     long("segment.ms", Some("604800000")).min(1).synonyms(&["log.roll.ms", "log.roll.hours"]).doc("A segment is rolled at the latest after this many milliseconds."),
     boolean("unclean.leader.election.enable", Some("false")).synonyms(&["unclean.leader.election.enable"]).doc("Whether a replica that is not in sync may lead when no other is left; loses records.").unused(Replication),
+    boolean("vlsn.enable", Some("false")).doc("Whether the log is addressed by VLSN: keys are 8-byte numbers of the writer's own, which rise. Fixed when the log is created; not with cleanup.policy=compact."),
 ];
 
 /// Configs of a group.

@@ -63,6 +63,14 @@ pub enum ConfigError {
         /// The reason.
         why: &'static str,
     },
+    /// Said once, when the log is created.
+    #[error("{name} is fixed when a log is created: here it is {now}; create another log to have it otherwise")]
+    Fixed {
+        /// The config.
+        name: &'static str,
+        /// Its value.
+        now: String,
+    },
     /// A broker config that is read at start only.
     #[error("{name} is read at start only: set it in the [broker] table of pyralog.toml or with --set, and restart")]
     ReadOnly {
@@ -84,7 +92,8 @@ pub fn config_code(error: &ConfigError) -> ErrorCode {
         | ConfigError::Null { .. }
         | ConfigError::Value { .. }
         | ConfigError::Conflict { .. }
-        | ConfigError::Unsupported { .. } => ErrorCode::InvalidConfig,
+        | ConfigError::Unsupported { .. }
+        | ConfigError::Fixed { .. } => ErrorCode::InvalidConfig,
         ConfigError::ReadOnly { .. } | ConfigError::PerBroker { .. } => ErrorCode::InvalidRequest,
     }
 }
@@ -294,6 +303,7 @@ pub fn check_topic(overrides: &Overrides, brokers: &BrokerConfigs) -> Result<(),
     if let Some(conflict) = ordered(ORDERED_TOPIC, number).next() {
         return Err(conflict);
     }
+    check_vlsn(overrides, brokers)?;
     match overrides.get("remote.storage.enable") {
         Some(value) if value == "true" => Err(ConfigError::Unsupported {
             name: "remote.storage.enable",
@@ -303,6 +313,37 @@ pub fn check_topic(overrides: &Overrides, brokers: &BrokerConfigs) -> Result<(),
         Some(_) | None => Ok(()),
     }
 }
+
+/// Compaction keeps the newest record of a key; in a VLSN log each key is there once, and what it says stays.
+pub(crate) fn check_vlsn(overrides: &Overrides, brokers: &BrokerConfigs) -> Result<(), ConfigError> {
+    if !is_vlsn(overrides) {
+        return Ok(());
+    }
+    let policy = lookup(Scope::Topic, "cleanup.policy").and_then(|c| value_in_force(c, overrides, brokers).0);
+    match policy.filter(|policy| items(policy).contains(&"compact")) {
+        Some(value) => Err(ConfigError::Unsupported {
+            name: "cleanup.policy",
+            value,
+            why: "the log has vlsn.enable=true, and what is addressed by VLSN is not compacted",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a log with these overrides is addressed by VLSN.
+pub fn is_vlsn(overrides: &Overrides) -> bool {
+    overrides.get(VLSN).is_some_and(|value| value == "true")
+}
+
+/// Whether the log stays what it was created as.
+pub(crate) fn check_fixed(before: &Overrides, after: &Overrides) -> Result<(), ConfigError> {
+    match is_vlsn(before) == is_vlsn(after) {
+        true => Ok(()),
+        false => Err(ConfigError::Fixed { name: VLSN, now: is_vlsn(before).to_string() }),
+    }
+}
+
+const VLSN: &str = "vlsn.enable";
 
 /// Longest name of a broker config that is in no catalogue, in bytes.
 pub const OPAQUE_NAME_MAX: usize = 255;

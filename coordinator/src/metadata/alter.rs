@@ -5,12 +5,15 @@
 use super::machine::Metadata;
 use super::record::{ConfigsRecord, MetadataRecord};
 use super::topics::count;
+use super::views::{ReadOnlyView, ViewWish};
 use super::wire::refusal;
 use crate::config::brokers::{Overrides, Source};
 use crate::config::catalogue::{Config, Scope, Type, lookup};
 use crate::config::describe::{LOGGER_LEVELS, ROOT_LOGGER, value_in_force};
-use crate::config::value::{ConfigError, canonical, check_dynamic, check_group, check_topic, find, items};
-use crate::config::{config_code, validate};
+use crate::config::value::{
+    ConfigError, canonical, check_dynamic, check_fixed, check_group, check_topic, check_vlsn, find, items,
+};
+use crate::config::{BrokerConfigs, config_code, validate};
 use crate::effects::Effects;
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::StrBytes;
@@ -29,6 +32,9 @@ pub enum AlterError {
     /// There is no such log.
     #[error("there is no log '{0}'")]
     NoSuchLog(LogId),
+    /// The log is a view.
+    #[error("{0}")]
+    View(#[from] ReadOnlyView),
     /// No name where one is needed.
     #[error("the name of the {0} must not be empty")]
     NoName(&'static str),
@@ -94,7 +100,7 @@ pub fn alter_code(error: &AlterError) -> ErrorCode {
         AlterError::Config { scope: Scope::ClientMetrics, error: ConfigError::Value { name: "match", .. } } => {
             ErrorCode::InvalidConfig
         }
-        AlterError::TooMany { .. } => ErrorCode::PolicyViolation,
+        AlterError::TooMany { .. } | AlterError::View(_) => ErrorCode::PolicyViolation,
         AlterError::Config { scope: Scope::Broker | Scope::ClientMetrics, .. }
         | AlterError::ResourceType(_)
         | AlterError::NoName(_)
@@ -232,8 +238,9 @@ impl Metadata {
             2 => {
                 needed("log")?;
                 let log = LogId::new(name)?;
-                let found = self.image().log(name).map(|log| log.metadata.topic_id);
-                found.map(Resource::Log).ok_or(AlterError::NoSuchLog(log))
+                let found = self.image().log(name).ok_or(AlterError::NoSuchLog(log))?;
+                self.image().check_writable(found, ViewWish::Configs)?;
+                Ok(Resource::Log(found.metadata.topic_id))
             }
             4 if name.is_empty() => Ok(Resource::Broker(None)),
             4 => self.this_broker(name).map(|node| Resource::Broker(Some(node))),
@@ -315,16 +322,25 @@ impl Metadata {
     fn check_set(&self, resource: &Resource, scope: Scope, next: &Overrides) -> Result<(), AlterError> {
         let brokers = self.image().broker_configs();
         let checked = match resource {
-            Resource::Log(_) => check_topic(next, brokers),
+            Resource::Log(_) => check_fixed(&self.overrides(resource), next).and_then(|()| check_topic(next, brokers)),
             Resource::Group(_) => check_group(next, brokers),
             Resource::Broker(node) => {
                 let mut after = brokers.clone();
                 after.set_dynamic(*node, next.clone());
-                crate::config::value::conflicts_of_broker(&after).into_iter().next().map_or(Ok(()), Err)
+                let conflict = crate::config::value::conflicts_of_broker(&after).into_iter().next();
+                conflict.map_or(Ok(()), Err).and_then(|()| self.check_vlsn_logs(&after))
             }
             Resource::ClientMetrics(_) | Resource::Loggers => Ok(()),
         };
         checked.map_err(|error| AlterError::Config { scope, error })
+    }
+
+    /// What brokers say must not compact VLSN logs that say nothing of their own. The error is the first one's.
+    fn check_vlsn_logs(&self, after: &BrokerConfigs) -> Result<(), ConfigError> {
+        if after.get("log.cleanup.policy") == self.image().broker_configs().get("log.cleanup.policy") {
+            return Ok(());
+        }
+        self.image().logs().try_for_each(|log| check_vlsn(&log.overrides, after))
     }
 
     fn check_limits(&self, resource: &Resource, next: &Overrides) -> Result<(), AlterError> {

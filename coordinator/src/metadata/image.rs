@@ -19,6 +19,8 @@ pub struct LogState {
     pub overrides: Arc<Overrides>,
     /// What is in force.
     pub settings: Arc<TopicSettings>,
+    /// The VLSN log that this is the view of.
+    pub view_of: Option<TopicId>,
 }
 
 /// Where clients reach a broker.
@@ -42,6 +44,7 @@ pub struct Image {
     pub(super) by_metric_name: Buckets<String, LogId>,
     pub(super) by_id: Buckets<TopicId, Arc<LogState>>,
     pub(super) partitions: usize,
+    pub(super) views: usize,
     pub(super) log_level: Arc<str>,
     pub(super) brokers: Arc<BrokerConfigs>,
     pub(super) settings: Arc<BrokerSettings>,
@@ -61,6 +64,7 @@ impl Image {
             by_metric_name: Buckets::default(),
             by_id: Buckets::default(),
             partitions: 0,
+            views: 0,
             log_level: log_level.into(),
             brokers: Arc::new(brokers),
             settings,
@@ -100,22 +104,22 @@ impl Image {
         self.by_metric_name.get(log.metric_name().as_str()).filter(|other| *other != log)
     }
 
-    /// All logs, in no particular order.
+    /// All logs, views of VLSN logs included, in no particular order.
     pub fn logs(&self) -> impl Iterator<Item = &Arc<LogState>> {
         self.by_name.values()
     }
 
-    /// All logs, by name.
+    /// The same, by name.
     pub fn sorted_logs(&self) -> BTreeMap<&str, &Arc<LogState>> {
         self.logs().map(|log| (log.metadata.log_id.as_str(), log)).collect()
     }
 
-    /// How many logs there are.
+    /// How many logs there are; views are none.
     pub fn log_count(&self) -> usize {
-        self.by_name.len()
+        self.by_name.len() - self.views
     }
 
-    /// How many partitions all logs have together.
+    /// How many partitions all logs have together; views have none.
     pub fn partition_count(&self) -> usize {
         self.partitions
     }

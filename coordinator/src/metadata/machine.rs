@@ -2,7 +2,8 @@
 //! ([`super::topics`], [`super::alter`]) on `&Metadata`; they return records, and [`Metadata::commit`] applies them.
 
 use super::image::{Image, LogState};
-use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, RetentionConfig};
+use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, RetentionConfig, RoutingRecord};
+use super::views::view_of;
 use crate::command::{Command, Context, Reply};
 use crate::config::{BrokerConfigs, BrokerSettings, ConfigError, Overrides, TopicSettings};
 use crate::coordinator::Settings;
@@ -94,9 +95,7 @@ impl Metadata {
             }
             Command::DeclareLogs(logs) => Reply::DeclareLogs(self.declare_logs(&mut ctx, logs, now, out)),
             Command::DeleteTopics(request) => Reply::DeleteTopics(self.delete_topics(&ctx, request, out)),
-            Command::CreatePartitions(request) => {
-                Reply::CreatePartitions(self.create_partitions(&mut ctx, request, out))
-            }
+            Command::CreatePartitions(asked) => Reply::CreatePartitions(self.create_partitions(&mut ctx, &asked, out)),
             Command::AlterConfigs(request) => Reply::AlterConfigs(self.alter_configs(request, out)),
             Command::IncrementalAlterConfigs(request) => {
                 Reply::IncrementalAlterConfigs(self.incremental_alter_configs(request, out))
@@ -139,14 +138,17 @@ impl Metadata {
             MetadataRecord::Version(version) => self.image.version = *version,
             MetadataRecord::Log(log) => self.apply_log(log),
             MetadataRecord::LogDeleted { id, log: _ } => {
-                if let Some(old) = self.image.by_id.remove(id) {
+                let view = self.image.view_of_log(*id).map(|view| view.metadata.topic_id);
+                if view.and_then(|view| self.remove(view)).is_some() {
+                    self.image.views -= 1;
+                }
+                if let Some(old) = self.remove(*id) {
                     self.image.partitions -= old.metadata.partitions.len();
-                    self.image.by_name.remove(old.metadata.log_id.as_str());
-                    self.image.by_metric_name.remove(old.metadata.log_id.metric_name().as_str());
                 }
             }
             MetadataRecord::Configs(configs) => self.apply_configs(configs),
             MetadataRecord::ProducerIds { next } => self.producer_ids_end = *next,
+            MetadataRecord::Routing(routing) => self.apply_routing(routing),
         }
         assert_eq!(self.image.by_id.len(), self.image.by_name.len(), "a log has one name and one id");
     }
@@ -155,9 +157,9 @@ impl Metadata {
         let old = self.image.by_id.get(&log.id).cloned();
         self.image.partitions -= old.as_ref().map_or(0, |old| old.metadata.partitions.len());
         self.image.partitions += log.partitions.len();
-        let (overrides, settings) = match old {
-            Some(old) => (old.overrides.clone(), old.settings.clone()),
-            None => (Arc::default(), self.image.default_settings.clone()),
+        let (overrides, settings, routing) = match old {
+            Some(old) => (old.overrides.clone(), old.settings.clone(), old.metadata.routing.clone()),
+            None => (Arc::default(), self.image.default_settings.clone(), None),
         };
         let metadata = LogMetadata {
             log_id: log.log.clone(),
@@ -168,15 +170,39 @@ impl Metadata {
             retention_config: RetentionConfig::of(&settings),
             created_at: log.created_at,
             partitions: log.partitions.as_slice().into(),
+            routing,
         };
-        self.put(LogState { metadata, overrides, settings });
+        self.put(LogState { metadata, overrides, settings, view_of: None });
     }
 
+    fn apply_routing(&mut self, record: &RoutingRecord) {
+        if let Some(log) = self.image.by_id.get(&record.id).map(|log| LogState::clone(log)) {
+            let metadata = LogMetadata { routing: Some(record.routing.clone()), ..log.metadata };
+            self.put(LogState { metadata, ..log });
+        }
+    }
+
+    /// A log as it is now, and its view with it.
     fn put(&mut self, log: LogState) {
+        if let Some(view) = view_of(&log) {
+            self.image.views += usize::from(self.image.log_by_id(view.metadata.topic_id).is_none());
+            self.insert(view);
+        }
+        self.insert(log);
+    }
+
+    fn insert(&mut self, log: LogState) {
         let log = Arc::new(log);
         self.image.by_metric_name.insert::<str>(log.metadata.log_id.metric_name(), log.metadata.log_id.clone());
         self.image.by_id.insert(log.metadata.topic_id, log.clone());
         self.image.by_name.insert::<str>(log.metadata.log_id.clone(), log);
+    }
+
+    fn remove(&mut self, id: TopicId) -> Option<Arc<LogState>> {
+        let old = self.image.by_id.remove(&id)?;
+        self.image.by_name.remove(old.metadata.log_id.as_str());
+        self.image.by_metric_name.remove(old.metadata.log_id.metric_name().as_str());
+        Some(old)
     }
 
     fn apply_configs(&mut self, record: &ConfigsRecord) {
@@ -204,7 +230,7 @@ impl Metadata {
             return;
         }
         self.image.default_settings = Arc::new(defaults);
-        let logs: Vec<_> = self.image.by_id.values().cloned().collect();
+        let logs: Vec<_> = self.image.by_id.values().filter(|log| !log.is_view()).cloned().collect();
         for log in logs {
             self.put(self.with_overrides(&log, log.overrides.clone()));
         }
@@ -217,14 +243,15 @@ impl Metadata {
         };
         let mut metadata = log.metadata.clone();
         metadata.retention_config = RetentionConfig::of(&settings);
-        LogState { metadata, overrides, settings }
+        LogState { metadata, overrides, settings, view_of: None }
     }
 
     /// After an unclean stop what this node led may have lost its unsynced tail: a new epoch makes clients check their
     /// positions. One log, one atomic change.
     fn raise_epochs(&mut self, out: &mut Effects) {
         let node = self.image.node();
-        let led = |log: &&Arc<LogState>| log.metadata.partitions.iter().any(|p| p.leader == Some(node));
+        let led =
+            |log: &&Arc<LogState>| !log.is_view() && log.metadata.partitions.iter().any(|p| p.leader == Some(node));
         let mut ids: Vec<TopicId> = self.image.logs().filter(led).map(|log| log.metadata.topic_id).collect();
         ids.sort_unstable();
         for id in ids {

@@ -12,6 +12,7 @@ mod placement;
 pub mod reassign;
 mod record;
 mod topics;
+mod views;
 pub(crate) mod wire;
 
 pub use alter::{AlterError, alter_code};
@@ -19,8 +20,10 @@ pub use image::{Endpoint, Image, LogState};
 pub use machine::{Limits, Metadata};
 pub use record::{
     ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RetentionConfig,
+    RoutingRecord,
 };
 pub use topics::{TopicError, topic_code};
+pub use views::{ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
 
 #[cfg(test)]
 mod tests;

@@ -82,7 +82,7 @@ fn elect_all(image: &Image, election: Election) -> Vec<ReplicaElectionResult> {
         let told = told.map(|(index, result)| partition_result(index, result)).collect();
         ReplicaElectionResult::default().with_topic(topic_name(name)).with_partition_result(told)
     };
-    image.sorted_logs().into_values().map(log).collect()
+    image.sorted_logs().into_values().filter(|log| !log.is_view()).map(log).collect()
 }
 
 fn elected(topic: &TopicPartitions, elect: impl Fn(i32) -> Result<(), ElectError>) -> ReplicaElectionResult {

@@ -1,9 +1,10 @@
 //! The records of the metadata machine, what they hold, and the keys under which their latest values are stored.
-//! Holds: all keys of one log share a prefix, and in key order the log comes before its configs. A record is a whole
+//! Holds: all keys of one log share a prefix, and in key order the log comes before the rest of them. A record is a whole
 //! value, never a difference, so that applying one twice is harmless. Knows nothing of how records are decided.
 
 use crate::config::{Overrides, TopicSettings};
 use crate::record::{Family, Placement};
+use pyralog_protocol::vlsn::Routing;
 use pyralog_protocol::{LeaderEpoch, LogId, NodeId, TopicId, WallMs};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum MetadataRecord {
         /// The first free one.
         next: i64,
     },
+    /// The log is addressed by VLSN, and how. Comes with the log, and goes with it.
+    Routing(RoutingRecord),
 }
 
 /// A log as it is stored.
@@ -70,6 +73,17 @@ impl LogRecord {
             partitions: log.partitions.to_vec(),
         }
     }
+}
+
+/// How VLSNs of a log find their partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoutingRecord {
+    /// The log.
+    #[serde(with = "stored::topic_id")]
+    pub id: TopicId,
+    /// All routing epochs, as (first VLSN, partition count).
+    #[serde(with = "stored::routing")]
+    pub routing: Routing,
 }
 
 /// Configs that are set on one resource.
@@ -174,6 +188,8 @@ pub struct LogMetadata {
     pub created_at: WallMs,
     /// Its partitions, by index.
     pub partitions: Arc<[PartitionMetadata]>,
+    /// How VLSNs find their partition; `None` where the log is not addressed by VLSN.
+    pub routing: Option<Routing>,
 }
 
 /// First byte of the keys, one per kind. New kinds get new bytes: the store of an older version stays readable.
@@ -188,6 +204,13 @@ mod tag {
     pub const PRODUCER_IDS: u8 = 8;
 }
 
+/// Last byte of the keys of one log, in the order in which they are loaded: everything else is of a log that is there.
+mod part {
+    pub const LOG: u8 = 0;
+    pub const CONFIGS: u8 = 1;
+    pub const ROUTING: u8 = 2;
+}
+
 /// Key of a log, in front of [`log_key`]'s last byte: `LOG`, id.
 fn log_prefix(id: TopicId) -> Vec<u8> {
     let mut key = vec![tag::LOG];
@@ -195,7 +218,6 @@ fn log_prefix(id: TopicId) -> Vec<u8> {
     key
 }
 
-/// The log itself sorts before its configs, for configs are applied to a log that is there.
 fn log_key(id: TopicId, part: u8) -> Vec<u8> {
     let mut key = log_prefix(id);
     key.push(part);
@@ -215,10 +237,11 @@ impl MetadataRecord {
         match self {
             Self::Cluster { .. } => put(vec![tag::CLUSTER]),
             Self::Version(_) => put(vec![tag::VERSION]),
-            Self::Log(log) => put(log_key(log.id, 0)),
+            Self::Log(log) => put(log_key(log.id, part::LOG)),
             Self::LogDeleted { id, log: _ } => Placement::DeletePrefix(Family::Meta, log_prefix(*id)),
             Self::Configs(record) => record.placement(),
             Self::ProducerIds { .. } => put(vec![tag::PRODUCER_IDS]),
+            Self::Routing(record) => put(log_key(record.id, part::ROUTING)),
         }
     }
 }
@@ -226,7 +249,7 @@ impl MetadataRecord {
 impl ConfigsRecord {
     fn placement(&self) -> Placement {
         let (key, configs) = match self {
-            Self::Log { id, configs } => (log_key(*id, 1), configs),
+            Self::Log { id, configs } => (log_key(*id, part::CONFIGS), configs),
             Self::Cluster { configs } => (vec![tag::CLUSTER_CONFIGS], configs),
             Self::Broker { node, configs } => (named(tag::BROKER_CONFIGS, &node.0.to_be_bytes()), configs),
             Self::Group { group, configs } => (named(tag::GROUP_CONFIGS, group.as_bytes()), configs),
@@ -244,6 +267,7 @@ mod stored {
     macro_rules! plain {
         ($module:ident, $outer:ty, $inner:ty, $write:expr, $read:expr) => {
             pub mod $module {
+                use pyralog_protocol::vlsn::{Routing, RoutingEpoch, Vlsn};
                 use pyralog_protocol::{LeaderEpoch, LogId, NodeId, TopicId, WallMs};
                 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -259,6 +283,8 @@ mod stored {
 
                 #[allow(unused_imports, reason = "each module uses one of them")]
                 use {LeaderEpoch as _, LogId as _, NodeId as _, TopicId as _, WallMs as _};
+                #[allow(unused_imports, reason = "one of them uses these")]
+                use {Routing as _, RoutingEpoch as _, Vlsn as _};
             }
         };
     }
@@ -267,6 +293,17 @@ mod stored {
     plain!(wall, WallMs, i64, |ms| ms.0, |ms| Ok(WallMs(ms)));
     plain!(node, NodeId, i32, |node| node.0, |node| Ok(NodeId(node)));
     plain!(epoch, LeaderEpoch, i32, |epoch| epoch.0, |epoch| Ok(LeaderEpoch(epoch)));
+    plain!(
+        routing,
+        Routing,
+        Vec<(u64, i32)>,
+        |routing| routing.epochs().iter().map(|e| (e.from.0, e.partitions)).collect(),
+        |epochs| {
+            let epoch = |(from, partitions)| RoutingEpoch { from: Vlsn(from), partitions };
+            let epochs: Vec<_> = epochs.into_iter().map(epoch).collect();
+            Routing::from_epochs(&epochs).map_err(|e| e.to_string())
+        }
+    );
     plain!(leader, Option<NodeId>, Option<i32>, |node| node.map(|n| n.0), |node| Ok(node.map(NodeId)));
     plain!(nodes, Vec<NodeId>, Vec<i32>, |n| n.iter().map(|n| n.0).collect(), |n| {
         Ok(n.into_iter().map(NodeId).collect())

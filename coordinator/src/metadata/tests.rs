@@ -9,6 +9,7 @@ mod list;
 mod reassign;
 mod records;
 mod topics;
+mod vlsn;
 
 use crate::record::{Family, Placement, Record};
 use crate::{Command, Context, Coordinator, Effects, Reply, Settings, Token};

@@ -1,11 +1,14 @@
 //! Creating logs, deleting them, and raising partition counts (behaviours A1-A9, M3-M6). Items of one request are
-//! independent: each is decided on the state that the ones before it left, and is one atomic change.
+//! independent: each is decided on the state that the ones before it left, and is one atomic change. A VLSN log takes
+//! the name of its view with it, and a change of its partition count is a change of its routing.
 
 use super::machine::Metadata;
 use super::placement::{fresh, place};
-use super::record::{ConfigsRecord, LogRecord, MetadataRecord, PartitioningMode};
+use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitioningMode, RoutingRecord};
+use super::views::{ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
 use super::wire::{refusal, text, topic_id, topic_name, wire_id};
-use crate::command::{Context, DeclaredLog};
+use crate::command::{Context, DeclaredLog, NewPartitions};
+use crate::config::value::is_vlsn;
 use crate::config::{ConfigError, Overrides, Scope, config_code, validate};
 use crate::effects::Effects;
 use kafka_protocol::messages as m;
@@ -13,6 +16,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use pyralog_protocol::ids::LogIdError;
+use pyralog_protocol::vlsn::{Routing, RoutingError, Vlsn};
 use pyralog_protocol::{Draw, ErrorCode, LogId, NodeId, Now, TopicId, WallMs, kafka_protocol};
 use std::collections::BTreeMap;
 
@@ -34,6 +38,52 @@ pub enum TopicError {
     /// Metrics would confuse the two.
     #[error("the name collides with the log '{0}': '.' and '_' are the same in names of metrics")]
     Collides(LogId),
+    /// The name is that of a view.
+    #[error("'{view}' already exists: it is the read-only view of log {log}")]
+    ViewExists {
+        /// The name.
+        view: LogId,
+        /// Whose view it is.
+        log: LogId,
+    },
+    /// A VLSN log whose view would have the name of another log, or one that metrics would confuse with it.
+    #[error("log '{other}' already exists, and the read-only view of a VLSN log needs the name {view}")]
+    ViewTaken {
+        /// The view.
+        view: LogId,
+        /// The log in its place.
+        other: LogId,
+    },
+    /// The view's name would be too long.
+    #[error(
+        "the log name has {length} characters; with vlsn.enable=true {VLSN_NAME_MAX} are allowed, for its view has 5 more"
+    )]
+    VlsnName {
+        /// Length found, in bytes.
+        length: usize,
+    },
+    /// The log is a view.
+    #[error("{0}")]
+    View(#[from] ReadOnlyView),
+    /// Nobody said which VLSNs the new partition count routes.
+    #[error(
+        "log '{0}' is addressed by VLSN: only the broker that leads its partitions can say where a new count begins"
+    )]
+    NoRoutingFrom(LogId),
+    /// No VLSN is left to begin at.
+    #[error(
+        "log '{log}' has used up all VLSNs: a new partition count would begin at {from}, the largest is {}",
+        Vlsn::MAX
+    )]
+    VlsnsUsedUp {
+        /// The log.
+        log: LogId,
+        /// Where the count would begin.
+        from: Vlsn,
+    },
+    /// The routing does not go on so.
+    #[error("the partition count cannot change so: {0}")]
+    Routing(#[from] RoutingError),
     /// The same log twice in one request.
     #[error("the log is named twice in this request")]
     Twice,
@@ -105,17 +155,23 @@ pub enum TopicError {
 /// The code on the wire.
 pub fn topic_code(error: &TopicError) -> ErrorCode {
     match error {
-        TopicError::Name(_) | TopicError::Collides(_) => ErrorCode::InvalidTopicException,
-        TopicError::Exists(_) => ErrorCode::TopicAlreadyExists,
+        TopicError::Name(_) | TopicError::Collides(_) | TopicError::VlsnName { .. } => ErrorCode::InvalidTopicException,
+        TopicError::Exists(_) | TopicError::ViewExists { .. } | TopicError::ViewTaken { .. } => {
+            ErrorCode::TopicAlreadyExists
+        }
         TopicError::NoSuchName(_) => ErrorCode::UnknownTopicOrPartition,
         TopicError::NoSuchId(_) => ErrorCode::UnknownTopicId,
         TopicError::Twice | TopicError::Ambiguous | TopicError::AssignmentsAndCounts => ErrorCode::InvalidRequest,
         TopicError::Partitions(_) | TopicError::NotRaised { .. } => ErrorCode::InvalidPartitions,
         TopicError::ReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         TopicError::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
-        TopicError::TooManyAtOnce { .. } | TopicError::TooManyInAll { .. } | TopicError::TooManyConfigs { .. } => {
-            ErrorCode::PolicyViolation
-        }
+        TopicError::TooManyAtOnce { .. }
+        | TopicError::TooManyInAll { .. }
+        | TopicError::TooManyConfigs { .. }
+        | TopicError::View(_)
+        | TopicError::VlsnsUsedUp { .. }
+        | TopicError::Routing(_) => ErrorCode::PolicyViolation,
+        TopicError::NoRoutingFrom(_) => ErrorCode::OperationNotAttempted,
         TopicError::Config(error) => config_code(error),
         TopicError::TimedOut(_) => ErrorCode::RequestTimedOut,
         TopicError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
@@ -131,10 +187,13 @@ struct NewLog {
 impl NewLog {
     fn records(self) -> Vec<MetadataRecord> {
         let (id, configs) = (self.record.id, self.configs);
+        let partitions = i32::try_from(self.record.partitions.len()).unwrap_or(i32::MAX);
         let mut records = vec![MetadataRecord::Log(self.record)];
+        let routing = is_vlsn(&configs).then(|| RoutingRecord { id, routing: Routing::new(partitions) });
         if !configs.is_empty() {
             records.push(MetadataRecord::Configs(ConfigsRecord::Log { id, configs }));
         }
+        records.extend(routing.map(MetadataRecord::Routing));
         records
     }
 }
@@ -201,6 +260,9 @@ impl Metadata {
         // The same config twice: the last one wins (A6).
         let pairs = topic.configs.iter().map(|c| (c.name.as_str(), c.value.as_deref()));
         let configs = self.topic_configs(pairs)?;
+        if is_vlsn(&configs) {
+            self.check_view_name(&log)?;
+        }
         let replicas = match topic.assignments.is_empty() {
             true => self.placed(topic.num_partitions, topic.replication_factor, draw)?,
             false => self.assigned(topic)?,
@@ -215,8 +277,11 @@ impl Metadata {
 
     fn free_name(&self, name: &str) -> Result<LogId, TopicError> {
         let log = LogId::new(name)?;
-        if self.image().log(name).is_some() {
-            return Err(TopicError::Exists(log));
+        if let Some(there) = self.image().log(name) {
+            return Err(match self.image().log_of_view(there) {
+                Some(of) => TopicError::ViewExists { view: log, log: of.metadata.log_id.clone() },
+                None => TopicError::Exists(log),
+            });
         }
         match self.image().collision(&log) {
             Some(other) => Err(TopicError::Collides(other.clone())),
@@ -224,10 +289,20 @@ impl Metadata {
         }
     }
 
+    /// Whether the view of a VLSN log of this name can be.
+    fn check_view_name(&self, log: &LogId) -> Result<(), TopicError> {
+        let view = view_name(log).ok_or(TopicError::VlsnName { length: log.as_str().len() })?;
+        let there = self.image().log(view.as_str()).map(|there| &there.metadata.log_id);
+        match there.or_else(|| self.image().collision(&view)) {
+            Some(other) => Err(TopicError::ViewTaken { other: other.clone(), view }),
+            None => Ok(()),
+        }
+    }
+
     fn free_id(&self, draw: &mut Draw) -> TopicId {
         loop {
             let id = TopicId(draw.uuid());
-            if self.image().log_by_id(id).is_none() {
+            if self.image().log_by_id(id).is_none() && self.image().log_by_id(view_id(id)).is_none() {
                 return id;
             }
         }
@@ -354,7 +429,7 @@ impl Metadata {
     ) -> Vec<String> {
         let mut errors = Vec::new();
         for declared in logs {
-            if self.image().log(declared.log.as_str()).is_some() {
+            if self.image().log(declared.log.as_str()).is_some_and(|there| !there.is_view()) {
                 continue;
             }
             let config = |(name, value): &(String, String)| {
@@ -425,16 +500,18 @@ impl Metadata {
             (None, false) => self.image().log_by_id(id).ok_or(TopicError::NoSuchId(id))?,
             (Some(_), false) | (None, true) => return Err(TopicError::Ambiguous),
         };
+        self.image().check_writable(log, ViewWish::Delete)?;
         Ok((log.metadata.log_id.clone(), log.metadata.topic_id))
     }
 
     pub(super) fn create_partitions(
         &mut self,
         ctx: &mut Context,
-        request: m::CreatePartitionsRequest,
+        asked: &NewPartitions,
         out: &mut Effects,
     ) -> m::CreatePartitionsResponse {
         use m::create_partitions_response::CreatePartitionsTopicResult;
+        let NewPartitions { request, routing_from } = asked;
         let asked = request.topics.iter().map(|topic| {
             let there = self.image().log(topic.name.as_str()).map_or(0, |log| log.metadata.partitions.len());
             usize::try_from(topic.count).unwrap_or(0).saturating_sub(there)
@@ -447,12 +524,12 @@ impl Metadata {
             let decided = match (&whole, twice) {
                 (_, true) => Err(TopicError::Twice),
                 (Err(refused), false) => Err(refused.clone()),
-                (Ok(()), false) => self.decide_partitions(topic, &mut ctx.draw),
+                (Ok(()), false) => self.decide_partitions(topic, routing_from, &mut ctx.draw),
             };
             let mut answer =
                 CreatePartitionsTopicResult::default().with_error_message(None).with_name(topic.name.clone());
             match decided {
-                Ok(record) if !request.validate_only => self.commit(vec![MetadataRecord::Log(record)], out),
+                Ok(records) if !request.validate_only => self.commit(records, out),
                 Ok(_) => {}
                 Err(error) => {
                     let (code, message) = refusal(topic_code(&error), &error);
@@ -467,10 +544,12 @@ impl Metadata {
     fn decide_partitions(
         &self,
         topic: &m::create_partitions_request::CreatePartitionsTopic,
+        routing_from: &[(LogId, Vlsn)],
         draw: &mut Draw,
-    ) -> Result<LogRecord, TopicError> {
+    ) -> Result<Vec<MetadataRecord>, TopicError> {
         let log = self.image().log(topic.name.as_str());
         let log = log.ok_or_else(|| TopicError::NoSuchName(topic.name.to_string()))?;
+        self.image().check_writable(log, ViewWish::Partitions)?;
         let now = log.metadata.partitions.len();
         let asked = topic.count;
         let more = usize::try_from(asked).ok().and_then(|n| n.checked_sub(now)).filter(|n| *n > 0);
@@ -493,7 +572,20 @@ impl Metadata {
         }
         let mut record = LogRecord::of(&log.metadata);
         record.partitions.extend(replicas.into_iter().map(fresh));
-        Ok(record)
+        let routing = rerouted(&log.metadata, asked, routing_from)?;
+        let routing = routing.map(|routing| RoutingRecord { id: record.id, routing });
+        Ok(std::iter::once(MetadataRecord::Log(record)).chain(routing.map(MetadataRecord::Routing)).collect())
+    }
+}
+
+/// The routing of a log with a new partition count; `None` where the log is not addressed by VLSN.
+fn rerouted(log: &LogMetadata, partitions: i32, from: &[(LogId, Vlsn)]) -> Result<Option<Routing>, TopicError> {
+    let Some(routing) = &log.routing else { return Ok(None) };
+    let from = from.iter().find(|(named, _)| *named == log.log_id).map(|(_, from)| *from);
+    match from {
+        None => Err(TopicError::NoRoutingFrom(log.log_id.clone())),
+        Some(from) if from > Vlsn::MAX => Err(TopicError::VlsnsUsedUp { log: log.log_id.clone(), from }),
+        Some(from) => Ok(Some(routing.extended(from, partitions)?)),
     }
 }
 

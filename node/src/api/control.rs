@@ -8,7 +8,7 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
     Ok(match request {
         Request::CreateTopics(r) => Command::CreateTopics(r),
         Request::DeleteTopics(r) => Command::DeleteTopics(r),
-        Request::CreatePartitions(r) => Command::CreatePartitions(r),
+        Request::CreatePartitions(r) => Command::CreatePartitions(r.into()),
         Request::AlterConfigs(r) => Command::AlterConfigs(r),
         Request::IncrementalAlterConfigs(r) => Command::IncrementalAlterConfigs(r),
         Request::InitProducerId(r) => Command::InitProducerId(r),

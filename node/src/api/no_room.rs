@@ -56,7 +56,7 @@ pub(crate) fn verdict(command: &Command, version: i16, why: impl FnOnce() -> Str
                 let result = CreatePartitionsTopicResult::default().with_name(name.clone());
                 result.with_error_code(STORAGE).with_error_message(Some(why.clone()))
             };
-            let results = r.topics.iter().map(|topic| refused(&topic.name)).collect();
+            let results = r.request.topics.iter().map(|topic| refused(&topic.name)).collect();
             Response::CreatePartitions(m::CreatePartitionsResponse::default().with_results(results))
         }
         Command::InitProducerId(_) => {

@@ -37,6 +37,23 @@ fn f10_deletion_ends_waiting_fetches_and_waiting_produces() {
 }
 
 #[test]
+fn a_view_serves_without_partitions_and_goes_with_its_log() {
+    let mut world = World::new();
+    assert_eq!(world.create("a", 2, &[("vlsn.enable", "true")]), ErrorCode::None);
+    let partitions = |world: &World| {
+        let topology = world.node.topology();
+        topology.by_name("a.vlsn").map(|view| (view.log.is_view(), view.partitions.len()))
+    };
+    assert_eq!(partitions(&world), Some((true, 0)));
+    assert_eq!(world.disk.list(LOGS).unwrap(), ["a-0", "a-1"]);
+    let mut world = world.kill();
+    assert_eq!(world.problems, [""; 0]);
+    assert_eq!(partitions(&world), Some((true, 0)));
+    world.delete("a");
+    assert_eq!(partitions(&world), None);
+}
+
+#[test]
 fn rl_22_a_log_deleted_and_created_in_one_turn_keeps_the_new_one() {
     let mut world = World::new();
     world.create("a", 2, &[]);

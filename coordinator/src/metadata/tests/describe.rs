@@ -31,7 +31,7 @@ fn k01_how_many_entries() {
     b.create("x", 1, &[]);
     let count = |kind, name: &str| describe(&b, kind, name, None).configs.len();
     // Kafka's 33 and 340, pyralog.durability in both, and what pauses a log.
-    assert_eq!((count(2, "x"), count(4, "1")), (36, 342));
+    assert_eq!((count(2, "x"), count(4, "1")), (37, 342));
     assert_eq!((count(32, "any"), count(16, "any"), count(8, "1"), count(4, "")), (17, 3, 1, 0));
     super::alter::one(&mut b, 4, "", "log.retention.ms", 0, "5");
     assert_eq!(describe(&b, 4, "", None).configs.len(), 1);
@@ -55,7 +55,7 @@ fn k02_what_is_refused() {
 fn k03_null_or_empty_is_all_and_unknown_keys_are_left_out() {
     let mut b = bench();
     b.create("x", 1, &[]);
-    assert_eq!(describe(&b, 2, "x", Some(&[])).configs.len(), 36);
+    assert_eq!(describe(&b, 2, "x", Some(&[])).configs.len(), 37);
     let some = describe(&b, 2, "x", Some(&["retention.ms", "nope", "retention.ms"]));
     assert_eq!((some.error_code, some.configs.len()), (0, 1));
 }

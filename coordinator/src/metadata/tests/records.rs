@@ -1,6 +1,8 @@
 use super::*;
-use crate::metadata::{ConfigsRecord, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode};
+use crate::NewPartitions;
+use crate::metadata::{ConfigsRecord, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RoutingRecord};
 use proptest::prelude::*;
+use pyralog_protocol::vlsn::{Routing, Vlsn};
 use pyralog_protocol::{LeaderEpoch, LogId};
 
 /// The stored form of each kind. A change here needs a new version of the store, and a commit that says why.
@@ -22,6 +24,7 @@ fn golden_bytes_of_every_record() {
         created_at: WallMs(1000),
         partitions: vec![partition],
     };
+    let routing = Routing::new(2).extended(Vlsn(300), 3).unwrap();
     let ab = "ab".repeat(16);
     let set = "010c726574656e74696f6e2e6d730135";
     let cases = [
@@ -44,6 +47,7 @@ fn golden_bytes_of_every_record() {
             format!("0404016d{set}"),
         ),
         (MetadataRecord::ProducerIds { next: 1000 }, "05d00f".to_owned()),
+        (MetadataRecord::Routing(RoutingRecord { id, routing }), format!("06{ab}02000 4ac0206").replace(' ', "")),
     ];
     for (record, expected) in cases {
         let bytes = postcard::to_allocvec(&record).unwrap();
@@ -156,8 +160,10 @@ fn run(b: &mut Bench, step: &Step) {
     let lists = ["compact", "delete", "compact,delete", ""];
     match step {
         Step::Create(n, partitions, configured) => {
-            let configs: &[_] = if *configured { &[("retention.ms", Some("7"))] } else { &[] };
-            b.create_all(7, vec![topic(&log(*n), *partitions, 1, configs)]);
+            // The logs of odd numbers are VLSN logs.
+            let vlsn = (n % 2 == 1).then_some(("vlsn.enable", Some("true")));
+            let configs = configured.then_some(("retention.ms", Some("7"))).into_iter().chain(vlsn).collect::<Vec<_>>();
+            b.create_all(7, vec![topic(&log(*n), *partitions, 1, &configs)]);
         }
         Step::Delete(n) => {
             let request = m::DeleteTopicsRequest::default().with_timeout_ms(1).with_topic_names(vec![name(&log(*n))]);
@@ -165,9 +171,13 @@ fn run(b: &mut Bench, step: &Step) {
         }
         Step::Partitions(n, count) => {
             let topic = m::create_partitions_request::CreatePartitionsTopic::default();
-            let topic = topic.with_name(name(&log(*n))).with_count(*count);
+            let topic = topic.with_name(name(&log(*n))).with_count(*count).with_assignments(None);
             let request = m::CreatePartitionsRequest::default().with_timeout_ms(1).with_topics(vec![topic]);
-            b.send(3, Command::CreatePartitions(request));
+            let last =
+                b.image().log(&log(*n)).and_then(|l| l.metadata.routing.as_ref()?.epochs().last().map(|e| e.from));
+            let from = Vlsn(last.map_or(0, |last| last.0 + 3));
+            let routing_from = vec![(LogId::new(&log(*n)).unwrap(), from)];
+            b.send(3, Command::CreatePartitions(NewPartitions { request, routing_from }));
         }
         Step::Topic(n, operation, v) => {
             super::alter::one(b, 2, &log(*n), "cleanup.policy", *operation, lists[usize::from(*v)]);
@@ -204,9 +214,18 @@ proptest! {
             let mut follower = Coordinator::new(b.settings.clone()).unwrap();
             b.sets.iter().flatten().for_each(|record| follower.apply(record));
             prop_assert_eq!(&*live, &*follower.image());
-            let partitions: usize = live.logs().map(|log| log.metadata.partitions.len()).sum();
+            let real = || live.logs().filter(|log| !log.is_view());
+            let partitions: usize = real().map(|log| log.metadata.partitions.len()).sum();
+            prop_assert_eq!(real().count(), live.log_count());
+            for log in real() {
+                let routed = log.metadata.routing.as_ref().map(|routing| routing.partitions());
+                prop_assert_eq!(routed.is_some(), log.settings.vlsn);
+                prop_assert!(routed.is_none_or(|count| count == log.metadata.partition_count));
+                prop_assert_eq!(live.view_of_log(log.metadata.topic_id).is_some(), log.settings.vlsn);
+            }
             prop_assert_eq!(partitions, live.partition_count());
             for log in live.logs() {
+                prop_assert!(!log.is_view() || live.log_of_view(log).is_some(), "a view without its log");
                 let by_id = live.log_by_id(log.metadata.topic_id);
                 prop_assert!(by_id.is_some_and(|other| Arc::ptr_eq(other, log)));
             }

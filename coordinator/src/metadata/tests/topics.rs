@@ -84,7 +84,7 @@ fn a03_validate_only_changes_nothing() {
     let results = b.create_request(7, request);
     assert_eq!(codes(&results), vec![("new".to_owned(), 0), ("there".to_owned(), 36)]);
     assert!(!results[0].topic_id.is_nil() && results[0].num_partitions == 4);
-    assert_eq!(results[0].configs.as_ref().unwrap().len(), 36);
+    assert_eq!(results[0].configs.as_ref().unwrap().len(), 37);
     assert_eq!((b.image(), b.sets.len()), (image, sets));
 }
 
@@ -98,7 +98,7 @@ fn a04_the_answer_by_version() {
     assert_eq!((v5.num_partitions, v5.replication_factor), (2, 1));
     let configs = v5.configs.unwrap();
     // Kafka's 33, pyralog.durability and the two that pause a log.
-    assert_eq!(configs.len(), 36);
+    assert_eq!(configs.len(), 37);
     let of = |name: &str| configs.iter().find(|c| &*c.name == name).unwrap();
     assert_eq!((of("retention.ms").value.as_deref(), of("retention.ms").config_source), (Some("60000"), 1));
     assert_eq!((of("cleanup.policy").value.as_deref(), of("cleanup.policy").config_source), (Some("delete"), 5));
@@ -244,7 +244,8 @@ fn more(
 
 fn partitions(b: &mut Bench, topics: Vec<CreatePartitionsTopic>, validate_only: bool) -> Vec<(String, i16)> {
     let request = m::CreatePartitionsRequest::default().with_timeout_ms(1000).with_validate_only(validate_only);
-    let Reply::CreatePartitions(response) = b.send(3, Command::CreatePartitions(request.with_topics(topics))) else {
+    let Reply::CreatePartitions(response) = b.send(3, Command::CreatePartitions(request.with_topics(topics).into()))
+    else {
         panic!()
     };
     response.results.iter().map(|r| (r.name.to_string(), r.error_code)).collect()
