@@ -16,6 +16,7 @@ pub mod sessions;
 pub mod settings;
 pub mod timetable;
 pub mod topology;
+pub mod vlsn;
 
 pub use connection::{Answer, ConnId, Connection, FileRange, Piece, Ticket};
 pub use control_loop::ControlLoop;

@@ -309,7 +309,11 @@ fn entry_of<D: Disk>(
     let mut partitions = before.map(|entry| entry.partitions.clone()).unwrap_or_default();
     for partition in &partitions {
         let epoch = settings::leader_epoch(log, partition.index);
-        partition.configure(node.log_config(log), epoch, settings::durability(&log.settings), out);
+        let how = (epoch, settings::durability(&log.settings), settings::vlsn_rules(log));
+        partition.configure(node.log_config(log), how, out);
+    }
+    for partition in &more {
+        partition.set_vlsn_rules(settings::vlsn_rules(log));
     }
     partitions.extend(more);
     partitions.sort_by_key(|partition| partition.index);

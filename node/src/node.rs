@@ -30,6 +30,7 @@ use crate::room::{Gauge, Level, Room, reserve_bytes};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
+use crate::vlsn;
 
 /// One broker, without its shell.
 pub struct Node<D: Disk> {
@@ -237,6 +238,7 @@ impl<D: Disk> Node<D> {
             }
         }
         let Step { conn, asked, draw, out, .. } = step;
+        let (command, frozen) = vlsn::freeze(&self.topology.load(), command);
         let responder = asked.responder(conn.reserve(true));
         let prepared = prepared.map(|response| responder.answer(response).1);
         let context = Context {
@@ -246,12 +248,13 @@ impl<D: Disk> Node<D> {
             client_host: format!("/{}", conn.peer),
             draw,
         };
-        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared } });
+        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared, frozen } });
     }
 
     /// The answer to a call, from the coordinator's reply.
     pub fn finish_call(&self, to: ReplyTo, reply: Reply, out: &mut Outputs<D>) {
-        let ReplyTo { responder, prepared } = to;
+        let ReplyTo { responder, prepared, frozen } = to;
+        vlsn::thaw(&self.topology.load(), &frozen);
         let ticket = responder.ticket;
         let answer = match (prepared, control::response_of(reply)) {
             (Some(answer), _) => answer,

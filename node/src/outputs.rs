@@ -73,4 +73,6 @@ pub struct ReplyTo {
     pub(crate) responder: Responder,
     /// An answer that is complete already and only waits for the command: Metadata that creates logs (M3).
     pub(crate) prepared: Option<Answer>,
+    /// VLSN logs that take no appends until then, because the request changes their routing.
+    pub(crate) frozen: Vec<TopicId>,
 }

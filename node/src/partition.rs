@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use pyralog_protocol::batch::CheckedBatch;
-use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, TopicId};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, Routing, TopicId, Vlsn};
 use pyralog_storage::{
     AppendError, Appended, Commit, DeleteError, Disk, Held, Log, LogConfig, Offline, PartitionKey, Pending, ReadError,
     ReadSlice, SyncPlan,
@@ -21,6 +21,7 @@ use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
 use crate::descriptors::Commons;
 use crate::outputs::Outputs;
+use crate::vlsn::{VlsnBounds, VlsnRules, Vlsns};
 
 /// When an append counts as acknowledged (`pyralog.durability`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,8 @@ struct State<D: Disk> {
     listed: bool,
     acks: VecDeque<Ack>,
     fetchers: BTreeSet<ConnId>,
+    /// What VLSN logs need besides.
+    vlsns: Vlsns,
     /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
     checkpointed: Option<LogOffset>,
     /// Everything below was on disk once. Kept when the log goes offline or does not open at all: without it the next
@@ -199,6 +202,22 @@ pub enum AppendRefused {
     /// The partition does not serve.
     #[error("the partition is {0:?}")]
     Refused(Refusal),
+    /// The log's routing of VLSNs changed, or is about to, since the batch was checked by it. Whoever asks again finds it.
+    #[error("the partition count of the log changes: VLSNs are routed anew in a moment")]
+    Rerouted,
+    /// Another writer took the log for itself.
+    #[error(
+        "writer epoch {epoch} of this log belongs to producer {owner}: what producer {found} writes is fenced; take the \
+         writer epoch, or have it released"
+    )]
+    Fenced {
+        /// The epoch that was taken last.
+        epoch: i32,
+        /// Producer id of whoever took it.
+        owner: i64,
+        /// Producer id of the batch, -1 for none.
+        found: i64,
+    },
     /// The log refused the batch.
     #[error("{error}")]
     Log {
@@ -225,6 +244,7 @@ impl<D: Disk> Partition<D> {
         }
         // What recovery found was synced by it, so all of it counts (IO-14).
         let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
+        let last_vlsn = log.as_ref().ok().and_then(Log::last_vlsn);
         Self {
             topic,
             index,
@@ -244,6 +264,7 @@ impl<D: Disk> Partition<D> {
                 listed: false,
                 acks: VecDeque::new(),
                 fetchers: BTreeSet::new(),
+                vlsns: Vlsns::after(last_vlsn),
                 checkpointed: None,
                 recovery_point,
             }),
@@ -255,10 +276,10 @@ impl<D: Disk> Partition<D> {
         crate::lifecycle::key_of(self.topic, self.index)
     }
 
-    /// Appends a checked batch. With `wait` the caller is told when it is acknowledged, unless it is at once.
+    /// Appends a checked batch; one for a VLSN log comes with the routing that it was checked by. With `wait` the caller is told when it is acknowledged, unless it is at once.
     pub fn append(
         self: &Arc<Self>,
-        batch: &CheckedBatch,
+        (batch, routing): (&CheckedBatch, Option<&Routing>),
         wait: Option<(&Arc<ProduceWait>, usize)>,
         now: Now,
         out: &mut Outputs<D>,
@@ -267,6 +288,7 @@ impl<D: Disk> Partition<D> {
         let mut state = self.state.lock();
         self.list(&mut state);
         let epoch = state.epoch;
+        state.vlsns.admit(batch, routing)?;
         let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
         let appended = match log.append(batch, epoch, now) {
             Ok(appended) => appended,
@@ -278,6 +300,10 @@ impl<D: Disk> Partition<D> {
         };
         let log_start = log.log_start();
         let end = LogOffset(appended.last_offset.0 + 1);
+        if !appended.duplicate {
+            state.vlsns.note(batch, end);
+        }
+        let Ok(log) = state.log.as_mut() else { return Err(AppendRefused::Refused(Refusal::Offline)) };
         if log.take_flush_due() {
             self.want_sync(&mut state, out);
         }
@@ -509,6 +535,7 @@ impl<D: Disk> Partition<D> {
             return;
         }
         self.high_watermark.store(reached.0, Ordering::Release);
+        state.vlsns.advance(reached);
         while state.acks.front().is_some_and(|ack| ack.end <= reached) {
             if let Some(ack) = state.acks.pop_front() {
                 ack.wait.acknowledged(ack.item, out);
@@ -547,6 +574,36 @@ impl<D: Disk> Partition<D> {
     /// Takes such a registration back.
     pub fn unwatch(&self, conn: ConnId) {
         self.state.lock().fetchers.remove(&conn);
+    }
+
+    /// Takes the rules of a VLSN log, before the first append.
+    pub fn set_vlsn_rules(&self, rules: VlsnRules) {
+        self.state.lock().vlsns.set_rules(rules);
+    }
+
+    /// Nothing is appended until as many calls of [`Self::thaw`]: the routing of the log is about to change. Gives the last
+    /// VLSN, committed or not.
+    pub fn freeze(&self) -> Option<Vlsn> {
+        let mut state = self.state.lock();
+        state.vlsns.frozen += 1;
+        state.log.as_ref().ok().and_then(Log::last_vlsn)
+    }
+
+    /// Takes back one [`Self::freeze`].
+    pub fn thaw(&self) {
+        let mut state = self.state.lock();
+        state.vlsns.frozen = state.vlsns.frozen.saturating_sub(1);
+    }
+
+    /// Which VLSNs of the partition can be read.
+    pub fn vlsn_bounds(&self) -> Result<VlsnBounds, Refusal> {
+        let state = self.state.lock();
+        let log = state.log.as_ref().map_err(|r| *r)?;
+        Ok(VlsnBounds {
+            trimmed: log.trimmed_vlsn(),
+            last: state.vlsns.committed,
+            bounds: self.bounds_of(state.epoch, log),
+        })
     }
 
     /// Where the partition begins and ends for readers.
@@ -607,11 +664,11 @@ impl<D: Disk> Partition<D> {
     pub fn configure(
         self: &Arc<Self>,
         config: LogConfig,
-        epoch: LeaderEpoch,
-        durability: Durability,
+        (epoch, durability, rules): (LeaderEpoch, Durability, VlsnRules),
         out: &mut Outputs<D>,
     ) {
         let mut state = self.state.lock();
+        state.vlsns.set_rules(rules);
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let kept = durability.kept(state.journal_bytes);
@@ -681,6 +738,7 @@ impl<D: Disk> Partition<D> {
         }
         log.keep_for_journal(state.durability.kept(state.journal_bytes));
         self.high_watermark.store(log.log_end().0, Ordering::Release);
+        state.vlsns.committed = log.last_vlsn();
         state.log = Ok(log);
         None
     }

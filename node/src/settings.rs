@@ -7,6 +7,7 @@ use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
 use pyralog_storage::{CompactionConfig, LogConfig};
 
 use crate::partition::{Durability, FlushLimits};
+use crate::vlsn::VlsnRules;
 
 /// Settings of a partition's log.
 pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) -> LogConfig {
@@ -32,13 +33,22 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
         },
         index_interval_bytes: u32::try_from(settings.index_interval_bytes).unwrap_or(0),
         producer_expiration_ms: u64::try_from(producer_expiration_ms).unwrap_or(u64::MAX),
-        // As much as a batch of the largest size may inflate to when it is produced.
-        inflate_max_bytes: usize::try_from(settings.max_message_bytes)
-            .map_or(0, inflate_limit)
-            .max(defaults.inflate_max_bytes),
+        inflate_max_bytes: inflate_max(settings),
+        vlsn: settings.vlsn,
         compaction: settings.cleanup.compact.then(|| compaction(settings)),
         ..defaults
     }
+}
+
+/// As much as a batch of the largest size may inflate to when it is produced.
+pub(crate) fn inflate_max(settings: &TopicSettings) -> usize {
+    let largest = usize::try_from(settings.max_message_bytes).map_or(0, inflate_limit);
+    largest.max(LogConfig::default().inflate_max_bytes)
+}
+
+/// By which rules partitions of the log take VLSNs.
+pub(crate) fn vlsn_rules(log: &LogState) -> VlsnRules {
+    VlsnRules { routing: log.metadata.routing.clone(), writer: None }
 }
 
 fn compaction(settings: &TopicSettings) -> CompactionConfig {

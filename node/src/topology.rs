@@ -9,6 +9,7 @@ use pyralog_protocol::TopicId;
 use pyralog_storage::Disk;
 
 use crate::partition::Partition;
+use crate::vlsn::VlsnLog;
 
 /// A log with its open partitions.
 #[derive(Debug)]
@@ -26,6 +27,15 @@ impl<D: Disk> LogEntry<D> {
     }
 }
 
+/// What a partition number of a log names.
+#[derive(Debug)]
+pub(crate) enum Place<'t, D: Disk> {
+    /// A partition.
+    Partition(&'t Arc<Partition<D>>),
+    /// The only one of a view.
+    View(VlsnLog<'t, D>),
+}
+
 /// One consistent state of metadata and partitions.
 #[derive(Debug)]
 pub struct Topology<D: Disk> {
@@ -39,6 +49,15 @@ impl<D: Disk> Topology<D> {
     /// The log of this name.
     pub fn by_name(&self, name: &str) -> Option<&Arc<LogEntry<D>>> {
         self.by_id(self.image.log(name)?.metadata.topic_id)
+    }
+
+    /// What a partition number of a log names, if anything.
+    pub(crate) fn place<'t>(&'t self, entry: &'t LogEntry<D>, index: i32) -> Option<Place<'t, D>> {
+        match entry.log.view_of {
+            None => entry.partition(index).map(Place::Partition),
+            Some(_) if index == 0 => self.vlsn_log(entry).map(Place::View),
+            Some(_) => None,
+        }
     }
 
     /// The log with this id.

@@ -11,7 +11,7 @@ use kafka_protocol::messages::fetch_response::{
 };
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use pyralog_protocol::{ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
+use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
 use pyralog_storage::{Disk, DiskFile, ReadSlice};
 
 use crate::Node;
@@ -20,7 +20,8 @@ use crate::connection::{Connection, FileRange, Piece};
 use crate::outputs::Outputs;
 use crate::partition::{Bounds, Located, Partition, Refusal};
 use crate::sessions::{Outcome, Plan, Position, TopicKey};
-use crate::topology::Topology;
+use crate::topology::{Place, Topology};
+use crate::vlsn::VlsnLog;
 
 /// Fetch v13 names topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -78,6 +79,13 @@ struct Found<D: Disk> {
     available: usize,
     ends_wait: bool,
     known: bool,
+}
+
+impl<D: Disk> Found<D> {
+    /// A part of the answer without records.
+    fn of(data: PartitionData) -> Self {
+        Self { data, slice: None, copied: None, available: 0, ends_wait: false, known: true }
+    }
 }
 
 /// Serves one Fetch request; may leave it waiting in the connection.
@@ -185,8 +193,10 @@ fn is_unknown(code: ErrorCode) -> bool {
 impl Work {
     fn each_partition<D: Disk>(&self, topology: &Topology<D>, mut visit: impl FnMut(&Arc<Partition<D>>)) {
         for (key, position) in &self.plan.positions {
-            if let Ok(partition) = find(topology, key, position.index) {
-                visit(partition);
+            match find(topology, key, position.index) {
+                Ok(Place::Partition(partition)) => visit(partition),
+                Ok(Place::View(view)) => view.partitions().iter().for_each(&mut visit),
+                Err(_) => {}
             }
         }
     }
@@ -201,8 +211,12 @@ impl Work {
                 first = false;
                 budget = budget.saturating_sub(slice.len);
             }
+            if let Some(Ok(bytes)) = &part.copied {
+                first = false;
+                budget = budget.saturating_sub(bytes.len());
+            }
             // One request may name more partitions than there are descriptors, and a client may take its time (OP-12).
-            if node.commons.files.is_scarce() {
+            if part.slice.is_some() && node.commons.files.is_scarce() {
                 part.copied = part.slice.as_ref().map(ReadSlice::read);
                 part.slice = None;
             }
@@ -217,16 +231,9 @@ impl Work {
         (key, position): (&TopicKey, &Position),
         (budget, first): (usize, bool),
     ) -> Found<D> {
-        let refuse = |code, known| Found {
-            data: failed(position.index, code),
-            slice: None,
-            copied: None,
-            available: 0,
-            ends_wait: known,
-            known,
-        };
-        let partition = match find(topology, key, position.index) {
-            Ok(partition) => partition,
+        let refuse = |code, known| Found { ends_wait: known, known, ..Found::of(failed(position.index, code)) };
+        let place = match find(topology, key, position.index) {
+            Ok(place) => place,
             Err(code) => return refuse(code, false),
         };
         let malformed = (position.max_bytes < 0).then_some(ErrorCode::InvalidRequest);
@@ -234,11 +241,71 @@ impl Work {
             return refuse(code, true);
         }
         let limit = budget.min(usize::try_from(position.max_bytes).unwrap_or(0));
+        let partition = match place {
+            Place::Partition(partition) => partition,
+            Place::View(view) => return self.look_at_view(topology, view, position, (limit, first)),
+        };
         match partition.locate(LogOffset(position.offset), limit, first) {
             Err(why) if matches!(key, TopicKey::Id(_)) => refuse(why.code_by_id(), true),
             Err(why) => refuse(why.code(), true),
             Ok((bounds, read)) => self.judge((topology, partition), position, bounds, read),
         }
+    }
+
+    /// The same for the view of a VLSN log: its batches are made here, in memory.
+    fn look_at_view<D: Disk>(
+        &self,
+        topology: &Topology<D>,
+        view: VlsnLog<'_, D>,
+        position: &Position,
+        (limit, first): (usize, bool),
+    ) -> Found<D> {
+        let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
+        let seen = match view.look(position.offset, limit, first) {
+            Ok(seen) => seen,
+            Err(error) => return refuse(error.code()),
+        };
+        if let Some(found) = self.stale_epoch(topology, position, seen.bounds) {
+            return found;
+        }
+        if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
+            match view.view_epoch_end(position.last_epoch) {
+                Err(error) => return refuse(error.code()),
+                Ok(None) => return refuse(ErrorCode::OffsetOutOfRange),
+                Ok(Some(end)) if end.epoch.0 < position.last_epoch || end.offset.0 < position.offset => {
+                    return self.diverged(position, seen.bounds, end);
+                }
+                Ok(Some(_)) => {}
+            }
+        }
+        match seen.records {
+            Ok(records) => {
+                let available = records.len();
+                let copied = (!records.is_empty()).then_some(Ok(records));
+                Found { available, copied, ..self.found(position, seen.bounds, None) }
+            }
+            Err(code) => refuse(code),
+        }
+    }
+
+    /// The refusal of a reader whose idea of the leader epoch is not ours.
+    fn stale_epoch<D: Disk>(&self, topology: &Topology<D>, position: &Position, bounds: Bounds) -> Option<Found<D>> {
+        let code = super::epoch_refusal(position.current_epoch, bounds.epoch)?;
+        let mut found = Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
+        if self.version >= LEADER_HINTS_FROM && code == ErrorCode::FencedLeaderEpoch {
+            found.data.current_leader = LeaderIdAndEpoch::default()
+                .with_leader_id(BrokerId(topology.image.node().0))
+                .with_leader_epoch(bounds.epoch.0);
+        }
+        Some(found)
+    }
+
+    /// Where the reader's last epoch ended, before the position it is at.
+    fn diverged<D: Disk>(&self, position: &Position, bounds: Bounds, end: EpochOffset) -> Found<D> {
+        let mut found = self.found(position, bounds, None);
+        found.data.diverging_epoch = EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0);
+        found.ends_wait = true;
+        found
     }
 
     fn judge<D: Disk>(
@@ -248,32 +315,14 @@ impl Work {
         bounds: Bounds,
         read: Located<D>,
     ) -> Found<D> {
-        let refuse = |code| Found {
-            data: failed(position.index, code),
-            slice: None,
-            copied: None,
-            available: 0,
-            ends_wait: true,
-            known: true,
-        };
-        if let Some(code) = super::epoch_refusal(position.current_epoch, bounds.epoch) {
-            let mut found = refuse(code);
-            if self.version >= LEADER_HINTS_FROM && code == ErrorCode::FencedLeaderEpoch {
-                found.data.current_leader = LeaderIdAndEpoch::default()
-                    .with_leader_id(BrokerId(topology.image.node().0))
-                    .with_leader_epoch(bounds.epoch.0);
-            }
+        let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
+        if let Some(found) = self.stale_epoch(topology, position, bounds) {
             return found;
         }
         if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
             match diverging(partition, position, bounds) {
                 Err(code) => return refuse(code),
-                Ok(Some(end)) => {
-                    let mut found = self.found(position, bounds, None);
-                    found.data.diverging_epoch = end;
-                    found.ends_wait = true;
-                    return found;
-                }
+                Ok(Some(end)) => return self.diverged(position, bounds, end),
                 Ok(None) => {}
             }
         }
@@ -296,7 +345,7 @@ impl Work {
             .with_aborted_transactions(self.read_committed.then(Vec::new))
             .with_preferred_read_replica(BrokerId(-1))
             .with_records(Some(Bytes::new()));
-        Found { data, slice, copied: None, available: 0, ends_wait: false, known: true }
+        Found { slice, ..Found::of(data) }
     }
 
     fn is_done<D: Disk>(&self, found: &[Found<D>]) -> bool {
@@ -334,16 +383,12 @@ impl Work {
     }
 }
 
-fn find<'t, D: Disk>(
-    topology: &'t Topology<D>,
-    key: &TopicKey,
-    index: i32,
-) -> Result<&'t Arc<Partition<D>>, ErrorCode> {
+fn find<'t, D: Disk>(topology: &'t Topology<D>, key: &TopicKey, index: i32) -> Result<Place<'t, D>, ErrorCode> {
     let (entry, missing) = match key {
         TopicKey::Name(name) => (topology.by_name(name), ErrorCode::UnknownTopicOrPartition),
         TopicKey::Id(id) => (topology.by_id(*id), ErrorCode::UnknownTopicId),
     };
-    entry.ok_or(missing)?.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
+    topology.place(entry.ok_or(missing)?, index).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
 /// Bytes that the partition has for this reader, up to its own limit.
@@ -362,13 +407,13 @@ fn diverging<D: Disk>(
     partition: &Arc<Partition<D>>,
     position: &Position,
     bounds: Bounds,
-) -> Result<Option<EpochEndOffset>, ErrorCode> {
+) -> Result<Option<EpochOffset>, ErrorCode> {
     let end = partition
         .with_log(|log, _| super::epoch_end(log, bounds, position.last_epoch))
         .map_err(Refusal::code)?
         .ok_or(ErrorCode::OffsetOutOfRange)?;
     let diverges = end.epoch.0 < position.last_epoch || end.offset.0 < position.offset;
-    Ok(diverges.then(|| EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0)))
+    Ok(diverges.then_some(end))
 }
 
 /// The bytes that were found, in memory if they are few and at hand: one write sends them together with what is in front

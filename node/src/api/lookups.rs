@@ -18,8 +18,9 @@ use pyralog_storage::{Disk, Log};
 
 use super::{epoch_end, epoch_refusal};
 use crate::outputs::Outputs;
-use crate::partition::{Bounds, Partition, Refusal};
-use crate::topology::{LogEntry, Topology};
+use crate::partition::{Bounds, Refusal};
+use crate::topology::{LogEntry, Place, Topology};
+use crate::vlsn::{VlsnError, VlsnLog};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -43,7 +44,7 @@ pub(crate) fn list_offsets<D: Disk>(
             } else if request.replica_id.0 >= 0 {
                 Err(ErrorCode::NotLeaderOrFollower)
             } else {
-                offset_of(entry, asked, version)
+                offset_of(topology, entry, asked, version)
             };
             offset_answer(asked.partition_index, version, found)
         });
@@ -83,14 +84,25 @@ fn offset_answer(index: i32, version: i16, found: Result<TimedOffset, ErrorCode>
 }
 
 fn offset_of<D: Disk>(
+    topology: &Topology<D>,
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &ListOffsetsPartition,
     version: i16,
 ) -> Result<TimedOffset, ErrorCode> {
-    let partition = find(entry, asked.partition_index)?;
+    let place = find(topology, entry, asked.partition_index)?;
     if !timestamp_is_known(asked.timestamp, version) {
         return Err(ErrorCode::UnsupportedVersion);
     }
+    let partition = match place {
+        Place::Partition(partition) => partition,
+        Place::View(view) => {
+            let bounds = view.view_bounds().map_err(|error| error.code())?;
+            if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                return Err(code);
+            }
+            return look_up_in_view(view, bounds, asked.timestamp).map_err(|error| error.code());
+        }
+    };
     partition
         .with_log(|log, bounds| {
             if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
@@ -126,6 +138,16 @@ fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<
     }
 }
 
+fn look_up_in_view<D: Disk>(view: VlsnLog<'_, D>, bounds: Bounds, timestamp: i64) -> Result<TimedOffset, VlsnError> {
+    match timestamp {
+        LATEST => Ok((-1, bounds.high_watermark.0, bounds.epoch.0)),
+        EARLIEST | EARLIEST_LOCAL => Ok((-1, bounds.log_start.0, bounds.epoch.0)),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1, -1)),
+        MAX_TIMESTAMP => view.view_max_timestamp(),
+        timestamp => view.view_offset_for_timestamp(timestamp),
+    }
+}
+
 fn timed(
     found: Result<Option<pyralog_storage::TimestampOffset>, pyralog_storage::ReadError>,
 ) -> Result<TimedOffset, ErrorCode> {
@@ -136,8 +158,12 @@ fn timed(
     }
 }
 
-fn find<D: Disk>(entry: Option<&Arc<LogEntry<D>>>, index: i32) -> Result<&Arc<Partition<D>>, ErrorCode> {
-    entry.and_then(|entry| entry.partition(index)).ok_or(ErrorCode::UnknownTopicOrPartition)
+fn find<'t, D: Disk>(
+    topology: &'t Topology<D>,
+    entry: Option<&'t Arc<LogEntry<D>>>,
+    index: i32,
+) -> Result<Place<'t, D>, ErrorCode> {
+    entry.and_then(|entry| topology.place(entry, index)).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
 /// Serves OffsetForLeaderEpoch.
@@ -147,21 +173,32 @@ pub(crate) fn offset_for_leader_epoch<D: Disk>(
 ) -> OffsetForLeaderEpochResponse {
     let topics = request.topics.iter().map(|topic| {
         let entry = topology.by_name(&topic.topic.0);
-        let partitions = topic.partitions.iter().map(|asked| end_of_epoch(entry, asked));
+        let partitions = topic.partitions.iter().map(|asked| end_of_epoch(topology, entry, asked));
         OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions.collect())
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
 
-fn end_of_epoch<D: Disk>(entry: Option<&Arc<LogEntry<D>>>, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+fn end_of_epoch<D: Disk>(
+    topology: &Topology<D>,
+    entry: Option<&Arc<LogEntry<D>>>,
+    asked: &OffsetForLeaderPartition,
+) -> EpochEndOffset {
     let answer = EpochEndOffset::default().with_partition(asked.partition).with_leader_epoch(-1).with_end_offset(-1);
-    let found = find(entry, asked.partition).and_then(|partition| {
-        partition
+    let found = find(topology, entry, asked.partition).and_then(|place| match place {
+        Place::View(view) => {
+            let bounds = view.view_bounds().map_err(|error| error.code())?;
+            match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                Some(code) => Err(code),
+                None => view.view_epoch_end(asked.leader_epoch).map_err(|error| error.code()),
+            }
+        }
+        Place::Partition(partition) => partition
             .with_log(|log, bounds| match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
                 Some(code) => Err(code),
                 None => Ok(epoch_end(log, bounds, asked.leader_epoch)),
             })
-            .map_err(Refusal::code)?
+            .map_err(Refusal::code)?,
     });
     match found {
         Err(code) => answer.with_error_code(code.code()),
@@ -180,7 +217,7 @@ pub(crate) fn delete_records<D: Disk>(
     for topic in &request.topics {
         let entry = topology.by_name(&topic.name.0);
         let partitions = topic.partitions.iter().map(|asked| {
-            let (code, low) = match delete_until(entry, asked, out) {
+            let (code, low) = match delete_until(topology, entry, asked, out) {
                 Ok(low) => (0, low.0),
                 Err(code) => (code.code(), -1),
             };
@@ -196,11 +233,15 @@ pub(crate) fn delete_records<D: Disk>(
 }
 
 fn delete_until<D: Disk>(
+    topology: &Topology<D>,
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &DeleteRecordsPartition,
     out: &mut Outputs<D>,
 ) -> Result<LogOffset, ErrorCode> {
-    let partition = find(entry, asked.partition_index)?;
+    let partition = match find(topology, entry, asked.partition_index)? {
+        Place::Partition(partition) => partition,
+        Place::View(_) => return Err(ErrorCode::PolicyViolation),
+    };
     let log = entry.map(|entry| &entry.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if log.metadata.log_id.is_internal() {
         return Err(ErrorCode::InvalidTopicException);

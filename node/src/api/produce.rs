@@ -15,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use pyralog_coordinator::config::PausedError;
 use pyralog_coordinator::metadata::LogState;
-use pyralog_protocol::batch::{self, ProduceError, ProduceRules};
+use pyralog_protocol::batch::{self, ProduceError, ProduceRules, VlsnRoute};
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
 use pyralog_storage::{AppendError, Disk};
 
@@ -183,6 +183,12 @@ fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceRespons
     (items, response)
 }
 
+fn record_error(index: i32, message: String) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage::default()
+        .with_batch_index(index)
+        .with_batch_index_error_message(Some(StrBytes::from(message)))
+}
+
 /// ID-15: the writer is told what to do, retry or give up, as whoever paused the log wanted it.
 fn refusal_of_paused(log: &LogState, paused: PausedError) -> (ErrorCode, Option<String>) {
     let code = match paused {
@@ -196,6 +202,13 @@ fn refusal_of_paused(log: &LogState, paused: PausedError) -> (ErrorCode, Option<
             "log {log} is paused (pyralog.paused=true): it can be read, writes are refused until it is resumed"
         )),
     )
+}
+
+/// The view of a VLSN log is read only.
+fn refusal_of_view<D: Disk>(topology: &Topology<D>, view: &LogState) -> Option<String> {
+    let log = topology.by_id(view.view_of?)?;
+    let (view, log) = (&view.metadata.log_id, &log.log.metadata.log_id);
+    Some(format!("{view} is the read-only view of log {log}: write to {log}, keyed by VLSN (8 bytes, big-endian)"))
 }
 
 /// Where a batch goes.
@@ -243,6 +256,9 @@ impl<D: Disk> Handler<'_, D> {
             let why = format!("{} belongs to the broker", entry.log.metadata.log_id);
             return Err((ErrorCode::InvalidTopicException, Some(why)));
         }
+        if let Some(why) = refusal_of_view(self.topology, &entry.log) {
+            return Err((ErrorCode::PolicyViolation, Some(why)));
+        }
         if let Some(paused) = entry.log.settings.paused {
             return Err(refusal_of_paused(&entry.log, paused));
         }
@@ -262,7 +278,10 @@ impl<D: Disk> Handler<'_, D> {
         records: Option<Bytes>,
         out: &mut Outputs<D>,
     ) {
-        let checked = match batch::check_produced(records, &self.rules(log)) {
+        let mut rules = self.rules(log);
+        let routing = log.metadata.routing.as_ref();
+        rules.vlsn = routing.map(|routing| VlsnRoute { routing: routing.clone(), partition: partition.index });
+        let checked = match batch::check_produced(records, &rules) {
             Ok(checked) => checked,
             Err(error) => return self.refuse_batch(number, index, &error),
         };
@@ -271,7 +290,7 @@ impl<D: Disk> Handler<'_, D> {
         }
         let wait = (!self.silent).then_some((self.wait, number));
         self.wait.open.fetch_add(1, Ordering::AcqRel);
-        let done = partition.append(&checked, wait, self.now, out);
+        let done = partition.append((&checked, routing), wait, self.now, out);
         if let Err(AppendRefused::Log { error: AppendError::Reserved { bytes }, .. }) = &done {
             self.gauge.overrun(*bytes);
             out.look_at_room = true;
@@ -300,17 +319,32 @@ impl<D: Disk> Handler<'_, D> {
                 let code = if self.version >= TOPIC_IDS_FROM { why.code_by_id() } else { why.code() };
                 refusal(index, code, None)
             }
+            // Clients fetch the metadata again and send again: by then the new routing is in force, or the old one still.
+            Err(error @ AppendRefused::Rerouted) => {
+                refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
+            }
+            Err(error @ AppendRefused::Fenced { .. }) => {
+                refusal(index, ErrorCode::ProducerFenced, self.explained(error.to_string()))
+            }
             Err(AppendRefused::Log { error, log_start }) => {
                 let reserved = matches!(error, AppendError::Reserved { .. });
                 let words = if reserved { self.gauge.refuse() } else { error.to_string() };
-                let message = (self.version >= RECORD_ERRORS_FROM).then_some(words);
-                refusal(index, error.code(), message).with_log_start_offset(if self.version >= 5 {
-                    log_start.0
-                } else {
-                    -1
-                })
+                refusal(index, error.code(), self.explained(words))
+                    .with_log_start_offset(if self.version >= 5 { log_start.0 } else { -1 })
+                    .with_record_errors(self.record_errors_of(&error))
             }
         }
+    }
+
+    fn explained(&self, words: String) -> Option<String> {
+        (self.version >= RECORD_ERRORS_FROM).then_some(words)
+    }
+
+    /// The records of a batch that a VLSN log refused, each with its reason.
+    fn record_errors_of(&self, error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
+        let AppendError::Vlsns(refused) = error else { return Vec::new() };
+        let named = refused.rejected.iter().filter(|_| self.version >= RECORD_ERRORS_FROM);
+        named.map(|record| record_error(record.index, record.conflict.to_string())).collect()
     }
 
     fn rules(&self, log: &LogState) -> ProduceRules {
@@ -319,11 +353,7 @@ impl<D: Disk> Handler<'_, D> {
 
     fn refuse_batch(&self, number: usize, index: i32, error: &ProduceError) {
         let explains = self.version >= RECORD_ERRORS_FROM;
-        let record_errors = error.rejected().iter().map(|record| {
-            BatchIndexAndErrorMessage::default()
-                .with_batch_index(record.index)
-                .with_batch_index_error_message(Some(StrBytes::from(record.message.clone())))
-        });
+        let record_errors = error.rejected().iter().map(|record| record_error(record.index, record.message.clone()));
         let record_errors = if explains { record_errors.collect() } else { Vec::new() };
         let message = explains.then(|| error.to_string());
         self.wait.put(number, |part| {

@@ -46,7 +46,7 @@ fn append(node: &Node<SimDisk>, log: &str, index: i32, batch: BatchBuilder) -> i
     let batch = CheckedBatch { header, body: body.into(), max_timestamp_offset_delta: 0, vlsns: Vec::new() };
     let topology = node.topology();
     let partition = topology.by_name(log).unwrap().partition(index).unwrap();
-    partition.append(&batch, None, Now::default(), &mut Outputs::default()).unwrap();
+    partition.append((&batch, None), None, Now::default(), &mut Outputs::default()).unwrap();
     partition.with_log(|log, _| i64::try_from(log.size_bytes()).unwrap()).unwrap()
 }
 

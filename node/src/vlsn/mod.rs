@@ -1,0 +1,215 @@
+//! Logs that are addressed by VLSN: what can be read of them, across their partitions. The private APIs, HTTP and the view
+//! all read through [`VlsnLog`], so that they cannot tell different stories.
+//!
+//! Holds: nothing at or above a partition's high watermark is read. A VLSN is *decided* when its record is committed, or
+//! a later one of its partition is, so that it will never come. Everything below the *undecided* one is decided: that is
+//! where the view ends.
+
+mod page;
+mod partition;
+mod rerouting;
+mod view;
+
+pub use page::{Page, PageLimits, VlsnRange};
+pub(crate) use partition::Vlsns;
+pub use partition::{VlsnBounds, VlsnRules, Writer};
+pub(crate) use rerouting::{freeze, thaw};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pyralog_coordinator::metadata::LogState;
+use pyralog_protocol::batch::{StoredBatch, StoredError, StoredRecord};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
+use pyralog_storage::{Disk, ReadError, VlsnPlace};
+
+use crate::partition::{Partition, Refusal};
+use crate::topology::{LogEntry, Topology};
+
+/// Why a log of VLSNs cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum VlsnError {
+    /// A partition does not serve.
+    #[error("partition {index} does not serve: {why:?}")]
+    Refused {
+        /// The partition.
+        index: PartitionIndex,
+        /// Why.
+        why: Refusal,
+    },
+    /// A partition could not be read.
+    #[error("partition {index}: {error}")]
+    Read {
+        /// The partition.
+        index: PartitionIndex,
+        /// Why.
+        error: ReadError,
+    },
+    /// What is stored is not what was written.
+    #[error("partition {index}: {error}")]
+    Stored {
+        /// The partition.
+        index: PartitionIndex,
+        /// What does not fit.
+        error: StoredError,
+    },
+}
+
+impl VlsnError {
+    /// What the client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused { why, .. } => why.code(),
+            Self::Read { .. } | Self::Stored { .. } => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// Which VLSNs of a log can be read, taken at about one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Everything below was trimmed, or never came before the first that was kept.
+    pub first: Vlsn,
+    /// The smallest that is not decided; everything below is.
+    pub undecided: Vlsn,
+    /// The largest that is committed, or ever was.
+    pub last: Option<Vlsn>,
+    /// Largest leader epoch of the partitions.
+    pub epoch: LeaderEpoch,
+    /// Each partition's own, by number.
+    pub partitions: Vec<VlsnBounds>,
+}
+
+/// What there is at one VLSN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Its record.
+    Found(PointRecord),
+    /// It may still come.
+    NotYet,
+    /// A later one of its partition is committed: it will never come.
+    Gap,
+    /// Retention or a deletion took what was there.
+    Trimmed,
+}
+
+/// A record by its VLSN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointRecord {
+    /// Its offset in its partition.
+    pub offset: LogOffset,
+    /// Leader epoch that wrote it.
+    pub epoch: LeaderEpoch,
+    /// Milliseconds since 1970, -1 for none.
+    pub timestamp: i64,
+    /// Null is a value of its own.
+    pub value: Option<Bytes>,
+    /// Key and nullable value each, in order.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl PointRecord {
+    fn of(stored: &StoredRecord<'_>, epoch: i32) -> Self {
+        let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+        let headers = stored.record.headers.iter();
+        Self {
+            offset: stored.offset,
+            epoch: LeaderEpoch(epoch),
+            timestamp: stored.timestamp,
+            value: bytes(stored.record.value),
+            headers: headers.map(|h| (Bytes::copy_from_slice(h.key), bytes(h.value))).collect(),
+        }
+    }
+}
+
+/// A log that is addressed by VLSN, for reading.
+#[derive(Debug)]
+pub struct VlsnLog<'t, D: Disk> {
+    /// Its metadata.
+    pub log: &'t Arc<LogState>,
+    /// Which VLSN belongs where.
+    pub routing: &'t Routing,
+    partitions: &'t [Arc<Partition<D>>],
+}
+
+impl<D: Disk> Clone for VlsnLog<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Disk> Copy for VlsnLog<'_, D> {}
+
+impl<D: Disk> Topology<D> {
+    /// The VLSN log that an entry is, or is the view of; `None` if it is neither.
+    pub fn vlsn_log<'t>(&'t self, entry: &'t LogEntry<D>) -> Option<VlsnLog<'t, D>> {
+        let entry = match entry.log.view_of {
+            Some(id) => self.by_id(id)?,
+            None => entry,
+        };
+        let routing = entry.log.metadata.routing.as_ref()?;
+        Some(VlsnLog { log: &entry.log, routing, partitions: &entry.partitions })
+    }
+}
+
+impl<'t, D: Disk> VlsnLog<'t, D> {
+    /// Its partitions, by number.
+    pub fn partitions(&self) -> &'t [Arc<Partition<D>>] {
+        self.partitions
+    }
+
+    /// What can be read of it now.
+    pub fn bounds(&self) -> Result<LogBounds, VlsnError> {
+        let (mut first, mut undecided) = (Vlsn::MAX.next(), Vlsn::MAX.next());
+        let (mut last, mut epoch) = (None, LeaderEpoch(0));
+        let mut partitions = Vec::with_capacity(self.partitions.len());
+        for partition in self.partitions {
+            let index = partition.index;
+            let bounds = partition.vlsn_bounds().map_err(|why| VlsnError::Refused { index, why })?;
+            first = first.min(self.after(index, bounds.trimmed));
+            undecided = undecided.min(self.after(index, bounds.last));
+            last = last.max(bounds.last);
+            epoch = epoch.max(bounds.bounds.epoch);
+            partitions.push(bounds);
+        }
+        Ok(LogBounds { first: first.min(undecided), undecided, last, epoch, partitions })
+    }
+
+    /// The first VLSN of a partition after one of its own, or of all.
+    pub fn after(&self, index: PartitionIndex, vlsn: Option<Vlsn>) -> Vlsn {
+        self.routing.next_in(index, vlsn.map_or(Vlsn::ZERO, Vlsn::next))
+    }
+
+    /// What there is at a VLSN.
+    pub fn point(&self, vlsn: Vlsn) -> Result<Point, VlsnError> {
+        let Some(partition) = self.partition_of(vlsn).filter(|_| vlsn <= Vlsn::MAX) else { return Ok(Point::NotYet) };
+        let index = partition.index;
+        let located = partition.with_log(|log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark));
+        let located = located.map_err(|why| VlsnError::Refused { index, why })?;
+        let slice = match located.map_err(|error| VlsnError::Read { index, error })? {
+            VlsnPlace::Batch(slice) => slice,
+            VlsnPlace::Unwritten => return Ok(Point::NotYet),
+            VlsnPlace::Trimmed => return Ok(Point::Trimmed),
+        };
+        let bytes = slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
+        let stored = |error| VlsnError::Stored { index, error };
+        let batch = StoredBatch::open(&bytes, self.inflate_max()).map_err(stored)?;
+        for record in batch.records() {
+            let record = record.map_err(stored)?;
+            if record.vlsn == vlsn {
+                return Ok(Point::Found(PointRecord::of(&record, batch.header.leader_epoch)));
+            }
+        }
+        Ok(Point::Gap)
+    }
+
+    /// The partition that a VLSN belongs to.
+    pub fn partition_of(&self, vlsn: Vlsn) -> Option<&'t Arc<Partition<D>>> {
+        self.partitions.get(usize::try_from(self.routing.partition(vlsn).0).ok()?)
+    }
+
+    /// Most bytes that a batch may inflate to: as much as was allowed when it was produced.
+    fn inflate_max(&self) -> usize {
+        crate::settings::inflate_max(&self.log.settings)
+    }
+}

@@ -1,0 +1,85 @@
+//! What a partition of a VLSN log knows besides its log: by which rules it takes VLSNs, and which of them are committed.
+//! Holds: what was checked by one routing is never appended under another; the committed VLSN never lies above the high
+//! watermark.
+
+use std::collections::VecDeque;
+
+use pyralog_protocol::batch::CheckedBatch;
+use pyralog_protocol::{LogOffset, Routing, Vlsn};
+
+use crate::partition::{AppendRefused, Bounds};
+
+/// What the metadata says of a VLSN log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VlsnRules {
+    /// Which VLSN belongs where; `None`: the log has no VLSNs.
+    pub routing: Option<Routing>,
+    /// The only writer that may append, if one took the log for itself.
+    pub writer: Option<Writer>,
+}
+
+/// A writer that is alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// Its writer epoch.
+    pub epoch: i32,
+    /// Its producer id.
+    pub producer_id: i64,
+}
+
+/// Which VLSNs of a partition can be read, taken at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlsnBounds {
+    /// The largest that retention or a deletion took.
+    pub trimmed: Option<Vlsn>,
+    /// The largest below the high watermark, or that ever was.
+    pub last: Option<Vlsn>,
+    /// The same in offsets.
+    pub bounds: Bounds,
+}
+
+/// State of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Vlsns {
+    rules: VlsnRules,
+    /// Changes of the routing that are on their way.
+    pub frozen: u32,
+    pub committed: Option<Vlsn>,
+    /// End and last VLSN of the batches above the high watermark.
+    appended: VecDeque<(LogOffset, Vlsn)>,
+}
+
+impl Vlsns {
+    /// Of a log whose last VLSN is committed.
+    pub fn after(committed: Option<Vlsn>) -> Self {
+        Self { committed, ..Self::default() }
+    }
+
+    pub fn set_rules(&mut self, rules: VlsnRules) {
+        self.rules = rules;
+    }
+
+    /// Whether a batch may be appended that was checked by `routing`.
+    pub fn admit(&self, batch: &CheckedBatch, routing: Option<&Routing>) -> Result<(), AppendRefused> {
+        if self.frozen > 0 || self.rules.routing.as_ref() != routing {
+            return Err(AppendRefused::Rerouted);
+        }
+        let found = batch.header.producer_id;
+        match self.rules.writer.filter(|writer| writer.producer_id != found) {
+            Some(Writer { epoch, producer_id: owner }) => Err(AppendRefused::Fenced { epoch, owner, found }),
+            None => Ok(()),
+        }
+    }
+
+    /// A batch was appended that ends there.
+    pub fn note(&mut self, batch: &CheckedBatch, end: LogOffset) {
+        self.appended.extend(batch.vlsns.last().map(|vlsn| (end, *vlsn)));
+    }
+
+    /// The high watermark is there now.
+    pub fn advance(&mut self, high_watermark: LogOffset) {
+        while self.appended.front().is_some_and(|(end, _)| *end <= high_watermark) {
+            self.committed = self.appended.pop_front().map(|(_, vlsn)| vlsn);
+        }
+    }
+}

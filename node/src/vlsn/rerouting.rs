@@ -1,0 +1,33 @@
+//! A change of the partition count routes VLSNs anew from one on that lies above all that were written. Between finding
+//! that one and the new routing being in force, nothing is appended: clients are told to look again.
+
+use pyralog_coordinator::Command;
+use pyralog_protocol::{TopicId, Vlsn};
+use pyralog_storage::Disk;
+
+use crate::topology::Topology;
+
+/// Completes a command that may change the routing of logs, and stops appends to them until [`thaw`].
+pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Command, Vec<TopicId>) {
+    let Command::CreatePartitions(mut asked) = command else { return (command, Vec::new()) };
+    let mut frozen = Vec::new();
+    for topic in &asked.request.topics {
+        let Some(entry) = topology.by_name(&topic.name.0).filter(|entry| entry.log.metadata.routing.is_some()) else {
+            continue;
+        };
+        let last = entry.partitions.iter().map(|partition| partition.freeze()).max().flatten();
+        // A count that nothing was written under has no VLSN of its own either.
+        let begun = entry.log.metadata.routing.as_ref().and_then(|routing| routing.epochs().last());
+        let from = last.map_or(Vlsn::ZERO, Vlsn::next).max(begun.map_or(Vlsn::ZERO, |epoch| epoch.from));
+        asked.routing_from.push((entry.log.metadata.log_id.clone(), from));
+        frozen.push(entry.log.metadata.topic_id);
+    }
+    (Command::CreatePartitions(asked), frozen)
+}
+
+/// Lets the logs go on that a command stopped.
+pub(crate) fn thaw<D: Disk>(topology: &Topology<D>, frozen: &[TopicId]) {
+    for entry in frozen.iter().filter_map(|id| topology.by_id(*id)) {
+        entry.partitions.iter().for_each(|partition| partition.thaw());
+    }
+}

@@ -1,0 +1,123 @@
+//! The view of a VLSN log: one read-only partition whose offsets are VLSNs. Its high watermark is the smallest VLSN that is
+//! not decided, so that a reader never passes one that may still come.
+
+use bytes::{Bytes, BytesMut};
+use pyralog_protocol::batch::empty_view;
+use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Vlsn};
+use pyralog_storage::{Disk, TimestampOffset};
+
+use super::{PageLimits, VlsnError, VlsnLog};
+use crate::partition::Bounds;
+
+/// What a reader of the view sees at an offset.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub bounds: Bounds,
+    /// Batches from there on; empty if there is nothing yet.
+    pub records: Result<Bytes, ErrorCode>,
+}
+
+/// (timestamp, offset, leader epoch); -1 stands for none.
+type Timed = (i64, i64, i32);
+
+impl<D: Disk> VlsnLog<'_, D> {
+    /// Where the view begins and ends.
+    pub(crate) fn view_bounds(&self) -> Result<Bounds, VlsnError> {
+        let bounds = self.bounds()?;
+        Ok(Bounds {
+            log_start: LogOffset(bounds.first.offset()),
+            high_watermark: LogOffset(bounds.undecided.offset()),
+            epoch: bounds.epoch,
+        })
+    }
+
+    /// The view from an offset on.
+    pub(crate) fn look(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Sight, VlsnError> {
+        let bounds = self.bounds()?;
+        let seen = Bounds {
+            log_start: LogOffset(bounds.first.offset()),
+            high_watermark: LogOffset(bounds.undecided.offset()),
+            epoch: bounds.epoch,
+        };
+        let from = u64::try_from(offset).ok().map(Vlsn).filter(|v| (bounds.first..=bounds.undecided).contains(v));
+        let Some(from) = from else {
+            return Ok(Sight { bounds: seen, records: Err(ErrorCode::OffsetOutOfRange) });
+        };
+        if from == bounds.undecided || (max_bytes == 0 && !at_least_one) {
+            return Ok(Sight { bounds: seen, records: Ok(Bytes::new()) });
+        }
+        let limits = PageLimits { bytes: max_bytes, records: usize::MAX, name_gaps: false };
+        let page = self.page(from..bounds.undecided, limits, &bounds)?;
+        if page.count > 0 {
+            return Ok(Sight { bounds: seen, records: Ok(page.records) });
+        }
+        // Only gaps: the reader has to get past them.
+        let mut out = BytesMut::new();
+        empty_view(from, page.next, bounds.epoch, &mut out);
+        Ok(Sight { bounds: seen, records: Ok(out.freeze()) })
+    }
+
+    /// The first record of the view whose timestamp is at least that. A partition's first is the first of its VLSNs, so
+    /// the smallest of these is the first of all.
+    pub(crate) fn view_offset_for_timestamp(&self, timestamp: i64) -> Result<Timed, VlsnError> {
+        let undecided = self.bounds()?.undecided;
+        let found = self.timed(|log, bound| log.offset_for_timestamp(timestamp, bound))?;
+        let first = found.into_iter().filter(|(vlsn, _)| *vlsn < undecided).min_by_key(|(vlsn, _)| *vlsn);
+        Ok(first.map_or((-1, -1, -1), timed))
+    }
+
+    /// The record of the view with the largest timestamp, the first of equals.
+    pub(crate) fn view_max_timestamp(&self) -> Result<Timed, VlsnError> {
+        let undecided = self.bounds()?.undecided;
+        let found = self.timed(|log, bound| log.max_timestamp(bound))?;
+        let decided = found.into_iter().filter(|(vlsn, _)| *vlsn < undecided);
+        let newest = decided.max_by_key(|(vlsn, found)| (found.timestamp, std::cmp::Reverse(*vlsn)));
+        Ok(newest.map_or((-1, -1, -1), timed))
+    }
+
+    fn timed(
+        &self,
+        look: impl Fn(
+            &mut pyralog_storage::Log<D>,
+            LogOffset,
+        ) -> Result<Option<TimestampOffset>, pyralog_storage::ReadError>,
+    ) -> Result<Vec<(Vlsn, TimestampOffset)>, VlsnError> {
+        let mut all = Vec::new();
+        for partition in self.partitions() {
+            let index = partition.index;
+            let found = partition.with_log(|log, bounds| {
+                let Some(found) = look(log, bounds.high_watermark)? else { return Ok(None) };
+                Ok(log.vlsn_at(found.offset)?.map(|vlsn| (vlsn, found)))
+            });
+            let found = found.map_err(|why| VlsnError::Refused { index, why })?;
+            all.extend(found.map_err(|error| VlsnError::Read { index, error })?);
+        }
+        Ok(all)
+    }
+
+    /// Where a leader epoch ended: the first VLSN that a later one wrote, or may write. `None`: it is not known.
+    pub(crate) fn view_epoch_end(&self, epoch: i32) -> Result<Option<EpochOffset>, VlsnError> {
+        let bounds = self.bounds()?;
+        if epoch < 0 || epoch > bounds.epoch.0 {
+            return Ok(None);
+        }
+        if epoch == bounds.epoch.0 {
+            return Ok(Some(EpochOffset { epoch: bounds.epoch, offset: LogOffset(bounds.undecided.offset()) }));
+        }
+        let mut end = bounds.undecided;
+        for partition in self.partitions() {
+            let index = partition.index;
+            let vlsn = partition.with_log(|log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
+                Some(ended) => log.vlsn_at(ended.offset),
+                None => Ok(None),
+            });
+            let vlsn = vlsn.map_err(|why| VlsnError::Refused { index, why })?;
+            end = vlsn.map_err(|error| VlsnError::Read { index, error })?.map_or(end, |vlsn| end.min(vlsn));
+        }
+        Ok(Some(EpochOffset { epoch: LeaderEpoch(epoch), offset: LogOffset(end.offset()) }))
+    }
+}
+
+fn timed((vlsn, found): (Vlsn, TimestampOffset)) -> Timed {
+    (found.timestamp, vlsn.offset(), found.epoch.0)
+}
