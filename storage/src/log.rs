@@ -662,6 +662,7 @@ impl<D: Disk> Log<D> {
 
     /// Starts a new active segment at the log end.
     pub(crate) fn roll(&mut self, now: WallMs) -> io::Result<()> {
+        self.prove_length()?;
         let name = file_name(self.log_end, "log");
         let file = self.env.disk.open(&self.env.path(&name), OpenMode::Create)?;
         self.dir_changes += 1;
@@ -681,6 +682,23 @@ impl<D: Disk> Log<D> {
         self.segments.push(active);
         self.plan_roll();
         Ok(())
+    }
+
+    /// A process that died may have cut the active segment and not have synced that, while all that is left of it is known
+    /// to be on disk. What was cut would come back with a power loss, behind a segment that no recovery looks into any more:
+    /// before another one follows it, its length is made durable. Once in the life of a process.
+    fn prove_length(&mut self) -> io::Result<()> {
+        let (env, dirty) = (&self.env, &self.dirty);
+        let Some(active) = self.segments.last_mut().filter(|active| active.length_unproven) else { return Ok(()) };
+        active.length_unproven = false;
+        if is_dirty(dirty, active.base) {
+            return Ok(());
+        }
+        let synced = active.file(env).and_then(|file| file.sync_data());
+        synced.map_err(|error| {
+            self.distrust_cache();
+            io::Error::other(self.go_offline(format!("sync of {}: {error}", self.env.dir)))
+        })
     }
 
     /// How old the active segment may become. What chance takes off follows from which log and which segment it is: the

@@ -31,7 +31,7 @@ use crate::segment::{DERIVED, Env, Segment, SegmentError, Trust, file_name, pars
 use crate::state::{PartitionMeta, Snapshot};
 use crate::suspect::SYNC_FAILED_FILE;
 use crate::vlsn::last_vlsn_of;
-use crate::walk::{Chain, Stop, Walk};
+use crate::walk::{Chain, Found, Stop, Walk};
 
 /// How much of what recovery finds is synced before it returns (IO-14). What is not counts as appended and not yet synced:
 /// the log's next sync covers it, and until then its recovery point stays where it was.
@@ -210,6 +210,7 @@ impl<D: Disk> Log<D> {
             // Whether it is, nobody knows; it is cut to its size when it is sealed.
             if let Some(active) = log.segments.last_mut() {
                 active.preallocated |= log.env.config.preallocate;
+                active.length_unproven = true;
             }
             // Many logs are opened in a row (OP-12); what is not on disk yet keeps its descriptor.
             log.close_files(false);
@@ -476,28 +477,46 @@ impl<D: Disk> Log<D> {
     /// Walks one segment, by headers below the recovery point and with CRCs above.
     fn scan_segment(&mut self, at: usize, scan: &mut Scan, report: &mut RecoveryReport) -> Result<(), (u64, Stop)> {
         let cleaned_end = self.meta.cleaned_end;
+        let follows = self.segments.get(at + 1).map(|segment| segment.base);
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
         let entry = scan.start.take().unwrap_or(Entry::START);
         let start = u64::from(entry.position);
         scan.chain.next = scan.chain.next.saturating_add(i64::from(entry.relative_offset));
         let file = segment.file(&self.env).map_err(|e| (start, Stop::Io(e)))?;
         let mut walk = Walk::new(&*file, start, segment.size);
+        let mut believed = None;
         loop {
             self.take_snapshot(scan);
             let position = walk.position();
-            let Some(found) = walk.next().map_err(|stop| (position, stop))? else { return Ok(()) };
-            let header = &found.header;
-            // By its place, and by its own word: what is torn may say anything.
-            let known = scan.chain.next < scan.point.0 && header.last_offset() < scan.point.0;
-            if !known && !self.env.trust.crc {
-                walk.verify(&found).map_err(|stop| (position, stop))?;
-            }
+            let next = walk.next().and_then(|found| {
+                let Some(found) = found else { return Ok(None) };
+                // By its place, and by its own word: what is torn may say anything.
+                let known = scan.chain.next < scan.point.0 && found.header.last_offset() < scan.point.0;
+                if !known && !self.env.trust.crc {
+                    walk.verify(&found)?;
+                }
+                Ok(Some((found, known)))
+            });
+            let (found, known) = match next {
+                Ok(Some(found)) => found,
+                Ok(None) if follows.is_none_or(|base| base.0 == scan.chain.next) => return Ok(()),
+                Ok(None) => {
+                    let stop = Stop::Damaged("offset out of order");
+                    let end = scan.chain.next;
+                    let convicted = convict(&mut walk, believed, &mut scan.chain, (position, stop));
+                    return if scan.chain.next < end { Err(convicted) } else { Ok(()) };
+                }
+                Err(stop) => return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop))),
+            };
             report.scanned_bytes += if known { 0 } else { found.size() };
-            scan.chain.weigh(header, known);
-            scan.chain.accept(header, cleaned_end).map_err(|stop| (position, stop))?;
-            if scan.followed.is_some() {
-                self.follow(header, scan.now);
+            scan.chain.weigh(&found.header, known);
+            if let Err(stop) = scan.chain.accept(&found.header, cleaned_end) {
+                return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop)));
             }
+            if scan.followed.is_some() {
+                self.follow(&found.header, scan.now);
+            }
+            believed = known.then_some(found);
         }
     }
 
@@ -671,5 +690,22 @@ impl<D: Disk> Log<D> {
             self.follow(&found.header, now);
         }
         Ok(())
+    }
+}
+
+/// What stands behind a batch that was only believed makes no sense: the length or the offsets of that one may be what is wrong.
+/// Then the log ends before it, so that it is named, and nothing is cut for its sake (IO-06).
+fn convict<F: DiskFile>(
+    walk: &mut Walk<'_, F>,
+    believed: Option<Found>,
+    chain: &mut Chain,
+    (position, stop): (u64, Stop),
+) -> (u64, Stop) {
+    match believed.map(|believed| (walk.verify(&believed), believed)) {
+        Some((Err(convicted), believed)) => {
+            chain.next = chain.next.min(believed.header.base_offset);
+            (believed.position, convicted)
+        }
+        Some((Ok(()), _)) | None => (position, stop),
     }
 }

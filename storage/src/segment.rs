@@ -119,6 +119,8 @@ pub(crate) struct Segment<F> {
     pub touch_is_known: bool,
     /// Its file takes more room than it is long.
     pub preallocated: bool,
+    /// A process that died may have changed its length without a sync: see [`crate::Log::roll`].
+    pub length_unproven: bool,
     /// Largest timestamp of its first batch, once known.
     pub first_timestamp: Option<i64>,
     /// Holds: complete for `size` bytes if present.
@@ -142,6 +144,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             touched: now,
             touch_is_known: false,
             preallocated: false,
+            length_unproven: false,
             first_timestamp: None,
             index: None,
             file: None,

@@ -26,6 +26,37 @@ fn kill_at_each(
     }
 }
 
+/// A process that recovered was killed between a cut and its sync. The next one saw a file that ends where it should, went on
+/// in another segment, and a power loss brought back what had been cut, in the middle of the log.
+#[test]
+fn io_14_a_cut_that_was_never_synced_does_not_come_back_between_two_segments() {
+    let torn = || {
+        let (disk, mut log) = new_log(small());
+        put(&mut log, &checked(sized(1, 1300)));
+        log.sync().unwrap();
+        put(&mut log, &checked(sized(1, 10)));
+        drop(log);
+        let path = format!("{DIR}/{:020}.log", 0);
+        disk.flip(&path, disk.bytes(&path).len() * 8 - 1);
+        disk
+    };
+    for nth in 1..20 {
+        for seed in 0..LOSSES {
+            let disk = torn();
+            disk.set_faults(Faults { crash_at: Some(disk.counters().changes + nth), ..Faults::default() });
+            let _ = Log::open(Arc::new(disk.clone()), DIR, small(), unclean(1), at(1000));
+            let disk = disk.restart();
+            let (mut log, _) = open(&disk, small(), unclean(1));
+            assert_eq!(put(&mut log, &checked(sized(1, 600))), 1);
+            let acknowledged = if seed % 2 == 0 { log.sync().unwrap().0 } else { 1 };
+            drop(log);
+            let (mut log, _) = open(&disk.crash(seed), small(), unclean(1));
+            let end = contents(&mut log, 0).last().unwrap().1 + 1;
+            assert!(end >= acknowledged, "change {nth}, seed {seed}: {end}");
+        }
+    }
+}
+
 /// A failed sync leaves pages that read well and count as clean. The next process scanned them, synced them in vain and
 /// acknowledged what no disk had.
 #[test]
@@ -123,6 +154,56 @@ fn io_06_a_damaged_epoch_below_the_recovery_point_cuts_nothing_above_it() {
     let Err(OpenError::Corrupt { range, what, .. }) = opened else { panic!("it was believed") };
     assert_eq!(range, off(0)..off(1), "{what}");
     assert_eq!(disk.bytes(&path), before);
+}
+
+/// The last batch below the recovery point said that it is shorter than it is. What followed made no sense and was cut, although
+/// it had been acknowledged since the point was written down.
+#[test]
+fn io_06_a_damaged_length_below_the_recovery_point_cuts_nothing_above_it() {
+    let (disk, mut log) = new_log(small());
+    put(&mut log, &checked(sized(1, 300)));
+    put(&mut log, &checked(sized(1, 300)));
+    log.sync().unwrap();
+    drop(log);
+    let path = format!("{DIR}/{:020}.log", 0);
+    // Bit 8 of the length: 256 bytes less, which still is a batch.
+    disk.flip(&path, 10 * 8);
+    let before = disk.bytes(&path);
+    let opened = Log::open(Arc::new(disk.clone()), DIR, small(), unclean(1), at(1000));
+    let Err(OpenError::Corrupt { range, what, .. }) = opened else { panic!("it was believed") };
+    assert_eq!(range, off(0)..off(1), "{what}");
+    assert_eq!(disk.bytes(&path), before);
+}
+
+/// A batch below the recovery point claimed offsets up to that point. What really had them seemed out of order and was cut, in
+/// its own segment and in those after it.
+#[test]
+fn io_06_damaged_offsets_that_reach_the_recovery_point_cut_nothing() {
+    // How many batches follow in the same segment, and how many records in all.
+    for (behind, records) in [(1, 3), (0, 4)] {
+        let (disk, mut log) = new_log(small());
+        let first = if behind == 0 { 1300 } else { 600 };
+        put(&mut log, &checked(sized(1, first)));
+        put(&mut log, &checked(sized(records - 1, 600)));
+        log.sync().unwrap();
+        let segments = log.segment_count();
+        assert_eq!(segments, if behind == 0 { 2 } else { 1 });
+        drop(log);
+        let path = format!("{DIR}/{:020}.log", 0);
+        // Its last offset is that of the log.
+        let mut bytes = disk.bytes(&path);
+        bytes[26] = records as u8 - 1;
+        disk.overwrite(&path, bytes);
+        // A scan that rests on none begins at the first segment.
+        for path in disk.paths().iter().filter(|path| path.ends_with(".snapshot")) {
+            disk.remove_file(path).unwrap();
+        }
+        let before = disk.paths();
+        let opened = Log::open(Arc::new(disk.clone()), DIR, small(), unclean(records as i64), at(1000));
+        let Err(OpenError::Corrupt { range, what, .. }) = opened else { panic!("it was believed") };
+        assert_eq!(range, off(0)..off(records as i64), "{what}");
+        assert!(before.iter().all(|path| disk.exists(path).unwrap()));
+    }
 }
 
 /// A flipped base offset below the recovery point got an index entry, and was served for another batch.

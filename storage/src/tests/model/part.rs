@@ -323,6 +323,8 @@ impl Part {
             }
             Wrong::Overlap | Wrong::OldProducerEpoch | Wrong::OldLeaderEpoch => return Ok(()),
         };
+        // A damaged header below the recovery point is believed, and may name any producer and epoch.
+        sure &= self.damaged.is_none();
         batch.header.crc = batch.header.crc_with(&batch.body);
         match self.put(&batch, &stamps, leader_epoch, now)? {
             Outcome::Refused(code) if code == expected || !sure => Ok(()),
