@@ -9,5 +9,6 @@ mod faults;
 mod flushing;
 mod order;
 mod sessions;
+mod vlsn;
 mod wakes;
 mod world;

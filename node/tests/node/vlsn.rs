@@ -1,0 +1,384 @@
+//! A VLSN log under writers that overlap, resend, skip and use stale routes, under partitions that are added, retention,
+//! kills and power losses: what a reader was told of a VLSN is final, whatever surface told it, and what was
+//! acknowledged is there. The checks are trusted because they catch planted bugs.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::{CreatePartitionsRequest, DeleteRecordsRequest};
+use pyralog_node::vlsn::{PageLimits, Point};
+use pyralog_node::{ConnId, Limits};
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
+use pyralog_protocol::{Draw, Routing, Vlsn, kafka_protocol};
+
+use crate::world::*;
+
+const LOG: &str = "v";
+const VIEW: &str = "v.vlsn";
+const WRITERS: usize = 3;
+const PARTITIONS_MAX: i32 = 6;
+
+/// What somebody was told of a VLSN. Final, but for retention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Found,
+    Gap,
+}
+
+/// A batch on its way.
+#[derive(Clone, Debug)]
+struct Sent {
+    partition: i32,
+    vlsns: Vec<u64>,
+}
+
+struct Run {
+    world: World,
+    draw: Draw,
+    writers: Vec<ConnId>,
+    admin: ConnId,
+    asked: BTreeMap<i32, Sent>,
+    /// Batches that were ever sent, to be sent again.
+    past: Vec<Sent>,
+    acknowledged: BTreeMap<u64, i64>,
+    told: BTreeMap<u64, Told>,
+    undecided: Vlsn,
+    next: u64,
+    stale: Routing,
+    /// Records are deleted in this run.
+    deletes: bool,
+    /// Any VLSN may be trimmed.
+    deleted: bool,
+    planted: Planted,
+}
+
+fn batch_of(vlsns: &[u64]) -> Bytes {
+    let add = |b: BatchBuilder, v: &u64| b.kv(1_800_000_000_000, &Vlsn(*v).key(), format!("value {v}").as_bytes());
+    vlsns.iter().fold(BatchBuilder::new(), add).build().unwrap().freeze()
+}
+
+impl Run {
+    fn new(seed: u64, planted: Planted) -> Self {
+        let journal_bytes = [0, 3000, 300].get((seed % 3) as usize).copied().unwrap_or_default();
+        let mut world = World::with(&[], Limits { journal_bytes, ..Limits::default() }, planted);
+        let mut draw = Draw::new(u128::from(seed) | 1 << 77);
+        let partitions = 1 + (draw.next_u64() % 3) as i32;
+        let configs = [("vlsn.enable", "true"), ("segment.bytes", "1048576")];
+        assert_eq!(world.create(LOG, partitions, &configs).code(), 0);
+        let mut run = Self {
+            world,
+            draw,
+            writers: Vec::new(),
+            admin: ConnId(0),
+            asked: BTreeMap::new(),
+            past: Vec::new(),
+            acknowledged: BTreeMap::new(),
+            told: BTreeMap::new(),
+            undecided: Vlsn::ZERO,
+            next: 0,
+            stale: Routing::new(partitions),
+            deletes: seed % 2 == 1,
+            deleted: false,
+            planted,
+        };
+        run.connect();
+        run
+    }
+
+    fn connect(&mut self) {
+        self.writers = (0..WRITERS).map(|_| self.world.connect()).collect();
+        self.admin = self.world.connect();
+        self.asked.clear();
+    }
+
+    fn chance(&mut self, of: u64) -> bool {
+        self.draw.next_u64().is_multiple_of(of)
+    }
+
+    fn routing(&self) -> Routing {
+        self.world.node.topology().by_name(LOG).unwrap().log.metadata.routing.clone().unwrap()
+    }
+
+    fn send(&mut self, sent: Sent) {
+        // Mostly one writer per partition, as clients do; now and then another one.
+        let mine = usize::try_from(sent.partition).unwrap() % WRITERS;
+        let writer = if self.chance(12) { (self.draw.next_u64() % WRITERS as u64) as usize } else { mine };
+        let request = produce_request(LOG, sent.partition, -1, batch_of(&sent.vlsns));
+        let id = self.world.push(self.writers[writer], PRODUCE, request);
+        self.past.push(sent.clone());
+        self.asked.insert(id, sent);
+    }
+
+    fn write(&mut self) {
+        let fresh = self.routing();
+        let routing = if self.chance(10) { self.stale.clone() } else { fresh };
+        let mut by_partition: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
+        for _ in 0..1 + self.draw.next_u64() % 8 {
+            if !self.chance(9) {
+                by_partition.entry(routing.partition(Vlsn(self.next)).0).or_default().push(self.next);
+            }
+            self.next += 1;
+        }
+        for (partition, vlsns) in by_partition {
+            self.send(Sent { partition, vlsns });
+        }
+    }
+
+    fn hear(&mut self) -> Result<(), String> {
+        for conn in self.writers.clone() {
+            while let Some((id, response)) = self.world.answer(conn) {
+                let sent = self.asked.remove(&id).ok_or("an answer to nothing")?;
+                let part = produced(response);
+                if part.error_code != 0 {
+                    continue;
+                }
+                for (vlsn, offset) in sent.vlsns.iter().zip(part.base_offset..) {
+                    let before = self.acknowledged.insert(*vlsn, offset);
+                    if before.is_some_and(|before| before != offset) {
+                        return Err(format!("VLSN {vlsn} was at {before:?}, and is at {offset} now"));
+                    }
+                    if self.told.get(vlsn) == Some(&Told::Gap) {
+                        return Err(format!("VLSN {vlsn} was a gap, and is acknowledged now"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, vlsn: u64, told: Told) -> Result<(), String> {
+        match self.told.insert(vlsn, told.clone()) {
+            Some(before) if before != told => Err(format!("VLSN {vlsn} was {before:?}, and is {told:?} now")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn point(&mut self, vlsn: u64) -> Result<(), String> {
+        let topology = self.world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        match log.point(Vlsn(vlsn)).map_err(|e| e.to_string())? {
+            Point::Found(record) => {
+                let known = self.acknowledged.get(&vlsn).copied();
+                if record.value != Some(format!("value {vlsn}").into()) || known.is_some_and(|o| o != record.offset.0) {
+                    return Err(format!("VLSN {vlsn} is another record: {record:?}, acknowledged at {known:?}"));
+                }
+                self.tell(vlsn, Told::Found)
+            }
+            Point::Gap if self.acknowledged.contains_key(&vlsn) => Err(format!("acknowledged VLSN {vlsn} is a gap")),
+            Point::Gap => self.tell(vlsn, Told::Gap),
+            Point::NotYet if self.acknowledged.contains_key(&vlsn) => {
+                Err(format!("acknowledged VLSN {vlsn} is not written yet"))
+            }
+            Point::NotYet if self.told.contains_key(&vlsn) => Err(format!("VLSN {vlsn} was decided, and is not now")),
+            Point::NotYet => Ok(()),
+            Point::Trimmed if self.deleted => {
+                self.told.remove(&vlsn);
+                Ok(())
+            }
+            Point::Trimmed => Err(format!("VLSN {vlsn} is trimmed, and nothing was deleted")),
+        }
+    }
+
+    /// One page from somewhere on, by which every VLSN of it is told.
+    fn page(&mut self) -> Result<(), String> {
+        let topology = self.world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        let bounds = log.bounds().map_err(|e| e.to_string())?;
+        if bounds.undecided < self.undecided {
+            return Err(format!("undecided fell from {} to {}", self.undecided, bounds.undecided));
+        }
+        self.undecided = bounds.undecided;
+        let from = Vlsn(self.draw.next_u64() % (bounds.undecided.0 + 1));
+        let bytes = (self.draw.next_u64() % 2000) as usize;
+        let limits = PageLimits { bytes, records: 50, name_gaps: true };
+        let page = log.page(from..Vlsn::MAX, limits, &bounds).map_err(|e| e.to_string())?;
+        let found = values(&page.records);
+        let mut at = from.0;
+        while at < page.next.0 {
+            let within = |ranges: &[std::ops::Range<Vlsn>]| ranges.iter().any(|r| r.contains(&Vlsn(at)));
+            let vlsn = i64::try_from(at).unwrap();
+            match (found.get(&vlsn), within(&page.gaps), within(&page.trimmed)) {
+                (Some(value), false, false) if *value == format!("value {at}").into_bytes() => {
+                    self.tell(at, Told::Found)?;
+                }
+                (None, true, false) if !self.acknowledged.contains_key(&at) => self.tell(at, Told::Gap)?,
+                (None, false, true) if self.deleted => drop(self.told.remove(&at)),
+                other => return Err(format!("VLSN {at} in a page from {from}: {other:?}")),
+            }
+            at += 1;
+        }
+        if page.count != found.len() || (page.next == from && from < bounds.undecided) {
+            return Err(format!(
+                "a page from {from} of {} to {} with {} records",
+                bounds.undecided, page.next, page.count
+            ));
+        }
+        Ok(())
+    }
+
+    /// The view from somewhere on, as a Kafka client reads it.
+    fn view(&mut self) -> Result<(), String> {
+        let conn = self.world.connect();
+        let from = self.draw.next_u64() % (self.undecided.0 + 1);
+        let id = self.world.send(conn, FETCH, fetch_request(&[(VIEW, 0, i64::try_from(from).unwrap())], 0, 0));
+        let (answered, response) = self.world.answer(conn).ok_or("no answer")?;
+        assert_eq!(id, answered);
+        self.world.disconnect(conn);
+        let data = fetched(response);
+        if data.error_code == 1 && self.deleted {
+            return Ok(());
+        }
+        if data.error_code != 0 || data.high_watermark < i64::try_from(self.undecided.0).unwrap() {
+            return Err(format!("the view at {from}: {data:?}"));
+        }
+        let (mut next, mut bytes) = (from, &data.records.unwrap_or_default()[..]);
+        while !bytes.is_empty() {
+            let header = BatchHeader::parse(bytes).unwrap();
+            let (batch, rest) = bytes.split_at(header.total_size());
+            for record in Records::new(&batch[BATCH_HEADER_BYTES..]) {
+                let vlsn =
+                    u64::try_from(header.base_offset).unwrap() + u64::try_from(record.unwrap().offset_delta).unwrap();
+                if vlsn < next || vlsn >= u64::try_from(data.high_watermark).unwrap() {
+                    return Err(format!("the view from {from} shows {vlsn} where {next} is next"));
+                }
+                for missing in next..vlsn {
+                    self.missing(missing)?;
+                }
+                self.tell(vlsn, Told::Found)?;
+                next = vlsn + 1;
+            }
+            for missing in next..=u64::try_from(header.last_offset()).unwrap() {
+                self.missing(missing)?;
+            }
+            next = u64::try_from(header.last_offset()).unwrap() + 1;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// A reader of the view passed over it.
+    fn missing(&mut self, vlsn: u64) -> Result<(), String> {
+        match self.deleted {
+            true => Ok(()),
+            false if self.acknowledged.contains_key(&vlsn) => Err(format!("the view passes over acknowledged {vlsn}")),
+            false => self.tell(vlsn, Told::Gap),
+        }
+    }
+
+    fn add_partitions(&mut self) {
+        let routing = self.routing();
+        self.stale = routing.clone();
+        let count = routing.partitions() + 1 + (self.draw.next_u64() % 2) as i32;
+        if count <= PARTITIONS_MAX {
+            let topic = CreatePartitionsTopic::default().with_name(name(LOG)).with_count(count).with_assignments(None);
+            let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
+            self.world.push(self.admin, 3, request);
+        }
+    }
+
+    fn delete_records(&mut self) {
+        let routing = self.routing();
+        let partition = (self.draw.next_u64() % u64::from(routing.partitions().unsigned_abs())) as i32;
+        let topology = self.world.node.topology();
+        let held = topology.by_name(LOG).unwrap().partition(partition).map(|p| p.bounds().unwrap());
+        let Some(held) = held else { return };
+        let span = u64::try_from(held.high_watermark.0 - held.log_start.0).unwrap();
+        let offset = held.log_start.0 + i64::try_from(self.draw.next_u64() % (span / 2 + 1)).unwrap();
+        let part = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+        let topic = DeleteRecordsTopic::default().with_name(name(LOG)).with_partitions(vec![part]);
+        self.deleted = true;
+        self.world.push(self.admin, 2, DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000));
+    }
+
+    fn restart(mut self, crash: bool) -> Result<Self, String> {
+        let seed = self.draw.next_u64();
+        self.world = if crash { self.world.crash(seed) } else { self.world.kill() };
+        if let Some(problem) = self.world.problems.pop() {
+            return Err(problem);
+        }
+        self.connect();
+        Ok(self)
+    }
+
+    /// Everything that is acknowledged, looked up.
+    fn check_all(&mut self) -> Result<(), String> {
+        let vlsns: Vec<u64> = self.acknowledged.keys().copied().collect();
+        // What somebody deleted may be anywhere: only its absence is explained then.
+        for vlsn in vlsns {
+            self.point(vlsn)?;
+        }
+        Ok(())
+    }
+
+    fn step(mut self) -> Result<Self, String> {
+        match self.draw.next_u64() % 1000 {
+            0..250 => self.write(),
+            250..300 if !self.past.is_empty() => {
+                let at = (self.draw.next_u64() % self.past.len() as u64) as usize;
+                let sent = self.past[at].clone();
+                self.send(sent);
+            }
+            300..700 => {
+                let mut draw = self.draw.clone();
+                self.world.step(&mut draw);
+                self.draw = draw;
+                self.hear()?;
+            }
+            700..800 => {
+                let vlsn = self.draw.next_u64() % (self.next + 5);
+                self.point(vlsn)?;
+            }
+            800..880 => self.page()?,
+            880..960 => self.view()?,
+            960..966 => self.add_partitions(),
+            966..970 if self.deletes => self.delete_records(),
+            970..974 => self.world.checkpoint(),
+            974..978 => {
+                self = self.restart(true)?;
+                self.check_all()?;
+            }
+            978..982 => {
+                self = self.restart(false)?;
+                self.check_all()?;
+            }
+            982..990 => {
+                self.world.settle();
+                self.hear()?;
+                while self.world.answer(self.admin).is_some() {}
+            }
+            _ => {}
+        }
+        Ok(self)
+    }
+}
+
+fn run(seed: u64, steps: u32, planted: Planted) -> Result<u64, String> {
+    let mut run = Run::new(seed, planted);
+    for step in 0..steps {
+        run = run.step().map_err(|what| format!("seed {seed}, step {step}, {planted:?}: {what}"))?;
+    }
+    run.world.settle();
+    run.hear()?;
+    run.check_all().map_err(|what| format!("seed {seed}, at the end, {:?}: {what}", run.planted))?;
+    Ok(run.acknowledged.len() as u64)
+}
+
+/// A million steps; `PYRALOG_VLSN_SEEDS`, when this is compiled, says how many thousand others.
+#[test]
+fn what_a_reader_was_told_is_final_and_what_was_acknowledged_is_there() {
+    let seeds = option_env!("PYRALOG_VLSN_SEEDS").and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let acknowledged: u64 = (0..seeds).map(|seed| run(seed, 1000, Planted::Nothing).unwrap()).sum();
+    assert!(acknowledged > 50 * seeds, "{acknowledged} records in {seeds} runs prove little");
+}
+
+#[test]
+fn planted_acknowledgement_before_the_sync_is_caught() {
+    assert!((0..20).any(|seed| run(seed, 1000, Planted::AcknowledgeBeforeSync).is_err()));
+}
+
+#[test]
+fn planted_routing_that_begins_too_early_is_caught() {
+    assert!((0..20).any(|seed| run(seed, 1000, Planted::RerouteTooEarly).is_err()));
+}
