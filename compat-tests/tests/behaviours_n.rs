@@ -149,8 +149,11 @@ fn n06_the_assignment_comes_when_it_changes_and_the_interval_always() {
         let answer = member.conn.call(1, &beat_request(&w.group, &member.id, member.epoch));
         assert_eq!(answer.error_code, 0, "{answer:?}");
         assert!(answer.assignment.is_none(), "{answer:?}");
-        assert_eq!((answer.member_epoch, answer.heartbeat_interval_ms), (member.epoch, 5000), "{answer:?}");
+        assert_eq!(answer.member_epoch, member.epoch, "{answer:?}");
+        // Shorter in Pyralog while the group is as new as that.
+        assert!(answer.heartbeat_interval_ms == if on_kafka() { 5000 } else { 500 }, "{answer:?}");
     }
+    eventually("the interval of a calm group", || (member.beat().heartbeat_interval_ms == 5000).then_some(()));
     let config =
         AlterableConfig::default().with_name(text("consumer.heartbeat.interval.ms")).with_value(Some(text("6000")));
     let resource = AlterConfigsResource::default()

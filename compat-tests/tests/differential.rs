@@ -71,6 +71,7 @@ const ALLOWED: &[Allowed] = &[
     any(Some(18), "finalized_features_epoch", "counts each cluster's own changes"),
     any(Some(16), "groups", "groups of earlier requests live on in either; G20 tests the list"),
     any(Some(32), "documentation", "the text is ours"),
+    any(Some(68), "heartbeat_interval_ms", "shorter in groups that change (GR-06); N6 tests it"),
     pair(3, "error_code", ("-1", "42"), "M12: a precise code where Kafka answers UNKNOWN_SERVER_ERROR"),
     pair(1, "error_code", ("-1", "42"), "F6: a precise code where Kafka answers UNKNOWN_SERVER_ERROR"),
     pair(44, "error_code", ("-1", "42"), "K6: a precise code where Kafka answers UNKNOWN_SERVER_ERROR"),

@@ -266,7 +266,7 @@ impl Groups {
         let live = self.live.entry(group.to_string()).or_default();
         live.pending.remove(id);
         live.sessions.insert(id.to_string(), session);
-        live.note_growth();
+        live.note_growth(self.settings.initial_rebalance_delay_ms.into(), step.now);
         self.wake_by(group, due);
         self.rebalance(group, step);
     }

@@ -26,8 +26,8 @@ pub(super) struct Live {
 /// What PreparingRebalance waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JoinPhase {
-    /// The group was empty: for time to pass, longer while members keep coming (G9).
-    Initial { due: MonoMs, remaining_ms: i64, grew: bool },
+    /// The group was empty: for time to pass since the last one came (G9), at most until `end`.
+    Initial { due: MonoMs, end: MonoMs },
     /// For all members, at most until `due`.
     All { due: MonoMs },
 }

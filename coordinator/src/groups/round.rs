@@ -15,10 +15,11 @@ use super::step::Step;
 const RETRY_MS_MIN: i64 = 1000;
 
 impl Live {
-    /// Somebody joined: an initial wait is to be extended.
-    pub fn note_growth(&mut self) {
-        if let Some(JoinPhase::Initial { grew, .. }) = &mut self.join {
-            *grew = true;
+    /// Somebody joined: an initial wait begins anew. Kafka lets it end first, and then adds a whole one, so that members who
+    /// all come at once wait twice as long (GR-06).
+    pub fn note_growth(&mut self, delay_ms: i64, now: Now) {
+        if let Some(JoinPhase::Initial { due, end }) = &mut self.join {
+            *due = now.mono.after_ms(delay_ms).min(*end);
         }
     }
 }
@@ -65,8 +66,8 @@ impl Groups {
         let due = match from {
             Stage::Empty if delay_ms > 0 => {
                 let due = step.now.mono.after_ms(delay_ms);
-                let remaining_ms = patience_ms.saturating_sub(delay_ms).max(0);
-                live.join = Some(JoinPhase::Initial { due, remaining_ms, grew: false });
+                let end = step.now.mono.after_ms(patience_ms.max(delay_ms));
+                live.join = Some(JoinPhase::Initial { due, end });
                 due
             }
             Stage::Empty | Stage::PreparingRebalance | Stage::CompletingRebalance | Stage::Stable => {
@@ -91,16 +92,8 @@ impl Groups {
 
     /// The join phase's time is over.
     pub(super) fn on_join_due(&mut self, group: &str, step: &mut Step<'_>) {
-        let delay_ms = i64::from(self.settings.initial_rebalance_delay_ms);
-        let Some(live) = self.live.get_mut(group) else { return };
-        match live.join {
-            Some(JoinPhase::Initial { remaining_ms, grew: true, .. }) if remaining_ms > 0 && delay_ms > 0 => {
-                let due = step.now.mono.after_ms(delay_ms.min(remaining_ms));
-                let remaining_ms = (remaining_ms - delay_ms).max(0);
-                live.join = Some(JoinPhase::Initial { due, remaining_ms, grew: false });
-            }
-            Some(JoinPhase::Initial { .. } | JoinPhase::All { .. }) => self.finish_round(group, step),
-            None => {}
+        if self.live.get(group).is_some_and(|live| live.join.is_some()) {
+            self.finish_round(group, step);
         }
     }
 

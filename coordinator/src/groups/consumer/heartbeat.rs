@@ -25,6 +25,9 @@ use crate::metadata::wire::{topic_id, wire_id};
 const LEAVES: i32 = -1;
 /// Member epoch of who joins.
 const JOINS: i32 = 0;
+/// Shortest heartbeat interval that the coordinator asks for of its own accord. Kafka always asks for the configured one,
+/// and a partition that moves takes two of them: one until its owner is told, one until the next owner asks (GR-06).
+const BUSY_BEAT_MS_MIN: i32 = 500;
 
 impl Groups {
     pub(in crate::groups) fn consumer_heartbeat(
@@ -244,9 +247,24 @@ impl Groups {
         let response = m::ConsumerGroupHeartbeatResponse::default()
             .with_member_id(Some(text(id)))
             .with_member_epoch(member.current.epoch)
-            .with_heartbeat_interval_ms(pace.heartbeat_interval_ms)
+            .with_heartbeat_interval_ms(self.next_beat_ms(group, member, step))
             .with_assignment(told.then(|| assignment(&member.current.assigned)));
         Ok(response)
+    }
+
+    /// After how long a member is to be back: sooner than otherwise while it waits for something, and while the group
+    /// changes. The larger the group, the less often, so that its members together cost the same.
+    fn next_beat_ms(&self, group: &str, member: &Member, step: &Step<'_>) -> i32 {
+        let calm_ms = self.pace(group, step.topics).heartbeat_interval_ms;
+        let changed = self.watches.get(group).and_then(|watch| watch.changed_at);
+        let lately = changed.is_some_and(|at| step.now.mono < at.after_ms(calm_ms.into()));
+        let consumer = self.hard.consumer(group);
+        if !lately && consumer.is_none_or(|g| member.current.is_reconciled_to(g.head.epoch)) {
+            return calm_ms;
+        }
+        let members = consumer.map_or(0, |g| g.members.len());
+        let busy_ms = i32::try_from(members).unwrap_or(i32::MAX).max(BUSY_BEAT_MS_MIN);
+        busy_ms.min(calm_ms)
     }
 
     /// Brings member and group forward: description and life sign, group epoch, target, next step of the member.

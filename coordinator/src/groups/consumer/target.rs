@@ -127,9 +127,15 @@ impl Groups {
         let Some(old) = self.hard.consumer(group).map(|consumer| consumer.head.clone()) else { return };
         let mut head = old.clone();
         change(&mut head);
-        if head != old {
-            self.put(GroupRecord::ConsumerHead { group: group.to_string(), head }, step);
+        if head == old {
+            return;
         }
+        if head.epoch != old.epoch
+            && let Some(watch) = self.watches.get_mut(group)
+        {
+            watch.changed_at = Some(step.now.mono);
+        }
+        self.put(GroupRecord::ConsumerHead { group: group.to_string(), head }, step);
     }
 }
 

@@ -16,6 +16,8 @@ pub(in crate::groups) struct Watch {
     pub leases: BTreeMap<String, Lease>,
     /// When the target was made last; none since the start.
     pub assigned_at: Option<MonoMs>,
+    /// When the group's epoch rose last; none since the start.
+    pub changed_at: Option<MonoMs>,
     /// The machine's count of changes to topics when the subscribed ones were looked at last; none since the start.
     pub topics_seen: Option<u64>,
 }

@@ -67,6 +67,22 @@ fn g09_the_delay_is_extended_while_members_come_up_to_the_rebalance_timeout() {
 }
 
 #[test]
+fn gr03_gr06_the_delay_counts_from_the_last_member() {
+    check_with(
+        GroupSettings::default(),
+        "m1 join v3 -> ...
+         wait 100
+         m2 join v3 -> ...
+         wait 2999
+         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1= m2=
+         wait 1
+         m1 <- gen 1 range led by m1 of m1,m2
+         m2 <- gen 1 range led by m1",
+    );
+    check("m1 join v3 -> gen 1 range led by m1 of m1"); // with a delay of 0
+}
+
+#[test]
 fn g09_everybody_may_leave_again_during_the_initial_delay() {
     check_with(
         GroupSettings::default(),
