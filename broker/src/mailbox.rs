@@ -104,9 +104,14 @@ impl Mailboxes {
         }
     }
 
-    /// Number of open connections.
+    /// Number of open mailboxes.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Number of those whose connection is `wanted`.
+    pub fn count(&self, wanted: impl Fn(ConnId) -> bool) -> usize {
+        self.shards.iter().map(|shard| shard.lock().keys().filter(|conn| wanted(**conn)).count()).sum()
     }
 }
 

@@ -61,6 +61,10 @@ pub struct Metrics {
 pub struct Levels {
     /// Open connections.
     pub connections: usize,
+    /// Open connections over HTTP.
+    pub http_connections: u64,
+    /// Connections over HTTP that were refused at the limit.
+    pub http_refused: u64,
     /// Logs.
     pub logs: usize,
     /// Partitions that this node leads.
@@ -115,6 +119,9 @@ impl Metrics {
         let refused = Count::default();
         refused.add(levels.refused_for_room);
         counter("pyralog_disk_full_refusals", "Requests refused for want of room on the disk", None, &refused);
+        let refused = Count::default();
+        refused.add(levels.http_refused);
+        counter("pyralog_http_connections_refused", "HTTP connections refused at the limit", None, &refused);
         let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             match unit {
@@ -123,6 +130,7 @@ impl Metrics {
             }
         };
         gauge("kafka_network_connections", "Open connections", None, levels.connections as u64);
+        gauge("pyralog_http_connections", "Open HTTP connections", None, levels.http_connections);
         gauge("kafka_server_global_topic_count", "Logs", None, levels.logs as u64);
         gauge("kafka_server_partition_count", "Partitions on this node", None, levels.partitions as u64);
         gauge("kafka_server_offline_partition_count", "Partitions that are offline", None, levels.offline as u64);

@@ -123,7 +123,8 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let progress = Arc::new(Progress::default());
     let cell = Arc::new(OnceLock::new());
     // Before the logs are open: liveness probes must not kill a node that recovers.
-    let http = tokio::spawn(http::serve(web, Http { shell: Arc::clone(&cell), progress: Arc::clone(&progress) }));
+    let http =
+        tokio::spawn(http::serve(web, Http::new(Arc::clone(&cell), Arc::clone(&progress), FileShares::of(files).web)));
     let running = tokio::task::block_in_place(|| Running::start(settings, clock, files, &progress))?;
     let _ = cell.set(Arc::clone(&running.shell));
     let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), kafka));
@@ -303,6 +304,7 @@ fn seed() -> Result<u64, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileShares {
     sockets: usize,
+    web: usize,
     logs: usize,
     metadata: i32,
 }
@@ -312,8 +314,9 @@ impl FileShares {
         let metadata = i32::try_from(files / 16).unwrap_or(i32::MAX).clamp(10, 256);
         let taken = FILES_OF_PROCESS + FILES_IN_PASSING + u64::from(metadata.unsigned_abs());
         let rest = usize::try_from(files.saturating_sub(taken)).unwrap_or(usize::MAX);
-        let sockets = rest - rest / 3;
-        Self { sockets, logs: rest - sockets, metadata }
+        let logs = rest / 3;
+        let web = (rest / 8).min(http::CONNECTIONS_MAX);
+        Self { sockets: rest - logs - web, web, logs, metadata }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod consumers;
 pub mod diff;
 pub mod groups;
 pub mod hostile;
+pub mod http;
 pub mod kafka;
 
 pub use batch::{Batch, Codec, Record};

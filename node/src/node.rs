@@ -284,8 +284,8 @@ impl<D: Disk> Node<D> {
         self.unsent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of records that a fetch may carry now.
-    pub(crate) fn fetch_budget(&self) -> usize {
+    /// Bytes of records that an answer may carry now.
+    pub fn fetch_budget(&self) -> usize {
         let room = self.limits.answer_bytes.saturating_sub(self.unsent.load(Ordering::Relaxed));
         room.min(self.limits.fetch_bytes)
     }

@@ -668,7 +668,10 @@ impl<D: Disk> Partition<D> {
         out: &mut Outputs<D>,
     ) {
         let mut state = self.state.lock();
-        state.vlsns.set_rules(rules);
+        if state.vlsns.set_rules(rules) {
+            // What somebody waits for may have another partition from now on.
+            Self::wake_all(&mut state, out);
+        }
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let kept = durability.kept(state.journal_bytes);

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::{StoredBatch, StoredError, StoredRecord};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
-use pyralog_storage::{Disk, ReadError, VlsnPlace};
+use pyralog_storage::{Disk, DiskFile, ReadError, ReadSlice, VlsnPlace};
 
 use crate::partition::{Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
@@ -108,6 +108,46 @@ pub struct PointRecord {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
+/// A VLSN that was looked for.
+#[derive(Debug)]
+pub enum Sought<F> {
+    /// If it was ever written, it is in this batch.
+    In(PointBatch<F>),
+    /// It is not there, and why.
+    Known(Point),
+}
+
+/// The batch that a VLSN is in, or would be.
+#[derive(Debug)]
+pub struct PointBatch<F> {
+    slice: ReadSlice<F>,
+    vlsn: Vlsn,
+    index: PartitionIndex,
+    inflate_max: usize,
+}
+
+impl<F: DiskFile> PointBatch<F> {
+    /// Whether reading it will not wait for the disk.
+    pub fn is_cached(&self) -> bool {
+        self.slice.file.is_cached(self.slice.position, self.slice.len)
+    }
+
+    /// Reads it. Blocks; needs no log.
+    pub fn read(&self) -> Result<Point, VlsnError> {
+        let index = self.index;
+        let bytes = self.slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
+        let stored = |error| VlsnError::Stored { index, error };
+        let batch = StoredBatch::open(&bytes, self.inflate_max).map_err(stored)?;
+        for record in batch.records() {
+            let record = record.map_err(stored)?;
+            if record.vlsn == self.vlsn {
+                return Ok(Point::Found(PointRecord::of(&record, batch.header.leader_epoch)));
+            }
+        }
+        Ok(Point::Gap)
+    }
+}
+
 impl PointRecord {
     fn of(stored: &StoredRecord<'_>, epoch: i32) -> Self {
         let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
@@ -182,25 +222,25 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
 
     /// What there is at a VLSN.
     pub fn point(&self, vlsn: Vlsn) -> Result<Point, VlsnError> {
-        let Some(partition) = self.partition_of(vlsn).filter(|_| vlsn <= Vlsn::MAX) else { return Ok(Point::NotYet) };
+        match self.seek(vlsn)? {
+            Sought::Known(point) => Ok(point),
+            Sought::In(batch) => batch.read(),
+        }
+    }
+
+    /// Where a VLSN is, with nothing read of its record yet: for those who must not wait for the disk.
+    pub fn seek(&self, vlsn: Vlsn) -> Result<Sought<D::File>, VlsnError> {
+        let Some(partition) = self.partition_of(vlsn).filter(|_| vlsn <= Vlsn::MAX) else {
+            return Ok(Sought::Known(Point::NotYet));
+        };
         let index = partition.index;
         let located = partition.with_log(|log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark));
         let located = located.map_err(|why| VlsnError::Refused { index, why })?;
-        let slice = match located.map_err(|error| VlsnError::Read { index, error })? {
-            VlsnPlace::Batch(slice) => slice,
-            VlsnPlace::Unwritten => return Ok(Point::NotYet),
-            VlsnPlace::Trimmed => return Ok(Point::Trimmed),
-        };
-        let bytes = slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
-        let stored = |error| VlsnError::Stored { index, error };
-        let batch = StoredBatch::open(&bytes, self.inflate_max()).map_err(stored)?;
-        for record in batch.records() {
-            let record = record.map_err(stored)?;
-            if record.vlsn == vlsn {
-                return Ok(Point::Found(PointRecord::of(&record, batch.header.leader_epoch)));
-            }
-        }
-        Ok(Point::Gap)
+        Ok(match located.map_err(|error| VlsnError::Read { index, error })? {
+            VlsnPlace::Batch(slice) => Sought::In(PointBatch { slice, vlsn, index, inflate_max: self.inflate_max() }),
+            VlsnPlace::Unwritten => Sought::Known(Point::NotYet),
+            VlsnPlace::Trimmed => Sought::Known(Point::Trimmed),
+        })
     }
 
     /// The partition that a VLSN belongs to.

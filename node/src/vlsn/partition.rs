@@ -55,8 +55,11 @@ impl Vlsns {
         Self { committed, ..Self::default() }
     }
 
-    pub fn set_rules(&mut self, rules: VlsnRules) {
+    /// Takes over what the metadata says. Tells whether VLSNs are routed in another way now.
+    pub fn set_rules(&mut self, rules: VlsnRules) -> bool {
+        let rerouted = self.rules.routing != rules.routing;
         self.rules = rules;
+        rerouted
     }
 
     /// Whether a batch may be appended that was checked by `routing`.
