@@ -11,7 +11,7 @@ use crate::config::ClientConfig;
 use crate::error::{ConnectError, ConsumeError, ProduceError};
 use crate::log::IntoLogId;
 use crate::net::cluster::Cluster;
-use crate::net::writer::{Delivery, Writer};
+use crate::net::writer::{Delivery, Mode, Writer};
 use crate::record::{Appended, Record};
 
 /// A client of a cluster. Clones share connections, metadata and the buffer of what is being written.
@@ -65,7 +65,7 @@ impl ClientConfig {
     /// ```
     pub async fn connect(self) -> Result<PyralogClient, ConnectError> {
         let cluster = Cluster::connect(self).await?;
-        let writer = Writer::start(cluster.clone());
+        let writer = Writer::start(cluster.clone(), Mode::default());
         Ok(PyralogClient { inner: Arc::new(Inner { cluster, writer, samples: Mutex::default() }) })
     }
 }

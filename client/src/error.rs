@@ -565,6 +565,7 @@ impl ProduceError {
             Untaken::UnknownLog => Self::UnknownLog { log },
             Untaken::NoPartition { count } => Self::NoPartition { log, partition: target.unwrap_or(0), count },
             Untaken::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit },
+            Untaken::Halted => Self::NotSent { log, reason: "an earlier record of the log was not written".to_owned() },
         }
     }
 
@@ -717,6 +718,10 @@ pub enum PyralogError {
     /// Records could not be read.
     #[error(transparent)]
     Consume(#[from] ConsumeError),
+    /// Something about a VLSN log did not work.
+    #[cfg(feature = "net")]
+    #[error(transparent)]
+    Vlsn(#[from] crate::vlsn::VlsnError),
     /// A broker was not reached or not understood.
     #[error(transparent)]
     Call(#[from] CallError),

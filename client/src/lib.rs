@@ -25,6 +25,10 @@ mod net;
 mod reader;
 #[cfg(feature = "net")]
 mod tenant;
+#[cfg(feature = "net")]
+mod trim;
+#[cfg(feature = "net")]
+mod vlsn;
 
 pub use config::{Acks, ClientConfig, ProducerConfig, ReaderConfig, SettingsError};
 pub use error::{
@@ -50,3 +54,5 @@ pub use net::writer::Delivery;
 pub use reader::{LogReader, ReaderBuilder};
 #[cfg(feature = "net")]
 pub use tenant::TenantClient;
+#[cfg(feature = "net")]
+pub use vlsn::{VlsnClient, VlsnDelivery, VlsnError, VlsnPage, VlsnPages, VlsnRead, VlsnStanding};

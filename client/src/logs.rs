@@ -48,7 +48,7 @@ impl LogError {
         }
     }
 
-    fn is_retriable(&self) -> bool {
+    pub(crate) fn is_retriable(&self) -> bool {
         match self {
             Self::Refused { reason, .. } | Self::RefusedAll(reason) => reason.is_retriable(),
             Self::Call(error) => error.is_retriable(),
@@ -481,7 +481,7 @@ impl PyralogClient {
         Ok(offsets)
     }
 
-    fn timeout_ms(&self) -> i32 {
+    pub(crate) fn timeout_ms(&self) -> i32 {
         i32::try_from(ms(self.cluster().config.request_timeout)).unwrap_or(i32::MAX)
     }
 

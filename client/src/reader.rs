@@ -393,7 +393,7 @@ impl LogReader {
     }
 }
 
-fn is_retriable(error: &ConsumeError) -> bool {
+pub(crate) fn is_retriable(error: &ConsumeError) -> bool {
     match error {
         ConsumeError::Refused { reason, .. } | ConsumeError::Log { reason, .. } => verdict(reason.code).is_retriable(),
         ConsumeError::Call(error) => error.is_retriable(),
@@ -409,14 +409,14 @@ fn i32_of(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn asked(partition: u32, position: LogOffset, cluster: &Cluster) -> FetchPartition {
+pub(crate) fn asked(partition: u32, position: LogOffset, cluster: &Cluster) -> FetchPartition {
     FetchPartition::default()
         .with_partition(i32::try_from(partition).unwrap_or(i32::MAX))
         .with_fetch_offset(position.0)
         .with_partition_max_bytes(i32_of(cluster.config.reader.partition_bytes))
 }
 
-fn request(log: &LogId, partitions: Vec<FetchPartition>, wait: Duration, cluster: &Cluster) -> FetchRequest {
+pub(crate) fn request(log: &LogId, partitions: Vec<FetchPartition>, wait: Duration, cluster: &Cluster) -> FetchRequest {
     let reader = &cluster.config.reader;
     let topic = FetchTopic::default().with_topic(str_bytes(log.as_str()).into()).with_partitions(partitions);
     FetchRequest::default()

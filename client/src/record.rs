@@ -149,9 +149,46 @@ impl Record {
         EpochOffset { epoch: self.epoch, offset: self.offset }
     }
 
+    /// Its VLSN: the number in a key of 8 bytes. Records of VLSN logs have one.
+    ///
+    /// ```
+    /// use pyralog_client::Record;
+    ///
+    /// let record = Record::new(Some(1001u64.to_be_bytes().to_vec()), b"entry".to_vec());
+    /// assert_eq!(record.vlsn(), Some(1001));
+    /// assert_eq!(Record::from("no key").vlsn(), None);
+    /// ```
+    pub fn vlsn(&self) -> Option<u64> {
+        self.key.as_deref().and_then(|key| key.try_into().ok()).map(u64::from_be_bytes)
+    }
+
     /// The value as it goes over the wire: none for a tombstone.
     pub(crate) fn wire_value(&self) -> Option<&[u8]> {
         (!self.is_tombstone).then_some(&self.value[..])
+    }
+}
+
+impl From<Vec<u8>> for Record {
+    fn from(value: Vec<u8>) -> Self {
+        Self::new(None, value)
+    }
+}
+
+impl From<Bytes> for Record {
+    fn from(value: Bytes) -> Self {
+        Self::new(None, value)
+    }
+}
+
+impl From<String> for Record {
+    fn from(value: String) -> Self {
+        Self::new(None, value)
+    }
+}
+
+impl From<&'static str> for Record {
+    fn from(value: &'static str) -> Self {
+        Self::new(None, value)
     }
 }
 

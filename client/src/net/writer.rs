@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pyralog_protocol::batch::NewRecord;
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, NewRecord};
 use pyralog_protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use pyralog_protocol::kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use pyralog_protocol::{LogId, LogOffset, MonoMs, NodeId, Response};
@@ -22,7 +22,9 @@ use super::cluster::{Cluster, Lane, LogFailure, str_bytes};
 use crate::config::Acks;
 use crate::error::ProduceError;
 use crate::pure::backoff::Backoff;
-use crate::pure::producer::{Answer, Flight, Outcome, Output, Parcel, Producer, Settings, Target, record_bytes};
+use crate::pure::producer::{
+    Answer, Flight, Outcome, Output, Parcel, Producer, Settings, Target, Untaken, record_bytes,
+};
 use crate::pure::view::LogView;
 use crate::record::{Appended, Record, from_ms, to_ms};
 
@@ -31,7 +33,36 @@ const UNKNOWN_LOG_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Who waits for a record.
 struct Token {
-    reply: oneshot::Sender<Result<Appended, ProduceError>>,
+    reply: Reply,
+    bytes: u32,
+}
+
+/// Where the outcome of a record goes.
+pub enum Reply {
+    /// To a [`Delivery`].
+    Delivery(oneshot::Sender<Result<Appended, ProduceError>>),
+    /// To somebody who knows records by number.
+    Sink(Arc<dyn Sink>, u64),
+}
+
+/// Takes outcomes of numbered records.
+pub trait Sink: Send + Sync {
+    /// The record has this outcome.
+    fn settled(self: Arc<Self>, number: u64, result: Result<Appended, ProduceError>);
+}
+
+/// How a writer differs from that of the client's own methods.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode {
+    /// Whether nothing is sent behind a record that failed; see [`Settings::strict`].
+    pub strict: bool,
+    /// The producer that it is, instead of one of its own.
+    pub identity: Option<(i64, i16)>,
+}
+
+/// Room in the buffer for one record, to be given to [`Writer::push`].
+#[derive(Debug)]
+pub struct Room {
     bytes: u32,
 }
 
@@ -45,6 +76,7 @@ pub struct Writer {
     settled: Notify,
     room: Semaphore,
     is_closing: AtomicBool,
+    identity: Option<(i64, i16)>,
 }
 
 /// The acknowledgement of a record that was taken, to be awaited.
@@ -80,7 +112,7 @@ enum Event {
 
 impl Writer {
     /// Begins.
-    pub fn start(cluster: Arc<Cluster>) -> Arc<Self> {
+    pub fn start(cluster: Arc<Cluster>, mode: Mode) -> Arc<Self> {
         let config = &cluster.config.producer;
         let settings = Settings {
             idempotent: config.idempotent,
@@ -94,6 +126,7 @@ impl Writer {
                 limit_ms: ms(cluster.config.retry_backoff_max),
             },
             compression: config.compression(),
+            strict: mode.strict,
         };
         let room = Semaphore::new(config.buffer_bytes);
         let machine = Mutex::new(Producer::new(settings, draw()));
@@ -104,6 +137,7 @@ impl Writer {
             settled: Notify::new(),
             room,
             is_closing: AtomicBool::new(false),
+            identity: mode.identity,
         });
         tokio::spawn(Driver::new(writer.clone()).run());
         writer
@@ -115,24 +149,41 @@ impl Writer {
 
     /// Takes a record, as soon as there is room for it.
     pub async fn enqueue(&self, log: LogId, partition: Option<u32>, record: &Record) -> Result<Delivery, ProduceError> {
+        self.learn(&log).await?;
+        let room = self.room(record).await?;
+        let (reply, receiver) = oneshot::channel();
+        match self.push((&log, partition), record, room, Reply::Delivery(reply)) {
+            Ok(()) => Ok(Delivery(receiver)),
+            Err(untaken) => Err(ProduceError::untaken(&log, partition, untaken)),
+        }
+    }
+
+    /// Learns of a log, if it is not known.
+    pub async fn learn(&self, log: &LogId) -> Result<(), ProduceError> {
         if self.is_closing.load(Ordering::Acquire) {
             return Err(ProduceError::ClientClosed);
         }
-        if self.machine().partition_count(&log).is_none() {
-            let view = self.cluster.await_log(&log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(&log, f))?;
-            self.machine().learn(&log, &leaders(&view));
+        if self.machine().partition_count(log).is_none() {
+            let view = self.cluster.await_log(log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(log, f))?;
+            self.machine().learn(log, &leaders(&view));
         }
-        let headers: Vec<_> = record.headers.iter().map(|h| (h.key.as_bytes(), h.value.as_deref())).collect();
-        let new = NewRecord {
-            timestamp: to_ms(record.timestamp),
-            key: record.key.as_deref(),
-            value: record.wire_value(),
-            headers: &headers,
-        };
+        Ok(())
+    }
+
+    /// Learns anew of a log, for instance of more partitions.
+    pub async fn learn_anew(&self, log: &LogId) -> Result<(), ProduceError> {
+        let view = self.cluster.look_up(log).await.map_err(|f| unknown(log, f))?;
+        self.machine().learn(log, &leaders(&view));
+        Ok(())
+    }
+
+    /// Room for a record, as soon as there is some.
+    pub async fn room(&self, record: &Record) -> Result<Room, ProduceError> {
         let config = &self.cluster.config.producer;
-        let bytes = record_bytes(&new);
-        if bytes > config.request_bytes {
-            return Err(ProduceError::TooLarge { bytes, limit: config.request_bytes });
+        let bytes = as_new(record, |new| record_bytes(&new));
+        let limit = config.request_bytes;
+        if bytes.saturating_add(BATCH_HEADER_BYTES) > limit {
+            return Err(ProduceError::TooLarge { bytes, limit });
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         match tokio::time::timeout(config.buffer_timeout, self.room.acquire_many(bytes)).await {
@@ -142,19 +193,34 @@ impl Writer {
                 return Err(ProduceError::BufferFull { bytes: config.buffer_bytes, waited: config.buffer_timeout });
             }
         }
-        let (reply, receiver) = oneshot::channel();
+        Ok(Room { bytes })
+    }
+
+    /// Takes a record for which there is room. Records of a partition are written in the order of these calls.
+    pub fn push(
+        &self,
+        (log, partition): (&LogId, Option<u32>),
+        record: &Record,
+        room: Room,
+        reply: Reply,
+    ) -> Result<(), Untaken> {
         let target = partition.map_or(Target::Key, Target::Partition);
+        let token = Token { reply, bytes: room.bytes };
         let now = self.cluster.clock.now();
-        let taken = self.machine().push(&log, target, new, Token { reply, bytes }, now);
-        match taken {
+        match as_new(record, |new| self.machine().push(log, target, new, token, now)) {
             Ok(true) => self.work.notify_one(),
             Ok(false) => {}
-            Err((untaken, _)) => {
-                self.room.add_permits(usize::try_from(bytes).unwrap_or(0));
-                return Err(ProduceError::untaken(&log, partition, untaken));
+            Err((untaken, token)) => {
+                self.room.add_permits(usize::try_from(token.bytes).unwrap_or(0));
+                return Err(untaken);
             }
         }
-        Ok(Delivery(receiver))
+        Ok(())
+    }
+
+    /// After a record failed in a strict writer: goes on with what comes.
+    pub fn mend(&self) {
+        self.machine().mend();
     }
 
     /// Waits until every record that was taken has its outcome; nothing waits for company meanwhile.
@@ -196,11 +262,21 @@ impl Writer {
                     Err(ProduceError::failed(&log, partition, failure.clone(), timeout))
                 }
             };
-            // Whoever wrote it may not want to know.
-            let _ = token.reply.send(result);
+            match token.reply {
+                // Whoever wrote it may not want to know.
+                Reply::Delivery(reply) => drop(reply.send(result)),
+                Reply::Sink(sink, number) => sink.settled(number, result),
+            }
         }
         self.room.add_permits(bytes);
     }
+}
+
+/// The record as the batch builder wants it.
+fn as_new<T>(record: &Record, f: impl FnOnce(NewRecord<'_>) -> T) -> T {
+    let headers: Vec<_> = record.headers.iter().map(|h| (h.key.as_bytes(), h.value.as_deref())).collect();
+    let (key, value) = (record.key.as_deref(), record.wire_value());
+    f(NewRecord { timestamp: to_ms(record.timestamp), key, value, headers: &headers })
 }
 
 fn leaders(view: &LogView) -> Vec<Option<NodeId>> {
@@ -324,6 +400,10 @@ impl Driver {
     }
 
     fn identify(&self) {
+        if let Some(identity) = self.writer.identity {
+            let _ = self.sender.send(Event::Identified(Some(identity)));
+            return;
+        }
         let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
         tokio::spawn(async move {
             let request =

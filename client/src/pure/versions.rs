@@ -46,6 +46,8 @@ pub fn spoken(api: ApiKey) -> Option<Versions> {
         | ApiKey::DescribeQuorum
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeProducers
+        | ApiKey::ConsumerGroupHeartbeat
+        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::DescribeTopicPartitions => return None,
     };

@@ -53,6 +53,15 @@ impl Broker {
         Some(broker)
     }
 
+    /// A Pyralog, for what Apache Kafka has not; `None`, visibly, where tests run against Kafka.
+    pub fn pyralog() -> Option<Self> {
+        if std::env::var_os("PYRALOG_TEST_KAFKA").is_some() {
+            eprintln!("skipped: Apache Kafka has no VLSNs");
+            return None;
+        }
+        Some(Self::any())
+    }
+
     fn own() -> Self {
         let folder = std::env::temp_dir().join(unique("pyralog-client-test"));
         let mut broker = Self { address: "127.0.0.1:0".into(), child: None, folder: Some(folder) };

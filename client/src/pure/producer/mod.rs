@@ -46,6 +46,9 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Of batches.
     pub compression: Compression,
+    /// Whether a record that fails halts the machine: nothing behind it is sent, and nothing is taken until
+    /// [`Producer::mend`].
+    pub strict: bool,
 }
 
 /// Where a record goes.
@@ -74,6 +77,8 @@ pub enum Untaken {
         /// The limit.
         limit: usize,
     },
+    /// An earlier record failed, and the machine is [strict](Settings::strict).
+    Halted,
 }
 
 /// Why a record was not written.
@@ -221,6 +226,8 @@ pub struct Producer<T> {
     hurry: bool,
     /// From where the next request of a broker begins to look, so that every partition gets its turn.
     turn: Option<(LogId, u32)>,
+    /// A record failed, and order is strict.
+    halted: bool,
 }
 
 /// The most bytes that a record can take in a batch.
@@ -246,6 +253,7 @@ impl<T> Producer<T> {
             next_flight: 0,
             hurry: false,
             turn: None,
+            halted: false,
         }
     }
 
@@ -294,6 +302,9 @@ impl<T> Producer<T> {
         if BATCH_HEADER_BYTES + bytes > limit {
             return Err((Untaken::TooLarge { bytes: BATCH_HEADER_BYTES + bytes, limit }, token));
         }
+        if self.halted {
+            return Err((Untaken::Halted, token));
+        }
         let Some(entry) = self.logs.get_mut(log) else { return Err((Untaken::UnknownLog, token)) };
         let count = u32::try_from(entry.partitions.len()).unwrap_or(u32::MAX);
         let index = match (target, record.key) {
@@ -332,6 +343,23 @@ impl<T> Producer<T> {
         self.active.is_empty()
     }
 
+    /// Takes and sends again after a record failed. Sequences begin anew, so that nothing of before is taken for what comes.
+    pub fn mend(&mut self) {
+        self.halted = false;
+        for partition in self.logs.values_mut().flat_map(|log| &mut log.partitions) {
+            partition.begin_anew();
+        }
+    }
+
+    /// Where order is strict, the first failure is the end of all that waits.
+    fn halt(&mut self, out: &mut Vec<Output<T>>) {
+        let has_failed = |output: &Output<T>| matches!(output, Output::Done(Outcome { result: Err(_), .. }));
+        self.halted |= self.settings.strict && out.iter().any(has_failed);
+        if self.halted {
+            self.give_up_waiting(None, "an earlier record of the log was not written", out);
+        }
+    }
+
     /// A broker gave a producer id and epoch.
     pub fn identified(&mut self, id: i64, epoch: i16) {
         self.identity = Identity::Known(id, epoch);
@@ -348,6 +376,11 @@ impl<T> Producer<T> {
 
     /// Fails all records of a log, or of all logs, that are not in the air.
     pub fn give_up(&mut self, log: Option<&LogId>, reason: &str, out: &mut Vec<Output<T>>) {
+        self.give_up_waiting(log, reason, out);
+        self.halt(out);
+    }
+
+    fn give_up_waiting(&mut self, log: Option<&LogId>, reason: &str, out: &mut Vec<Output<T>>) {
         for (name, entry) in &mut self.logs {
             if log.is_some_and(|log| log != name) {
                 continue;
@@ -368,6 +401,7 @@ impl<T> Producer<T> {
     pub fn step(&mut self, now: MonoMs, out: &mut Vec<Output<T>>) -> Option<MonoMs> {
         let mut wake = Wake(None);
         self.expire(now, &mut wake, out);
+        self.halt(out);
         self.begin_epochs();
         self.identify(now, &mut wake, out);
         let ready = self.ready(now, &mut wake, out);
@@ -377,6 +411,7 @@ impl<T> Producer<T> {
             partitions.rotate_left(pivot);
             self.send(node, partitions, out);
         }
+        self.halt(out);
         if self.active.is_empty() {
             self.hurry = false;
         }
@@ -539,6 +574,7 @@ impl<T> Producer<T> {
             }
             self.put_to_rest(&key);
         }
+        self.halt(out);
     }
 
     /// A request or its answer was lost: whether its batches were appended is unknown.

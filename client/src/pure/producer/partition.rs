@@ -161,6 +161,11 @@ impl<T> Partition<T> {
         self.epoch_ends = true;
     }
 
+    /// Has what comes next numbered from 0, in an epoch of its own.
+    pub fn begin_anew(&mut self) {
+        self.epoch_ends |= self.next.is_some();
+    }
+
     /// Begins the next epoch if one is due. `fresh` is an identity to continue with when the epochs of the old one are
     /// used up; the answer is whether one is needed.
     pub fn begin_epoch(&mut self, fresh: Option<(i64, i16)>) -> bool {
@@ -170,7 +175,8 @@ impl<T> Partition<T> {
         let raised = self.next.and_then(|next| Some(Sequence { epoch: next.epoch.checked_add(1)?, first: 0, ..next }));
         let other = fresh.filter(|(id, _)| self.next.is_none_or(|next| next.id != *id));
         let Some(next) = raised.or(other.map(|(id, epoch)| Sequence { id, epoch, first: 0 })) else { return true };
-        self.is_known &= self.next.is_some_and(|known| known.id == next.id);
+        // A broker that lost its memory takes any sequence: the first one goes alone again.
+        self.is_known = false;
         self.next = Some(next);
         self.epoch_ends = false;
         self.again.values_mut().for_each(|batch| batch.sequence = None);

@@ -18,6 +18,7 @@ fn settings(idempotent: bool) -> Settings {
         delivery_timeout_ms: 1_000_000,
         backoff: Backoff { first_ms: 10, limit_ms: 100 },
         compression: Compression::of(Codec::None),
+        strict: false,
     }
 }
 

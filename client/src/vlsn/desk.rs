@@ -1,0 +1,314 @@
+//! Where records of a VLSN log are written in order: each has its outcome exactly once, and what has none yet is kept, so
+//! that it can be sent again by another routing.
+//!
+//! Holds: records are handed to the [`Writer`] under one lock, in rising order per partition. The writer is strict: after a
+//! failure it sends nothing more. Once nothing is in the air, a *repair* looks at the log. If the partition count has
+//! changed, all that is unsettled is sent again as the new routing wants it; what was written meanwhile is recognised.
+//! Anything else is the end: every unsettled record fails, and so does every new one until somebody resumes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pyralog_protocol::{ErrorCode, LogId, Vlsn};
+use tokio::sync::{Notify, oneshot};
+
+use super::counter::Counter;
+use super::error::VlsnError;
+use super::reads::{Reads, VlsnRead};
+use super::standing::{VlsnStanding, is_in_partition};
+use crate::error::ProduceError;
+use crate::net::writer::{Reply, Sink, Writer};
+use crate::record::{Appended, Record};
+
+/// What a record is waited for by.
+pub(crate) type Outcome = Result<u64, VlsnError>;
+
+/// Order of what is written. Whoever holds it may hand out VLSNs and push.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// How far the log was when it was last looked at, with what was pushed since.
+    pub standing: VlsnStanding,
+    /// The next VLSN that may be handed out.
+    pub next: u64,
+    /// Hands them out.
+    pub counter: Counter,
+}
+
+#[derive(Default)]
+struct Unsettled {
+    records: BTreeMap<u64, Entry>,
+    /// Records in the writer's hands.
+    in_air: usize,
+    /// The first failure since the last repair.
+    failure: Option<(u64, ProduceError)>,
+    /// Why nothing is taken any more.
+    stopped: Option<VlsnError>,
+}
+
+struct Entry {
+    record: Record,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// The desk.
+pub(crate) struct Desk {
+    pub reads: Reads,
+    pub order: tokio::sync::Mutex<Order>,
+    writer: Arc<Writer>,
+    unsettled: Mutex<Unsettled>,
+    /// The last record was settled, or a repair is over.
+    settled: Notify,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("log", self.log()).finish_non_exhaustive()
+    }
+}
+
+impl Sink for Desk {
+    fn settled(self: Arc<Self>, vlsn: u64, result: Result<Appended, ProduceError>) {
+        let mut unsettled = self.unsettled();
+        unsettled.in_air = unsettled.in_air.saturating_sub(1);
+        match result {
+            Ok(_) => {
+                if let Some(entry) = unsettled.records.remove(&vlsn) {
+                    // Whoever wrote it may not want to know.
+                    let _ = entry.reply.send(Ok(vlsn));
+                }
+            }
+            Err(error) => {
+                // Those behind the one that failed are told that they were not sent.
+                let is_cause = !matches!(error, ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. });
+                let known = unsettled.failure.as_ref().map(|(_, known)| known);
+                let is_better =
+                    matches!(known, None | Some(ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. }));
+                if known.is_none() || (is_cause && is_better) {
+                    unsettled.failure = Some((vlsn, error));
+                }
+            }
+        }
+        if unsettled.in_air == 0 {
+            let needs_repair = unsettled.failure.is_some();
+            drop(unsettled);
+            self.settled.notify_waiters();
+            if needs_repair {
+                tokio::spawn(self.repair());
+            }
+        }
+    }
+}
+
+impl Desk {
+    pub fn new(reads: Reads, writer: Arc<Writer>, order: Order) -> Arc<Self> {
+        let (unsettled, settled) = (Mutex::default(), Notify::new());
+        Arc::new(Self { reads, order: tokio::sync::Mutex::new(order), writer, unsettled, settled })
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogId {
+        &self.reads.log
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Unsettled> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes nothing more; what was taken is still sent.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+
+    /// Waits until everything has its outcome.
+    pub async fn flush(&self) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let is_empty = {
+                let unsettled = self.unsettled();
+                unsettled.records.is_empty()
+            };
+            if is_empty {
+                return;
+            }
+            self.writer.flush().await;
+            settled.await;
+        }
+    }
+
+    /// Whether a record is on its way.
+    pub fn is_unsettled(&self, vlsn: u64) -> bool {
+        self.unsettled().records.contains_key(&vlsn)
+    }
+
+    fn check(&self) -> Result<(), VlsnError> {
+        self.unsettled().stopped.clone().map_or(Ok(()), Err)
+    }
+
+    /// Room for a record, or why nothing is taken.
+    pub async fn room(&self, record: &Record) -> Result<crate::net::writer::Room, VlsnError> {
+        self.check()?;
+        self.writer.learn(self.log()).await?;
+        // The key is not there yet.
+        let measured = Record { key: Some(Bytes::from_static(&[0; 8])), ..record.clone() };
+        Ok(self.writer.room(&measured).await?)
+    }
+
+    /// Hands a record over under a VLSN above all of its partition so far. Whoever calls holds the order.
+    pub fn push(
+        self: &Arc<Self>,
+        order: &mut Order,
+        vlsn: u64,
+        record: Record,
+        room: crate::net::writer::Room,
+    ) -> Result<oneshot::Receiver<Outcome>, VlsnError> {
+        let (reply, receiver) = oneshot::channel();
+        let record = Record { key: Some(Bytes::copy_from_slice(&Vlsn(vlsn).key())), ..record };
+        let partition = order.standing.partition(vlsn);
+        {
+            let mut unsettled = self.unsettled();
+            if let Some(stopped) = &unsettled.stopped {
+                return Err(stopped.clone());
+            }
+            unsettled.records.insert(vlsn, Entry { record: record.clone(), reply });
+            unsettled.in_air += 1;
+        }
+        order.next = order.next.max(vlsn.saturating_add(1));
+        order.standing.note(partition, vlsn);
+        self.hand_over(partition, vlsn, &record, room);
+        Ok(receiver)
+    }
+
+    fn hand_over(self: &Arc<Self>, partition: u32, vlsn: u64, record: &Record, room: crate::net::writer::Room) {
+        let reply = Reply::Sink(self.clone(), vlsn);
+        if let Err(untaken) = self.writer.push((self.log(), Some(partition)), record, room, reply) {
+            // A repair takes it up, or fails it.
+            let error = ProduceError::untaken(self.log(), Some(partition), untaken);
+            self.clone().settled(vlsn, Err(error));
+        }
+    }
+
+    /// After a failure, once nothing is in the air.
+    async fn repair(self: Arc<Self>) {
+        let mut order = self.order.lock().await;
+        let failure = {
+            let mut unsettled = self.unsettled();
+            if unsettled.in_air > 0 {
+                return; // it is not the last: another one comes
+            }
+            unsettled.failure.take()
+        };
+        let Some((vlsn, failure)) = failure else { return };
+        let error = match self.judge(&order, &failure).await {
+            Ok(Some(fresh)) => {
+                tracing::info!(log = %self.log(), partitions = fresh.partition_count(), "the log is routed anew");
+                match self.send_again(&mut order, fresh).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                }
+            }
+            Ok(None) => VlsnError::of_write(self.log(), failure),
+            Err(error) => error,
+        };
+        self.stop(vlsn, &error);
+    }
+
+    /// Whether a failure means that the log has other partitions now: how far it is then.
+    async fn judge(&self, order: &Order, failure: &ProduceError) -> Result<Option<VlsnStanding>, VlsnError> {
+        let may_be_routing = match failure {
+            ProduceError::Refused { reason, .. } => reason.code == ErrorCode::InvalidRecord.code(),
+            ProduceError::NoPartition { .. } | ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. } => true,
+            ProduceError::Name(_)
+            | ProduceError::UnknownLog { .. }
+            | ProduceError::TooLarge { .. }
+            | ProduceError::BufferFull { .. }
+            | ProduceError::Expired { .. }
+            | ProduceError::Log { .. }
+            | ProduceError::Call(_)
+            | ProduceError::ClientClosed => false,
+        };
+        if !may_be_routing {
+            return Ok(None);
+        }
+        self.writer.learn_anew(self.log()).await?;
+        let fresh = self.reads.standing().await?;
+        Ok((fresh.routing != order.standing.routing).then_some(fresh))
+    }
+
+    /// Sends everything that is unsettled, in the order of VLSNs, as another routing wants it.
+    async fn send_again(self: &Arc<Self>, order: &mut Order, fresh: VlsnStanding) -> Result<(), VlsnError> {
+        order.standing = fresh;
+        self.writer.mend();
+        let numbers: Vec<u64> = self.unsettled().records.keys().copied().collect();
+        for vlsn in numbers {
+            if order.standing.is_decided(vlsn) {
+                // It was written after all, before the routing changed; the writers of gaps are told so.
+                let outcome = self.already(order, vlsn).await;
+                if let Some(entry) = self.unsettled().records.remove(&vlsn) {
+                    let _ = entry.reply.send(outcome);
+                }
+                continue;
+            }
+            let partition = order.standing.partition(vlsn);
+            let record = self.unsettled().records.get(&vlsn).map(|entry| entry.record.clone());
+            let Some(record) = record else { continue };
+            let room = self.writer.room(&record).await?;
+            self.unsettled().in_air += 1;
+            order.standing.note(partition, vlsn);
+            self.hand_over(partition, vlsn, &record, room);
+        }
+        if self.unsettled().in_air == 0 {
+            self.settled.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// What becomes of a VLSN that is not above the last one of its partition.
+    pub async fn already(&self, order: &Order, vlsn: u64) -> Outcome {
+        let log = self.log().clone();
+        let gap = |last| VlsnError::Gap { log: log.clone(), vlsn, last };
+        match self.reads.wait(vlsn, std::time::Duration::ZERO).await? {
+            VlsnRead::Found(_) => Ok(vlsn),
+            VlsnRead::Trimmed => Err(VlsnError::Trimmed { log, vlsn }),
+            VlsnRead::Gap => Err(gap(order.standing.last_of(order.standing.partition(vlsn)).unwrap_or(vlsn))),
+            // The view ends before it, because another partition is behind; its own has it, or has passed it.
+            VlsnRead::NotYet => {
+                let partition = order.standing.partition(vlsn);
+                let last = order.standing.last_of(partition).unwrap_or(vlsn);
+                let is_there = is_in_partition(&self.reads.client, self.log(), partition, vlsn).await?;
+                if is_there { Ok(vlsn) } else { Err(gap(last)) }
+            }
+        }
+    }
+
+    /// Fails everything that is unsettled, and what comes until [`Self::go_on`].
+    fn stop(&self, vlsn: u64, error: &VlsnError) {
+        let because = Box::new(error.clone());
+        let stopped = VlsnError::Stopped { log: self.log().clone(), vlsn, because };
+        let records = {
+            let mut unsettled = self.unsettled();
+            unsettled.stopped = Some(stopped.clone());
+            std::mem::take(&mut unsettled.records)
+        };
+        for (number, entry) in records {
+            let outcome = if number == vlsn { error.clone() } else { stopped.clone() };
+            let _ = entry.reply.send(Err(outcome));
+        }
+        self.settled.notify_waiters();
+    }
+
+    /// Looks at the log, and takes records again.
+    pub async fn go_on(self: &Arc<Self>) -> Result<VlsnStanding, VlsnError> {
+        self.flush().await;
+        let mut order = self.order.lock().await;
+        self.writer.learn_anew(self.log()).await?;
+        let fresh = self.reads.standing().await?;
+        order.next = fresh.last.map_or(0, |last| last.saturating_add(1));
+        order.standing = fresh.clone();
+        self.writer.mend();
+        self.unsettled().stopped = None;
+        Ok(fresh)
+    }
+}

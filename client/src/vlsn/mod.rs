@@ -1,0 +1,18 @@
+//! Logs that are addressed by VLSNs: sequence numbers of the client's own.
+//!
+//! Holds: a log is written in the order of its VLSNs, in each partition, however often something had to be sent again; when a
+//! record fails, nothing behind it is written, so that no VLSN becomes a gap behind the caller's back. Reads know four
+//! outcomes. Absent: a cache of records.
+
+mod client;
+mod counter;
+mod desk;
+mod error;
+mod reads;
+mod standing;
+mod view;
+
+pub use client::{VlsnClient, VlsnDelivery};
+pub use error::VlsnError;
+pub use reads::{VlsnPage, VlsnPages, VlsnRead};
+pub use standing::VlsnStanding;
