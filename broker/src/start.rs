@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use pyralog_coordinator::metadata::{Image, Limits as MetadataLimits};
 use pyralog_coordinator::raft::{CoordinatorReplica, ReplicaOptions, RocksOptions, RocksStore};
+use pyralog_coordinator::vlsn::VlsnLimits;
 use pyralog_coordinator::{Command, Context, Coordinator, DeclaredLog, Reply, Token};
 use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
@@ -54,6 +55,7 @@ pub fn open_control(
         node,
         configs: settings.configs.clone(),
         limits: MetadataLimits::default(),
+        vlsn_limits: VlsnLimits::default(),
         log_level: log_level(&settings.log),
     };
     let mut coordinator = Coordinator::new(started)

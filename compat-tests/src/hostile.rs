@@ -28,17 +28,19 @@ impl Golden {
     /// Whether counts and lengths are compact; taken from how such a request is encoded, not from a table of ours.
     pub fn is_flexible(&self) -> bool {
         kafka_protocol::messages::ApiKey::try_from(self.key)
-            .is_ok_and(|key| key.request_header_version(self.version) >= 2)
+            .map_or(self.key >= crate::private::FIRST_KEY, |key| key.request_header_version(self.version) >= 2)
     }
 }
 
-/// The captured requests in every version that `conn`'s broker lists.
+/// The captured requests in every version that `conn`'s broker lists, and those of the private APIs.
 pub fn golden_requests(conn: &mut Conn) -> Vec<Golden> {
     let listed = listed_apis(conn);
-    let path = crate::crate_folder().join("../protocol/tests/golden/probe.jsonl");
-    let lines = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let read = |name: &str| {
+        let path = crate::crate_folder().join("../protocol/tests/golden").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
     let mut out = Vec::new();
-    for line in lines.lines() {
+    for line in [read("probe.jsonl"), read("private.jsonl")].iter().flat_map(|text| text.lines()) {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         if line["direction"] != "request" {
             continue;

@@ -23,6 +23,7 @@ pub mod groups;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod private;
 
 pub use batch::{Batch, Codec, Record};
 pub use broker::{Broker, BrokerOptions, Target, on_kafka, own_brokers, private, shared, skip};

@@ -3,7 +3,7 @@
 
 use kafka_protocol::messages as m;
 use pyralog_protocol::kafka_protocol;
-use pyralog_protocol::vlsn::Vlsn;
+use pyralog_protocol::vlsn::{Vlsn, messages as v};
 use pyralog_protocol::{Draw, LogId};
 
 /// Names the place that waits for a reply. The node hands them out; the coordinator only gives them back, once each.
@@ -86,6 +86,18 @@ commands! {
     InitProducerId(m::InitProducerIdRequest) -> m::InitProducerIdResponse,
     /// After an unclean stop: raise the leader epoch of every partition that this node leads.
     RaiseEpochs(()) -> (),
+    /// Take or release the writer epoch of a VLSN log.
+    WriterEpoch(v::WriterEpochRequest) -> v::WriterEpochResponse,
+    /// Commit VLSNs.
+    VlsnCommit(v::VlsnCommitRequest) -> v::VlsnCommitResponse,
+    /// Read committed VLSNs.
+    VlsnCommitted(v::VlsnCommittedRequest) -> v::VlsnCommittedResponse,
+    /// Forget committed VLSNs.
+    VlsnDeleteCommit(v::VlsnDeleteCommitRequest) -> v::VlsnDeleteCommitResponse,
+    /// Take numbers of a sequencer.
+    SequencerReserve(v::SequencerReserveRequest) -> v::SequencerReserveResponse,
+    /// Describe sequencers.
+    SequencerDescribe(v::SequencerDescribeRequest) -> v::SequencerDescribeResponse,
     /// Join a classic group.
     JoinGroup(m::JoinGroupRequest) -> m::JoinGroupResponse,
     /// Hand in or fetch the assignment.

@@ -9,6 +9,7 @@ use crate::effects::Effects;
 use crate::groups::Groups;
 use crate::metadata::{Image, Limits, Metadata, MetadataRecord};
 use crate::record::Record;
+use crate::vlsn::{VlsnLimits, Vlsns};
 use pyralog_protocol::{Draw, MonoMs, NodeId, Now};
 use std::sync::Arc;
 
@@ -23,12 +24,15 @@ pub struct Settings {
     pub log_level: String,
     /// Limits that are no configs of Kafka.
     pub limits: Limits,
+    /// Limits of commits and sequencers.
+    pub vlsn_limits: VlsnLimits,
 }
 
 impl Settings {
     /// A node with nothing configured.
     pub fn new(node: NodeId) -> Self {
-        Self { node, configs: Vec::new(), log_level: "INFO".to_owned(), limits: Limits::default() }
+        let (limits, vlsn_limits) = (Limits::default(), VlsnLimits::default());
+        Self { node, configs: Vec::new(), log_level: "INFO".to_owned(), limits, vlsn_limits }
     }
 }
 
@@ -37,6 +41,7 @@ impl Settings {
 pub struct Coordinator {
     metadata: Metadata,
     groups: Groups,
+    pub(crate) vlsns: Vlsns,
     published: u64,
 }
 
@@ -45,7 +50,7 @@ impl Coordinator {
     pub fn new(settings: Settings) -> Result<Self, Vec<ConfigError>> {
         let metadata = Metadata::new(&settings)?;
         let groups = Groups::new(metadata.image().broker().groups.clone());
-        Ok(Self { metadata, groups, published: 0 })
+        Ok(Self { metadata, groups, vlsns: Vlsns::new(settings.vlsn_limits), published: 0 })
     }
 
     /// Takes the content of the state store, in key order within each family. Once, before [`Coordinator::start`].
@@ -68,6 +73,7 @@ impl Coordinator {
         match record {
             Record::Metadata(record) => self.metadata.apply(record),
             Record::Group(record) => self.groups.apply(record),
+            Record::Vlsn(record) => self.vlsns.apply(record),
         }
     }
 
@@ -86,6 +92,11 @@ impl Coordinator {
             | Command::DescribeGroups(_)
             | Command::ListGroups(_)
             | Command::DeleteGroups(_) => self.groups.handle(&ctx, command, self.metadata.image(), now, out),
+            Command::VlsnCommit(_)
+            | Command::VlsnCommitted(_)
+            | Command::VlsnDeleteCommit(_)
+            | Command::SequencerReserve(_)
+            | Command::SequencerDescribe(_) => self.vlsns.handle(&ctx, &command, (self.metadata.image(), now), out),
             Command::CreateTopics(_)
             | Command::AutoCreate(_)
             | Command::DeclareLogs(_)
@@ -94,21 +105,22 @@ impl Coordinator {
             | Command::AlterConfigs(_)
             | Command::IncrementalAlterConfigs(_)
             | Command::InitProducerId(_)
+            | Command::WriterEpoch(_)
             | Command::RaiseEpochs(()) => {
                 let before = out.records.len();
                 let deleting = matches!(command, Command::DeleteTopics(_)).then(|| self.metadata.image().clone());
                 self.metadata.handle(ctx, command, now, out);
-                self.tell_groups(before, deleting.as_ref(), out);
+                self.tell_others(before, deleting.as_ref(), out);
             }
         }
     }
 
-    /// Groups learn which logs came, changed and went, and their views with them. Offsets of a deleted log go in the same
-    /// atomic change: a log of the same name must never meet them. `deleting`: the image before logs were deleted.
-    fn tell_groups(&mut self, before: usize, deleting: Option<&Image>, out: &mut Effects) {
+    /// The other machines learn which logs came, changed and went, and their views with them. What was committed in a
+    /// deleted log goes in the same atomic change: a log of the same name must never meet it. `deleting`: the image before logs were deleted.
+    fn tell_others(&mut self, before: usize, deleting: Option<&Image>, out: &mut Effects) {
         let view_of = |image: &Image, id| image.view_of_log(id).map(|view| view.metadata.log_id.clone());
         for set in out.records.iter_mut().skip(before) {
-            let mut theirs = Effects::default();
+            let (mut theirs, mut commits) = (Effects::default(), None);
             for record in set.iter() {
                 match record {
                     Record::Metadata(MetadataRecord::Log(log)) => self.groups.topic_changed(&log.log),
@@ -117,6 +129,7 @@ impl Coordinator {
                     }
                     Record::Metadata(MetadataRecord::LogDeleted { id, log }) => {
                         let view = deleting.and_then(|image| view_of(image, *id));
+                        commits = self.vlsns.log_deleted(*id);
                         for name in std::iter::once(log).chain(&view) {
                             self.groups.topic_deleted(name.as_str(), self.metadata.image(), &mut theirs);
                         }
@@ -125,12 +138,14 @@ impl Coordinator {
                     Record::Metadata(
                         MetadataRecord::Cluster { .. }
                         | MetadataRecord::Version(_)
-                        | MetadataRecord::ProducerIds { .. },
+                        | MetadataRecord::ProducerIds { .. }
+                        | MetadataRecord::Writer(_),
                     )
-                    | Record::Group(_) => {}
+                    | Record::Group(_)
+                    | Record::Vlsn(_) => {}
                 }
             }
-            set.extend(theirs.records.into_iter().flatten());
+            set.extend(theirs.records.into_iter().flatten().chain(commits.map(Record::Vlsn)));
         }
     }
 

@@ -4,6 +4,9 @@
 use crate::command::{Reply, Token};
 use crate::record::Record;
 
+/// Largest set of records, in bytes. Half of what the log takes as one entry, because a record's size is only estimated.
+pub(crate) const SET_BYTES_MAX: usize = 4 << 20;
+
 /// Outputs of one or more steps, in order.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -20,6 +23,21 @@ impl Effects {
         if !records.is_empty() {
             self.records.push(records);
         }
+    }
+
+    /// Adds records that need not be atomic together, in as few sets as the log takes.
+    pub fn commit_in_parts(&mut self, records: impl IntoIterator<Item = Record>) {
+        let (mut part, mut size) = (Vec::new(), 0);
+        for record in records {
+            let more = record.bytes();
+            if size + more > SET_BYTES_MAX {
+                self.commit(std::mem::take(&mut part));
+                size = 0;
+            }
+            size += more;
+            part.push(record);
+        }
+        self.commit(part);
     }
 
     /// Adds an answer.

@@ -1,4 +1,4 @@
-//! The replicated state machines (metadata, groups) and, in the module [`raft`] apart from them, raft-rs on RocksDB.
+//! The replicated state machines (metadata, groups, vlsn) and, in the module [`raft`] apart from them, raft-rs on RocksDB.
 //! Machines are pure: time comes in as a value, ids come in drawn, replies are tokens. Nothing here knows partition
 //! logs or connections.
 
@@ -11,6 +11,8 @@ pub mod metadata;
 #[cfg(feature = "raft-store")]
 pub mod raft;
 pub mod record;
+mod stored;
+pub mod vlsn;
 
 pub use command::{Command, Context, DeclaredLog, NewPartitions, Reply, Token};
 pub use coordinator::{Coordinator, Settings};

@@ -11,6 +11,8 @@ pub enum Record {
     Metadata(crate::metadata::MetadataRecord),
     /// Of the groups machine.
     Group(crate::groups::GroupRecord),
+    /// Of the VLSN machine.
+    Vlsn(crate::vlsn::VlsnRecord),
 }
 
 /// The column family that holds a record.
@@ -20,6 +22,8 @@ pub enum Family {
     Meta,
     /// Groups and offsets.
     Groups,
+    /// Commits by VLSN and sequencers.
+    Vlsn,
 }
 
 /// Where a record lives in the state store.
@@ -34,11 +38,21 @@ pub enum Placement {
 }
 
 impl Record {
+    /// About how long the record is when it is encoded, as far as its machine needs to know; metadata is one small set.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Metadata(_) => 0,
+            Self::Group(record) => record.bytes(),
+            Self::Vlsn(record) => record.bytes(),
+        }
+    }
+
     /// Where the record lives in the state store.
     pub fn placement(&self) -> Placement {
         match self {
             Self::Metadata(record) => record.placement(),
             Self::Group(record) => record.placement(),
+            Self::Vlsn(record) => record.placement(),
         }
     }
 }

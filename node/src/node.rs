@@ -128,6 +128,9 @@ impl<D: Disk> Node<D> {
         out: &mut Outputs<D>,
     ) -> Result<(), CloseReason> {
         let error = match decode_request(frame, &self.decode) {
+            Ok((head, _)) if head.api.is_private() && !self.topology.load().image.broker().network.private_apis => {
+                DecodeError::UnknownApi { key: head.api.code() }
+            }
             Ok((head, request)) => {
                 let asked = Asked::new(head, self.address(conn));
                 self.serve(Step { conn, asked, draw, now, out }, request);
@@ -161,7 +164,7 @@ impl<D: Disk> Node<D> {
             Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r).into(),
             Request::OffsetForLeaderEpoch(r) => lookups::offset_for_leader_epoch(&topology, &r).into(),
             Request::DeleteRecords(r) => lookups::delete_records(&topology, &r, step.out).into(),
-            Request::ApiVersions(r) => negotiation::api_versions(version, &r, image.version()).into(),
+            Request::ApiVersions(r) => negotiation::api_versions(version, &r, image).into(),
             Request::FindCoordinator(r) => {
                 let address = (asked.local.0.as_str(), asked.local.1);
                 let response = info::find_coordinator(version, &r, image.node(), address);
@@ -203,7 +206,13 @@ impl<D: Disk> Node<D> {
             | Request::OffsetDelete(_)
             | Request::DescribeGroups(_)
             | Request::ListGroups(_)
-            | Request::DeleteGroups(_) => unreachable!("these became commands above"),
+            | Request::DeleteGroups(_)
+            | Request::VlsnCommit(_)
+            | Request::VlsnCommitted(_)
+            | Request::VlsnDeleteCommit(_)
+            | Request::SequencerReserve(_)
+            | Request::SequencerDescribe(_)
+            | Request::WriterEpoch(_) => unreachable!("these became commands above"),
         };
         step.answer(response);
     }
@@ -254,9 +263,10 @@ impl<D: Disk> Node<D> {
     /// The answer to a call, from the coordinator's reply.
     pub fn finish_call(&self, to: ReplyTo, reply: Reply, out: &mut Outputs<D>) {
         let ReplyTo { responder, prepared, frozen } = to;
-        vlsn::thaw(&self.topology.load(), &frozen);
+        let topology = self.topology.load();
+        vlsn::thaw(&topology, &frozen);
         let ticket = responder.ticket;
-        let answer = match (prepared, control::response_of(reply)) {
+        let answer = match (prepared, control::response_of(reply, &topology)) {
             (Some(answer), _) => answer,
             (None, Some(response)) => responder.answer(response).1,
             (None, None) => Answer::Close,

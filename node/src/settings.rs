@@ -7,7 +7,7 @@ use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
 use pyralog_storage::{CompactionConfig, LogConfig};
 
 use crate::partition::{Durability, FlushLimits};
-use crate::vlsn::VlsnRules;
+use crate::vlsn::{VlsnRules, Writer};
 
 /// Settings of a partition's log.
 pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) -> LogConfig {
@@ -48,7 +48,11 @@ pub(crate) fn inflate_max(settings: &TopicSettings) -> usize {
 
 /// By which rules partitions of the log take VLSNs.
 pub(crate) fn vlsn_rules(log: &LogState) -> VlsnRules {
-    VlsnRules { routing: log.metadata.routing.clone(), writer: None }
+    let writer = log.metadata.writer.and_then(|held| {
+        let producer_id = held.producer_id?;
+        Some(Writer { epoch: held.epoch, producer_id })
+    });
+    VlsnRules { routing: log.metadata.routing.clone(), writer }
 }
 
 fn compaction(settings: &TopicSettings) -> CompactionConfig {

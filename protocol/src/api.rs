@@ -7,7 +7,7 @@
 /// An API that is offered, by its number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
-#[allow(missing_docs, reason = "the names are Kafka's")]
+#[allow(missing_docs, reason = "the names are Kafka's, and from 30724 on those of `vlsn::messages`")]
 pub enum ApiKey {
     Produce = 0,
     Fetch = 1,
@@ -47,6 +47,12 @@ pub enum ApiKey {
     ConsumerGroupDescribe = 69,
     ListConfigResources = 74,
     DescribeTopicPartitions = 75,
+    VlsnCommit = 30724,
+    VlsnCommitted = 30725,
+    VlsnDeleteCommit = 30726,
+    SequencerReserve = 30727,
+    SequencerDescribe = 30728,
+    WriterEpoch = 30729,
 }
 
 /// Versions from `min` to `max`, both included.
@@ -81,7 +87,7 @@ impl std::fmt::Display for Versions {
 pub struct ApiSpec {
     /// The API.
     pub key: ApiKey,
-    /// Kafka's name of it.
+    /// Kafka's name of it, or ours of what is private.
     pub name: &'static str,
     /// What ApiVersions says.
     pub listed: Versions,
@@ -106,7 +112,7 @@ const fn produce() -> ApiSpec {
 }
 
 /// Every API, in the order of the keys.
-pub static APIS: [ApiSpec; 38] = [
+pub static APIS: [ApiSpec; 44] = [
     produce(),
     api(ApiKey::Fetch, "Fetch", (4, 18), 12),
     api(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6),
@@ -145,6 +151,12 @@ pub static APIS: [ApiSpec; 38] = [
     api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), 0),
     api(ApiKey::ListConfigResources, "ListConfigResources", (0, 1), 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0),
+    api(ApiKey::VlsnCommit, "VlsnCommit", (0, 0), 0),
+    api(ApiKey::VlsnCommitted, "VlsnCommitted", (0, 0), 0),
+    api(ApiKey::VlsnDeleteCommit, "VlsnDeleteCommit", (0, 0), 0),
+    api(ApiKey::SequencerReserve, "SequencerReserve", (0, 0), 0),
+    api(ApiKey::SequencerDescribe, "SequencerDescribe", (0, 0), 0),
+    api(ApiKey::WriterEpoch, "WriterEpoch", (0, 0), 0),
 ];
 
 impl ApiKey {
@@ -156,6 +168,11 @@ impl ApiKey {
     /// The number on the wire.
     pub const fn code(self) -> i16 {
         self as i16
+    }
+
+    /// Whether the API is our own, and no Kafka has it.
+    pub const fn is_private(self) -> bool {
+        self.code() >= crate::vlsn::messages::FIRST_KEY
     }
 
     /// The table's line.

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod api;
 pub mod batch;
+mod body;
 pub mod error;
 pub mod fetch;
 pub mod frame;
@@ -26,6 +27,12 @@ pub use request::{Request, decode_request};
 pub use response::{EncodeError, Response, encode_response};
 pub use values::{Draw, MonoMs, Now, WallMs};
 pub use vlsn::{Routing, Vlsn};
+
+/// Messages of all APIs, Kafka's and our own.
+pub mod messages {
+    pub use crate::vlsn::messages::*;
+    pub use kafka_protocol::messages::*;
+}
 
 /// Captured frames, for unit tests and integration tests alike.
 #[cfg(test)]

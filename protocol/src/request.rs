@@ -6,18 +6,19 @@
 //! replaces the bad characters: no client sends them, and no name with them is legal.
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages as kp;
-use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::api::ApiKey;
+use crate::body::Body;
 use crate::guard::{DecodeLimits, check_body};
 use crate::header::{DecodeError, RequestHead, read_head};
+use crate::messages as kp;
 use crate::response::EncodeError;
 
-/// Calls a macro with every API: name, request message, response message.
-macro_rules! for_each_api {
-    ($use:ident) => {
+/// Calls a macro with the APIs that Kafka has, behind what it is called with: name, request message, response message.
+macro_rules! with_kafka_apis {
+    ($use:ident $($before:tt)*) => {
         $use! {
+            $($before)*
             Produce, ProduceRequest, ProduceResponse;
             Fetch, FetchRequest, FetchResponse;
             ListOffsets, ListOffsetsRequest, ListOffsetsResponse;
@@ -59,7 +60,29 @@ macro_rules! for_each_api {
         }
     };
 }
-pub(crate) use for_each_api;
+
+/// The same with the private ones.
+macro_rules! with_private_apis {
+    ($use:ident $($before:tt)*) => {
+        $use! {
+            $($before)*
+            VlsnCommit, VlsnCommitRequest, VlsnCommitResponse;
+            VlsnCommitted, VlsnCommittedRequest, VlsnCommittedResponse;
+            VlsnDeleteCommit, VlsnDeleteCommitRequest, VlsnDeleteCommitResponse;
+            SequencerReserve, SequencerReserveRequest, SequencerReserveResponse;
+            SequencerDescribe, SequencerDescribeRequest, SequencerDescribeResponse;
+            WriterEpoch, WriterEpochRequest, WriterEpochResponse;
+        }
+    };
+}
+
+/// Calls a macro with every API: name, request message, response message.
+macro_rules! for_each_api {
+    ($use:ident) => {
+        with_kafka_apis!(with_private_apis $use);
+    };
+}
+pub(crate) use {for_each_api, with_kafka_apis, with_private_apis};
 
 macro_rules! requests {
     ($($name:ident, $request:ident, $response:ident;)*) => {
@@ -80,16 +103,14 @@ macro_rules! requests {
 
             fn decode(api: ApiKey, version: i16, body: &mut Bytes) -> Result<Self, String> {
                 match api {
-                    $(ApiKey::$name => kp::$request::decode(body, version).map(Self::$name),)*
+                    $(ApiKey::$name => <kp::$request as Body>::decode(version, body).map(Self::$name),)*
                 }
-                .map_err(|error| error.to_string())
             }
 
             fn encode_body(&self, version: i16, out: &mut BytesMut) -> Result<(), String> {
                 match self {
-                    $(Self::$name(body) => body.encode(out, version),)*
+                    $(Self::$name(body) => Body::encode(body, version, out),)*
                 }
-                .map_err(|error| error.to_string())
             }
         }
 
@@ -122,7 +143,7 @@ pub fn encode_request(head: &RequestHead, request: &Request) -> Result<BytesMut,
         .with_request_api_version(head.version)
         .with_correlation_id(head.correlation_id)
         .with_client_id(head.client_id.clone());
-    header.encode(&mut out, head.api.spec().request_header_version(head.version)).map_err(|e| fail(e.to_string()))?;
+    Body::encode(&header, head.api.spec().request_header_version(head.version), &mut out).map_err(fail)?;
     request.encode_body(head.version, &mut out).map_err(fail)?;
     crate::response::write_length(&mut out, head.api, head.version)?;
     Ok(out)

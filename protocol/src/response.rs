@@ -6,13 +6,13 @@
 //! `topics` below) and FindCoordinator (`coordinators` from v4, the single fields below).
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages as kp;
-use kafka_protocol::protocol::{Decodable, Encodable};
 
 use crate::ErrorCode;
 use crate::api::{APIS, ApiKey};
+use crate::body::Body;
 use crate::frame::LENGTH_BYTES;
-use crate::request::for_each_api;
+use crate::messages as kp;
+use crate::request::{for_each_api, with_kafka_apis, with_private_apis};
 
 /// Why an answer could not be encoded: a mistake of the broker, never of the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,23 +61,20 @@ macro_rules! responses {
 
             fn size(&self, version: i16) -> Result<usize, String> {
                 match self {
-                    $(Self::$name(body) => body.compute_size(version),)*
+                    $(Self::$name(body) => Body::size(body, version),)*
                 }
-                .map_err(|error| error.to_string())
             }
 
             fn encode_body(&self, version: i16, out: &mut BytesMut) -> Result<(), String> {
                 match self {
-                    $(Self::$name(body) => body.encode(out, version),)*
+                    $(Self::$name(body) => Body::encode(body, version, out),)*
                 }
-                .map_err(|error| error.to_string())
             }
 
             pub(crate) fn decode_body(api: ApiKey, version: i16, body: &mut Bytes) -> Result<Self, String> {
                 match api {
-                    $(ApiKey::$name => kp::$response::decode(body, version).map(Self::$name),)*
+                    $(ApiKey::$name => <kp::$response as Body>::decode(version, body).map(Self::$name),)*
                 }
-                .map_err(|error| error.to_string())
             }
         }
 
@@ -122,7 +119,7 @@ pub(crate) fn write_length(frame: &mut BytesMut, api: ApiKey, version: i16) -> R
 /// clients use [`crate::read_answer`].
 pub fn decode_response(mut frame: Bytes, api: ApiKey, version: i16) -> Result<(i32, Response, Bytes), String> {
     let header_version = api.spec().response_header_version(version);
-    let header = kp::ResponseHeader::decode(&mut frame, header_version).map_err(|e| e.to_string())?;
+    let header = <kp::ResponseHeader as Body>::decode(header_version, &mut frame)?;
     let response = Response::decode_body(api, version, &mut frame)?;
     Ok((header.correlation_id, response, frame))
 }
@@ -193,7 +190,13 @@ fn fit(response: &mut Response, version: i16) {
         | Response::DeleteGroups(_)
         | Response::IncrementalAlterConfigs(_)
         | Response::OffsetDelete(_)
-        | Response::DescribeTopicPartitions(_) => {}
+        | Response::DescribeTopicPartitions(_)
+        | Response::VlsnCommit(_)
+        | Response::VlsnCommitted(_)
+        | Response::VlsnDeleteCommit(_)
+        | Response::SequencerReserve(_)
+        | Response::SequencerDescribe(_)
+        | Response::WriterEpoch(_) => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests with the type of their answers, so that the rest of the client never sees the wrong one.
 
-use pyralog_protocol::kafka_protocol::messages as kp;
+use pyralog_protocol::messages as kp;
 use pyralog_protocol::{ApiKey, Request, Response};
 
 /// A request that this client sends.
@@ -50,4 +50,10 @@ asks! {
     IncrementalAlterConfigs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
+    VlsnCommit, VlsnCommitRequest, VlsnCommitResponse;
+    VlsnCommitted, VlsnCommittedRequest, VlsnCommittedResponse;
+    VlsnDeleteCommit, VlsnDeleteCommitRequest, VlsnDeleteCommitResponse;
+    SequencerReserve, SequencerReserveRequest, SequencerReserveResponse;
+    SequencerDescribe, SequencerDescribeRequest, SequencerDescribeResponse;
+    WriterEpoch, WriterEpochRequest, WriterEpochResponse;
 }

@@ -33,6 +33,12 @@ pub fn spoken(api: ApiKey) -> Option<Versions> {
         ApiKey::IncrementalAlterConfigs => (1, 1),
         ApiKey::OffsetDelete => (0, 0),
         ApiKey::DescribeCluster => (0, 1),
+        ApiKey::VlsnCommit
+        | ApiKey::VlsnCommitted
+        | ApiKey::VlsnDeleteCommit
+        | ApiKey::SequencerReserve
+        | ApiKey::SequencerDescribe
+        | ApiKey::WriterEpoch => (0, 0),
         ApiKey::JoinGroup
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup

@@ -212,6 +212,7 @@ pub(super) const BROKER: &[Config] = &[
     int("producer.purgatory.purge.interval.requests", Some("1000")).unused(OtherDesign),
     long("pyralog.disk.reserve.bytes", Some("-1")).min(-1).cluster_wide().doc("Bytes of the volume that are kept free: below, appends are refused with KAFKA_STORAGE_ERROR until there is room again. -1: a hundredth of the volume, 64 MiB at least and 1 GiB at most, and no more than an eighth."),
     string("pyralog.durability", Some("fsync")).values(&["fsync", "memory"]).doc("Default of the topic config `pyralog.durability`."),
+    boolean("pyralog.private.apis.enable", Some("true")).cluster_wide().doc("Whether the APIs that only Pyralog has (VLSNs, sequencers) are listed in ApiVersions and answered."),
     long("queued.max.request.bytes", Some("-1")).doc("Most bytes of requests in memory; -1 takes Pyralog's own limit."),
     int("queued.max.requests", Some("500")).min(1).unused(OtherDesign),
     int("quota.window.num", Some("11")).min(1).unused(Quotas),

@@ -317,6 +317,8 @@ pub struct NetworkSettings {
     pub receive_buffer_bytes: i32,
     /// `socket.listen.backlog.size`.
     pub backlog: i32,
+    /// `pyralog.private.apis.enable`.
+    pub private_apis: bool,
 }
 
 /// Work in the background.
@@ -398,6 +400,7 @@ impl BrokerSettings {
                 send_buffer_bytes: b.number("socket.send.buffer.bytes"),
                 receive_buffer_bytes: b.number("socket.receive.buffer.bytes"),
                 backlog: b.number("socket.listen.backlog.size"),
+                private_apis: b.flag("pyralog.private.apis.enable"),
             },
             upkeep: UpkeepSettings {
                 retention_check_interval_ms: b.number("log.retention.check.interval.ms"),

@@ -176,6 +176,12 @@ impl Groups {
             | Command::AlterConfigs(_)
             | Command::IncrementalAlterConfigs(_)
             | Command::InitProducerId(_)
+            | Command::WriterEpoch(_)
+            | Command::VlsnCommit(_)
+            | Command::VlsnCommitted(_)
+            | Command::VlsnDeleteCommit(_)
+            | Command::SequencerReserve(_)
+            | Command::SequencerDescribe(_)
             | Command::RaiseEpochs(()) => unreachable!("not a command about groups: {cmd:?}"),
         }
         step.finish(out);
@@ -373,6 +379,12 @@ fn member_group(cmd: &Command) -> Option<&str> {
         | Command::AlterConfigs(_)
         | Command::IncrementalAlterConfigs(_)
         | Command::InitProducerId(_)
+        | Command::WriterEpoch(_)
+        | Command::VlsnCommit(_)
+        | Command::VlsnCommitted(_)
+        | Command::VlsnDeleteCommit(_)
+        | Command::SequencerReserve(_)
+        | Command::SequencerDescribe(_)
         | Command::RaiseEpochs(()) => None,
     }
 }

@@ -315,7 +315,7 @@ const FIXED_BYTES: usize = 64;
 
 impl GroupRecord {
     /// About how long the record is when it is encoded; never less.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let named = match self {
             Self::Head { group, head } => {

@@ -6,11 +6,8 @@ use pyralog_protocol::Now;
 use super::TopicView;
 use super::record::GroupRecord;
 use crate::command::{Reply, Token};
-use crate::effects::Effects;
+use crate::effects::{Effects, SET_BYTES_MAX};
 use crate::record::Record;
-
-/// Largest set of records, in bytes. Half of what the log takes as one entry, because a record's size is only estimated.
-pub(super) const SET_BYTES_MAX: usize = 4 << 20;
 
 /// Effects of a step that is under way.
 pub(super) struct Step<'a> {
@@ -37,7 +34,7 @@ impl<'a> Step<'a> {
     fn head_mut(&mut self, group: &str) -> Option<&mut GroupRecord> {
         self.records.iter_mut().find_map(|record| match record {
             Record::Group(earlier) if earlier.head_of() == Some(group) => Some(earlier),
-            Record::Group(_) | Record::Metadata(_) => None,
+            Record::Group(_) | Record::Metadata(_) | Record::Vlsn(_) => None,
         })
     }
 
@@ -48,11 +45,11 @@ impl<'a> Step<'a> {
     /// More than one set can hold goes in several, heads last: a stage or generation must not be durable before what it
     /// speaks of. Whoever asked is answered after all of them.
     pub fn finish(self, out: &mut Effects) {
-        if self.records.iter().map(bytes).sum::<usize>() <= SET_BYTES_MAX {
+        if self.records.iter().map(Record::bytes).sum::<usize>() <= SET_BYTES_MAX {
             out.commit(self.records);
         } else {
             let (heads, others): (Vec<_>, Vec<_>) = self.records.into_iter().partition(is_head);
-            commit_in_parts(others.into_iter().chain(heads), out);
+            out.commit_in_parts(others.into_iter().chain(heads));
         }
         for (token, reply) in self.replies {
             out.reply(token, reply);
@@ -60,30 +57,9 @@ impl<'a> Step<'a> {
     }
 }
 
-fn commit_in_parts(records: impl Iterator<Item = Record>, out: &mut Effects) {
-    let (mut part, mut size) = (Vec::new(), 0);
-    for record in records {
-        let more = bytes(&record);
-        if size + more > SET_BYTES_MAX {
-            out.commit(std::mem::take(&mut part));
-            size = 0;
-        }
-        size += more;
-        part.push(record);
-    }
-    out.commit(part);
-}
-
 fn is_head(record: &Record) -> bool {
     match record {
         Record::Group(record) => record.head_of().is_some(),
-        Record::Metadata(_) => false,
-    }
-}
-
-fn bytes(record: &Record) -> usize {
-    match record {
-        Record::Group(record) => record.bytes(),
-        Record::Metadata(_) => 0,
+        Record::Metadata(_) | Record::Vlsn(_) => false,
     }
 }

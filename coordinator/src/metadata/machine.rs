@@ -2,7 +2,9 @@
 //! ([`super::topics`], [`super::alter`]) on `&Metadata`; they return records, and [`Metadata::commit`] applies them.
 
 use super::image::{Image, LogState};
-use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, RetentionConfig, RoutingRecord};
+use super::record::{
+    ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, RetentionConfig, RoutingRecord, WriterRecord,
+};
 use super::views::view_of;
 use crate::command::{Command, Context, Reply};
 use crate::config::{BrokerConfigs, BrokerSettings, ConfigError, Overrides, TopicSettings};
@@ -84,7 +86,7 @@ impl Metadata {
         }
     }
 
-    /// One request; its reply comes in `out`. Requests about groups are not for this machine and get no reply.
+    /// One request; its reply comes in `out`. Requests about groups and commits are not for this machine and get no reply.
     pub fn handle(&mut self, mut ctx: Context, command: Command, now: Now, out: &mut Effects) {
         let token = ctx.token;
         let reply = match command {
@@ -101,6 +103,7 @@ impl Metadata {
                 Reply::IncrementalAlterConfigs(self.incremental_alter_configs(request, out))
             }
             Command::InitProducerId(request) => Reply::InitProducerId(self.init_producer_id(&request, out)),
+            Command::WriterEpoch(request) => Reply::WriterEpoch(self.writer_epoch(&request, out)),
             Command::RaiseEpochs(()) => {
                 self.raise_epochs(out);
                 Reply::RaiseEpochs(())
@@ -116,7 +119,12 @@ impl Metadata {
             | Command::OffsetDelete(_)
             | Command::DescribeGroups(_)
             | Command::ListGroups(_)
-            | Command::DeleteGroups(_) => return,
+            | Command::DeleteGroups(_)
+            | Command::VlsnCommit(_)
+            | Command::VlsnCommitted(_)
+            | Command::VlsnDeleteCommit(_)
+            | Command::SequencerReserve(_)
+            | Command::SequencerDescribe(_) => return,
         };
         out.reply(token, reply);
     }
@@ -149,6 +157,7 @@ impl Metadata {
             MetadataRecord::Configs(configs) => self.apply_configs(configs),
             MetadataRecord::ProducerIds { next } => self.producer_ids_end = *next,
             MetadataRecord::Routing(routing) => self.apply_routing(routing),
+            MetadataRecord::Writer(writer) => self.apply_writer(writer),
         }
         assert_eq!(self.image.by_id.len(), self.image.by_name.len(), "a log has one name and one id");
     }
@@ -157,9 +166,11 @@ impl Metadata {
         let old = self.image.by_id.get(&log.id).cloned();
         self.image.partitions -= old.as_ref().map_or(0, |old| old.metadata.partitions.len());
         self.image.partitions += log.partitions.len();
-        let (overrides, settings, routing) = match old {
-            Some(old) => (old.overrides.clone(), old.settings.clone(), old.metadata.routing.clone()),
-            None => (Arc::default(), self.image.default_settings.clone(), None),
+        let (routing, writer) =
+            old.as_ref().map_or((None, None), |old| (old.metadata.routing.clone(), old.metadata.writer));
+        let (overrides, settings) = match old {
+            Some(old) => (old.overrides.clone(), old.settings.clone()),
+            None => (Arc::default(), self.image.default_settings.clone()),
         };
         let metadata = LogMetadata {
             log_id: log.log.clone(),
@@ -171,6 +182,7 @@ impl Metadata {
             created_at: log.created_at,
             partitions: log.partitions.as_slice().into(),
             routing,
+            writer,
         };
         self.put(LogState { metadata, overrides, settings, view_of: None });
     }
@@ -178,6 +190,13 @@ impl Metadata {
     fn apply_routing(&mut self, record: &RoutingRecord) {
         if let Some(log) = self.image.by_id.get(&record.id).map(|log| LogState::clone(log)) {
             let metadata = LogMetadata { routing: Some(record.routing.clone()), ..log.metadata };
+            self.put(LogState { metadata, ..log });
+        }
+    }
+
+    fn apply_writer(&mut self, record: &WriterRecord) {
+        if let Some(log) = self.image.by_id.get(&record.id).map(|log| LogState::clone(log)) {
+            let metadata = LogMetadata { writer: Some(record.writer), ..log.metadata };
             self.put(LogState { metadata, ..log });
         }
     }
@@ -285,7 +304,7 @@ impl Metadata {
     }
 
     /// `None` when 2^63 ids are gone.
-    fn next_producer_id(&mut self, out: &mut Effects) -> Option<i64> {
+    pub(super) fn next_producer_id(&mut self, out: &mut Effects) -> Option<i64> {
         if self.producer_ids.is_empty() {
             let first = self.producer_ids_end;
             let next = first.checked_add(PRODUCER_ID_BLOCK)?;

@@ -14,16 +14,17 @@ mod record;
 mod topics;
 mod views;
 pub(crate) mod wire;
+mod writers;
 
 pub use alter::{AlterError, alter_code};
 pub use image::{Endpoint, Image, LogState};
 pub use machine::{Limits, Metadata};
 pub use record::{
     ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RetentionConfig,
-    RoutingRecord,
+    RoutingRecord, Writer, WriterRecord,
 };
 pub use topics::{TopicError, topic_code};
-pub use views::{ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
+pub use views::{NotVlsn, ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
 
 #[cfg(test)]
 mod tests;

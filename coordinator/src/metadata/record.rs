@@ -4,6 +4,7 @@
 
 use crate::config::{Overrides, TopicSettings};
 use crate::record::{Family, Placement};
+use crate::stored;
 use pyralog_protocol::vlsn::Routing;
 use pyralog_protocol::{LeaderEpoch, LogId, NodeId, TopicId, WallMs};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub enum MetadataRecord {
     },
     /// The log is addressed by VLSN, and how. Comes with the log, and goes with it.
     Routing(RoutingRecord),
+    /// Who may write the log. Goes with it.
+    Writer(WriterRecord),
 }
 
 /// A log as it is stored.
@@ -84,6 +87,25 @@ pub struct RoutingRecord {
     /// All routing epochs, as (first VLSN, partition count).
     #[serde(with = "stored::routing")]
     pub routing: Routing,
+}
+
+/// Who may write a log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriterRecord {
+    /// The log.
+    #[serde(with = "stored::topic_id")]
+    pub id: TopicId,
+    /// Who.
+    pub writer: Writer,
+}
+
+/// The last writer that took a VLSN log for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Writer epoch; rises by one whenever it is taken, and never falls.
+    pub epoch: i32,
+    /// What its batches carry: those of others are refused. `None` once it is released, and everybody may write again.
+    pub producer_id: Option<i64>,
 }
 
 /// Configs that are set on one resource.
@@ -190,6 +212,8 @@ pub struct LogMetadata {
     pub partitions: Arc<[PartitionMetadata]>,
     /// How VLSNs find their partition; `None` where the log is not addressed by VLSN.
     pub routing: Option<Routing>,
+    /// Who took the log for itself last, if anybody did.
+    pub writer: Option<Writer>,
 }
 
 /// First byte of the keys, one per kind. New kinds get new bytes: the store of an older version stays readable.
@@ -209,6 +233,7 @@ mod part {
     pub const LOG: u8 = 0;
     pub const CONFIGS: u8 = 1;
     pub const ROUTING: u8 = 2;
+    pub const WRITER: u8 = 3;
 }
 
 /// Key of a log, in front of [`log_key`]'s last byte: `LOG`, id.
@@ -242,6 +267,7 @@ impl MetadataRecord {
             Self::Configs(record) => record.placement(),
             Self::ProducerIds { .. } => put(vec![tag::PRODUCER_IDS]),
             Self::Routing(record) => put(log_key(record.id, part::ROUTING)),
+            Self::Writer(record) => put(log_key(record.id, part::WRITER)),
         }
     }
 }
@@ -260,52 +286,4 @@ impl ConfigsRecord {
             false => Placement::Put(Family::Meta, key),
         }
     }
-}
-
-/// How ids and numbers of the protocol crate are written: by their plain content, names checked on the way in.
-mod stored {
-    macro_rules! plain {
-        ($module:ident, $outer:ty, $inner:ty, $write:expr, $read:expr) => {
-            pub mod $module {
-                use pyralog_protocol::vlsn::{Routing, RoutingEpoch, Vlsn};
-                use pyralog_protocol::{LeaderEpoch, LogId, NodeId, TopicId, WallMs};
-                use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-                pub fn serialize<S: Serializer>(value: &$outer, out: S) -> Result<S::Ok, S::Error> {
-                    let write: fn(&$outer) -> $inner = $write;
-                    write(value).serialize(out)
-                }
-
-                pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$outer, D::Error> {
-                    let read: fn($inner) -> Result<$outer, String> = $read;
-                    read(<$inner>::deserialize(from)?).map_err(D::Error::custom)
-                }
-
-                #[allow(unused_imports, reason = "each module uses one of them")]
-                use {LeaderEpoch as _, LogId as _, NodeId as _, TopicId as _, WallMs as _};
-                #[allow(unused_imports, reason = "one of them uses these")]
-                use {Routing as _, RoutingEpoch as _, Vlsn as _};
-            }
-        };
-    }
-    plain!(topic_id, TopicId, [u8; 16], |id| id.0, |bytes| Ok(TopicId(bytes)));
-    plain!(log_id, LogId, String, |log| log.as_str().to_owned(), |name| LogId::new(&name).map_err(|e| e.to_string()));
-    plain!(wall, WallMs, i64, |ms| ms.0, |ms| Ok(WallMs(ms)));
-    plain!(node, NodeId, i32, |node| node.0, |node| Ok(NodeId(node)));
-    plain!(epoch, LeaderEpoch, i32, |epoch| epoch.0, |epoch| Ok(LeaderEpoch(epoch)));
-    plain!(
-        routing,
-        Routing,
-        Vec<(u64, i32)>,
-        |routing| routing.epochs().iter().map(|e| (e.from.0, e.partitions)).collect(),
-        |epochs| {
-            let epoch = |(from, partitions)| RoutingEpoch { from: Vlsn(from), partitions };
-            let epochs: Vec<_> = epochs.into_iter().map(epoch).collect();
-            Routing::from_epochs(&epochs).map_err(|e| e.to_string())
-        }
-    );
-    plain!(leader, Option<NodeId>, Option<i32>, |node| node.map(|n| n.0), |node| Ok(node.map(NodeId)));
-    plain!(nodes, Vec<NodeId>, Vec<i32>, |n| n.iter().map(|n| n.0).collect(), |n| {
-        Ok(n.into_iter().map(NodeId).collect())
-    });
 }

@@ -6,8 +6,8 @@
 use super::image::{Image, LogState};
 use super::record::{LogMetadata, PartitionMetadata, PartitioningMode};
 use pyralog_protocol::ids::LOG_NAME_MAX;
-use pyralog_protocol::vlsn::VIEW_SUFFIX;
-use pyralog_protocol::{LeaderEpoch, LogId, TopicId};
+use pyralog_protocol::vlsn::{Routing, VIEW_SUFFIX};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogId, TopicId};
 use std::sync::Arc;
 
 /// Longest name of a VLSN log, in bytes: its view's name has to be legal too.
@@ -38,6 +38,8 @@ pub enum ViewWish {
     Partitions,
     /// Other configs.
     Configs,
+    /// Something by VLSN.
+    Address,
 }
 
 impl ViewWish {
@@ -48,6 +50,7 @@ impl ViewWish {
             Self::Delete => "delete",
             Self::Partitions => "raise the partition count of",
             Self::Configs => "change the configs of",
+            Self::Address => "name",
         }
     }
 }
@@ -79,6 +82,7 @@ pub(super) fn view_of(log: &LogState) -> Option<LogState> {
         created_at: of.created_at,
         partitions: Arc::new([partition_of(&of.partitions)]),
         routing: None,
+        writer: None,
     };
     let (overrides, settings) = (log.overrides.clone(), log.settings.clone());
     Some(LogState { metadata, overrides, settings, view_of: Some(of.topic_id) })
@@ -93,6 +97,31 @@ fn partition_of(partitions: &[PartitionMetadata]) -> PartitionMetadata {
     }
 }
 
+/// Why a name is none of a VLSN log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotVlsn {
+    /// There is none of that name.
+    #[error("there is no log {0:?}")]
+    NoSuchLog(String),
+    /// It is a view.
+    #[error(transparent)]
+    View(#[from] ReadOnlyView),
+    /// It has offsets only.
+    #[error("log '{0}' is not addressed by VLSN: it was created without vlsn.enable=true")]
+    Plain(LogId),
+}
+
+impl NotVlsn {
+    /// The code on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoSuchLog(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::View(_) => ErrorCode::PolicyViolation,
+            Self::Plain(_) => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
 impl LogState {
     /// Whether this is the view of a VLSN log.
     pub fn is_view(&self) -> bool {
@@ -104,6 +133,14 @@ impl Image {
     /// The view of the log with this id, if it is a VLSN log.
     pub fn view_of_log(&self, log: TopicId) -> Option<&Arc<LogState>> {
         self.log_by_id(view_id(log)).filter(|view| view.view_of == Some(log))
+    }
+
+    /// The VLSN log of this name, and how its VLSNs find their partitions.
+    pub fn vlsn_log(&self, name: &str) -> Result<(&Arc<LogState>, &Routing), NotVlsn> {
+        let log = self.log(name).ok_or_else(|| NotVlsn::NoSuchLog(name.chars().take(80).collect()))?;
+        self.check_writable(log, ViewWish::Address)?;
+        let routing = log.metadata.routing.as_ref();
+        routing.map(|routing| (log, routing)).ok_or_else(|| NotVlsn::Plain(log.metadata.log_id.clone()))
     }
 
     /// The log that a view shows.

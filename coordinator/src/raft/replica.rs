@@ -329,5 +329,6 @@ fn column(family: Family) -> Column {
     match family {
         Family::Meta => Column::Meta,
         Family::Groups => Column::Groups,
+        Family::Vlsn => Column::Vlsn,
     }
 }

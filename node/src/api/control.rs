@@ -2,6 +2,10 @@
 
 use pyralog_coordinator::{Command, Reply};
 use pyralog_protocol::{Request, Response};
+use pyralog_storage::Disk;
+
+use super::vlsn::with_lags;
+use crate::topology::Topology;
 
 /// The command of a request, or the request back when the coordinator does not serve it.
 pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
@@ -24,6 +28,12 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
         Request::DescribeGroups(r) => Command::DescribeGroups(r),
         Request::ListGroups(r) => Command::ListGroups(r),
         Request::DeleteGroups(r) => Command::DeleteGroups(r),
+        Request::VlsnCommit(r) => Command::VlsnCommit(r),
+        Request::VlsnCommitted(r) => Command::VlsnCommitted(r),
+        Request::VlsnDeleteCommit(r) => Command::VlsnDeleteCommit(r),
+        Request::SequencerReserve(r) => Command::SequencerReserve(r),
+        Request::SequencerDescribe(r) => Command::SequencerDescribe(r),
+        Request::WriterEpoch(r) => Command::WriterEpoch(r),
         other @ (Request::Produce(_)
         | Request::Fetch(_)
         | Request::ListOffsets(_)
@@ -48,7 +58,7 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
 }
 
 /// The answer of a reply; `None` for replies to commands that no client sends.
-pub(crate) fn response_of(reply: Reply) -> Option<Response> {
+pub(crate) fn response_of<D: Disk>(reply: Reply, topology: &Topology<D>) -> Option<Response> {
     Some(match reply {
         Reply::CreateTopics(r) => Response::CreateTopics(r),
         Reply::DeleteTopics(r) => Response::DeleteTopics(r),
@@ -68,6 +78,12 @@ pub(crate) fn response_of(reply: Reply) -> Option<Response> {
         Reply::DescribeGroups(r) => Response::DescribeGroups(r),
         Reply::ListGroups(r) => Response::ListGroups(r),
         Reply::DeleteGroups(r) => Response::DeleteGroups(r),
+        Reply::VlsnCommit(r) => Response::VlsnCommit(r),
+        Reply::VlsnCommitted(r) => Response::VlsnCommitted(with_lags(topology, r)),
+        Reply::VlsnDeleteCommit(r) => Response::VlsnDeleteCommit(r),
+        Reply::SequencerReserve(r) => Response::SequencerReserve(r),
+        Reply::SequencerDescribe(r) => Response::SequencerDescribe(r),
+        Reply::WriterEpoch(r) => Response::WriterEpoch(r),
         Reply::AutoCreate(()) | Reply::DeclareLogs(_) | Reply::RaiseEpochs(()) => return None,
     })
 }

@@ -10,6 +10,7 @@ pub(crate) mod no_room;
 pub mod produce;
 pub mod quorum;
 pub mod replicas;
+pub(crate) mod vlsn;
 
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::protocol::StrBytes;

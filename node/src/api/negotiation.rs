@@ -3,7 +3,9 @@
 use kafka_protocol::messages::api_versions_response::{FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
+use pyralog_coordinator::metadata::Image;
 use pyralog_protocol::response::listed_apis;
+use pyralog_protocol::vlsn::messages;
 use pyralog_protocol::{ErrorCode, kafka_protocol};
 
 use super::features::{FEATURES, Feature};
@@ -11,14 +13,16 @@ use super::features::{FEATURES, Feature};
 /// From here on clients name their software (KIP-511) and features travel (KIP-584).
 const FLEXIBLE_FROM: i16 = 3;
 
-/// Serves ApiVersions. `epoch` is the metadata's version: finalized levels are as old as that.
-pub(crate) fn api_versions(version: i16, request: &ApiVersionsRequest, epoch: u64) -> ApiVersionsResponse {
+/// Serves ApiVersions. Finalized levels are as old as the metadata.
+pub(crate) fn api_versions(version: i16, request: &ApiVersionsRequest, image: &Image) -> ApiVersionsResponse {
     if version >= FLEXIBLE_FROM
         && !(is_software_word(&request.client_software_name) && is_software_word(&request.client_software_version))
     {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
     }
-    let response = ApiVersionsResponse::default().with_api_keys(listed_apis().collect());
+    let private = image.broker().network.private_apis;
+    let listed = listed_apis().filter(|api| private || api.api_key < messages::FIRST_KEY);
+    let response = ApiVersionsResponse::default().with_api_keys(listed.collect());
     if version < FLEXIBLE_FROM {
         return response;
     }
@@ -35,7 +39,7 @@ pub(crate) fn api_versions(version: i16, request: &ApiVersionsRequest, epoch: u6
     });
     response
         .with_supported_features(supported.collect())
-        .with_finalized_features_epoch(i64::try_from(epoch).unwrap_or(i64::MAX))
+        .with_finalized_features_epoch(i64::try_from(image.version()).unwrap_or(i64::MAX))
         .with_finalized_features(finalized.collect())
 }
 

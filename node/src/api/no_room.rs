@@ -7,6 +7,7 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_coordinator::Command;
+use pyralog_protocol::vlsn::messages as v;
 use pyralog_protocol::{ErrorCode, Response, kafka_protocol};
 
 /// For what belongs to groups: their clients retry it, whereas a storage error would end them.
@@ -39,7 +40,10 @@ pub(crate) fn verdict(command: &Command, version: i16, why: impl FnOnce() -> Str
         | Command::ListGroups(_)
         | Command::DeleteGroups(_)
         | Command::ConsumerGroupHeartbeat(_)
-        | Command::ConsumerGroupDescribe(_) => return Verdict::Serve,
+        | Command::ConsumerGroupDescribe(_)
+        | Command::VlsnCommitted(_)
+        | Command::VlsnDeleteCommit(_)
+        | Command::SequencerDescribe(_) => return Verdict::Serve,
         Command::AutoCreate(_) | Command::DeclareLogs(_) => return Verdict::LeaveOut,
         Command::CreateTopics(r) => {
             let why = StrBytes::from_string(why());
@@ -63,6 +67,13 @@ pub(crate) fn verdict(command: &Command, version: i16, why: impl FnOnce() -> Str
             let none = m::InitProducerIdResponse::default().with_producer_id(m::ProducerId(-1)).with_producer_epoch(-1);
             Response::InitProducerId(none.with_error_code(STORAGE))
         }
+        Command::VlsnCommit(r) => commits_refused(r, &why()),
+        Command::SequencerReserve(_) => Response::SequencerReserve(v::SequencerReserveResponse {
+            error_code: STORAGE,
+            error_message: Some(StrBytes::from_string(why())),
+            ..v::SequencerReserveResponse::default()
+        }),
+        Command::WriterEpoch(_) => writer_refused(why()),
         Command::JoinGroup(r) => {
             let refused = m::JoinGroupResponse::default().with_error_code(GROUPS).with_generation_id(-1);
             let protocol = (version < 7).then(StrBytes::default);
@@ -82,4 +93,25 @@ pub(crate) fn verdict(command: &Command, version: i16, why: impl FnOnce() -> Str
         }
     };
     Verdict::Refuse(Box::new(response))
+}
+
+fn commits_refused(request: &v::VlsnCommitRequest, why: &str) -> Response {
+    let why = StrBytes::from_string(why.to_owned());
+    let refused = |entry: &v::VlsnCommitEntry| {
+        let (log, error_message) = (entry.log.clone(), Some(why.clone()));
+        v::VlsnCommitResult { log, error_code: GROUPS, error_message, vlsn: -1 }
+    };
+    let results = request.commits.iter().map(refused).collect();
+    Response::VlsnCommit(v::VlsnCommitResponse { throttle_time_ms: 0, results })
+}
+
+fn writer_refused(why: String) -> Response {
+    Response::WriterEpoch(v::WriterEpochResponse {
+        throttle_time_ms: 0,
+        error_code: STORAGE,
+        error_message: Some(StrBytes::from_string(why)),
+        epoch: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+    })
 }

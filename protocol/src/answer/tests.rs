@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::APIS;
 use crate::common::{self, Golden, golden_frames};
-use crate::request::for_each_api;
+use crate::request::{for_each_api, with_kafka_apis, with_private_apis};
 use crate::response::{decode_response, encode_response};
 
 /// Captured answers that a client of ours would read.
@@ -33,7 +33,7 @@ fn captured_answers_read_as_they_decode() {
 macro_rules! empty_answers {
     ($($name:ident, $request:ident, $response:ident;)*) => {
         fn empty_answers() -> Vec<Response> {
-            vec![$(kafka_protocol::messages::$response::default().into(),)*]
+            vec![$(crate::messages::$response::default().into(),)*]
         }
     };
 }

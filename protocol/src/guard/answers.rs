@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
 use super::walk::Kind::{Bool, Bytes, I8, I16, I32, I64, Many, One, Str, Uuid};
 use super::walk::{Shape, field, shape};
 use crate::api::ApiKey;
+use crate::vlsn::messages as vlsn;
 
 /// The shape of an API's answer; `None` where no client of ours asks.
 pub(super) fn of(api: ApiKey) -> Option<&'static Shape> {
@@ -37,6 +38,12 @@ pub(super) fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
+        ApiKey::VlsnCommit => vlsn::VlsnCommitResponse::SHAPE,
+        ApiKey::VlsnCommitted => vlsn::VlsnCommittedResponse::SHAPE,
+        ApiKey::VlsnDeleteCommit => vlsn::VlsnDeleteCommitResponse::SHAPE,
+        ApiKey::SequencerReserve => vlsn::SequencerReserveResponse::SHAPE,
+        ApiKey::SequencerDescribe => vlsn::SequencerDescribeResponse::SHAPE,
+        ApiKey::WriterEpoch => vlsn::WriterEpochResponse::SHAPE,
         ApiKey::JoinGroup
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup

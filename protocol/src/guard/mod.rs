@@ -15,6 +15,7 @@ mod walk;
 mod tests;
 
 pub use walk::{GuardError, Usage};
+pub(crate) use walk::{Kind, STRING_BYTES_MAX, Shape, field, shape};
 
 use crate::api::ApiKey;
 
@@ -50,6 +51,12 @@ impl Default for DecodeLimits {
 pub fn check_body(body: &mut [u8], api: ApiKey, version: i16, limits: &DecodeLimits) -> Result<Usage, GuardError> {
     let flexible = api.spec().is_flexible(version);
     walk::Walk::new(body, version, flexible, limits).run(schema::of(api))
+}
+
+/// The same for a message that need not be in the table, in a flexible version 0.
+#[cfg(test)]
+pub(crate) fn check_shape(body: &mut [u8], shape: &Shape, limits: &DecodeLimits) -> Result<Usage, GuardError> {
+    walk::Walk::new(body, 0, true, limits).run(shape)
 }
 
 /// The same for the body of an answer; `None` where no client of ours asks.

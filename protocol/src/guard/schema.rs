@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
 use super::walk::Kind::{Bool, Bytes, I8, I16, I32, I64, Many, One, Str, Uuid};
 use super::walk::{Shape, field, shape};
 use crate::api::ApiKey;
+use crate::vlsn::messages as vlsn;
 
 /// The shape of an API's request.
 pub(super) fn of(api: ApiKey) -> &'static Shape {
@@ -60,6 +61,12 @@ pub(super) fn of(api: ApiKey) -> &'static Shape {
         ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::ListConfigResources => &LIST_CONFIG_RESOURCES,
         ApiKey::DescribeTopicPartitions => &DESCRIBE_TOPIC_PARTITIONS,
+        ApiKey::VlsnCommit => vlsn::VlsnCommitRequest::SHAPE,
+        ApiKey::VlsnCommitted => vlsn::VlsnCommittedRequest::SHAPE,
+        ApiKey::VlsnDeleteCommit => vlsn::VlsnDeleteCommitRequest::SHAPE,
+        ApiKey::SequencerReserve => vlsn::SequencerReserveRequest::SHAPE,
+        ApiKey::SequencerDescribe => vlsn::SequencerDescribeRequest::SHAPE,
+        ApiKey::WriterEpoch => vlsn::WriterEpochRequest::SHAPE,
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::Draw;
+use crate::body::Body;
 use crate::common::{self, Golden, golden_frames, mutate};
-use crate::request::for_each_api;
+use crate::messages as kp;
+use crate::request::{for_each_api, with_kafka_apis, with_private_apis};
 use bytes::Bytes;
-use kafka_protocol::messages as kp;
-use kafka_protocol::protocol::Decodable;
 
 fn check(api: ApiKey, version: i16, body: &[u8]) -> Result<Usage, GuardError> {
     check_body(&mut body.to_vec(), api, version, &DecodeLimits::default())
@@ -17,10 +17,9 @@ macro_rules! decoder {
     ($($name:ident, $request:ident, $response:ident;)*) => {
         fn decode(api: ApiKey, version: i16, mut body: Bytes) -> Result<usize, String> {
             match api {
-                $(ApiKey::$name => kp::$request::decode(&mut body, version).map(|_| ()),)*
+                $(ApiKey::$name => <kp::$request as Body>::decode(version, &mut body).map(|_| ()),)*
             }
             .map(|()| body.len())
-            .map_err(|error| error.to_string())
         }
     };
 }

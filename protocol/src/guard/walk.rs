@@ -4,7 +4,7 @@ use super::DecodeLimits;
 
 /// What a value is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bool,
     I8,
     I16,
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 
 /// A structure on the wire.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Bytes of the decoded structure itself.
     memory: usize,
     fields: &'static [Field],
@@ -27,7 +27,7 @@ pub(super) struct Shape {
 
 /// A field: what, since when, until when.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Field {
+pub(crate) struct Field {
     name: &'static str,
     kind: Kind,
     from: i16,
@@ -36,12 +36,12 @@ pub(super) struct Field {
     tag: Option<u32>,
 }
 
-pub(super) const fn shape<T>(fields: &'static [Field]) -> Shape {
+pub(crate) const fn shape<T>(fields: &'static [Field]) -> Shape {
     Shape { memory: size_of::<T>(), fields }
 }
 
 /// A field of all versions, never null; the methods narrow it.
-pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+pub(crate) const fn field(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, from: 0, to: i16::MAX, nullable_from: i16::MAX, tag: None }
 }
 
@@ -54,6 +54,9 @@ impl Field {
     }
     pub(super) const fn nullable(self, nullable_from: i16) -> Self {
         Self { nullable_from, ..self }
+    }
+    pub(crate) const fn nullable_if(self, nullable: bool) -> Self {
+        if nullable { self.nullable(0) } else { self }
     }
     pub(super) const fn tagged(self, tag: u32) -> Self {
         Self { tag: Some(tag), ..self }
@@ -166,7 +169,8 @@ pub struct Usage {
 /// Memory of the tree that keeps unknown tagged fields, per five of them (half a node of eleven, rounded up).
 const TAG_MEMORY: usize = 512;
 const TAGS_PER_NODE: usize = 5;
-const STRING_BYTES_MAX: usize = 32_767;
+/// Kafka's limit of a string on the wire.
+pub(crate) const STRING_BYTES_MAX: usize = 32_767;
 const VARINT_BYTES_MAX: usize = 5;
 
 /// The state of one walk. `at` only grows and never passes the end.
@@ -371,7 +375,7 @@ enum LengthOf {
 
 impl Kind {
     /// Fewest bytes that a value of this kind takes on the wire.
-    fn bytes_min(self, version: i16, flexible: bool) -> usize {
+    pub(crate) fn bytes_min(self, version: i16, flexible: bool) -> usize {
         match self {
             Self::Bool | Self::I8 => 1,
             Self::I16 => 2,

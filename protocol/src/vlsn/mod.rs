@@ -1,7 +1,9 @@
 //! Logs that are addressed by a sequence number of the client's own: the number, and how it finds its partition.
 //! Holds: a VLSN always has one partition, whatever the log's partition count was and will be.
 
+pub mod messages;
 mod routing;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;

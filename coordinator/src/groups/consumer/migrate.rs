@@ -14,11 +14,12 @@ use super::partitions::{Held, Partitions};
 use super::record::{ClassicSide, ConsumerHead, Current, Subscriber};
 use super::state::Member;
 use super::watch::{Lease, Watch};
+use crate::effects::SET_BYTES_MAX;
 use crate::groups::hard::{self, Classic};
 use crate::groups::join::Joining;
 use crate::groups::live::{Live, Session};
 use crate::groups::record::{Blob, GroupHead, GroupRecord, MemberJoin, Stage};
-use crate::groups::step::{SET_BYTES_MAX, Step};
+use crate::groups::step::Step;
 use crate::groups::subscription::{ConsumerSubscription, read_assignment};
 use crate::groups::{Groups, TopicView};
 

@@ -57,7 +57,7 @@ impl Store {
     pub fn records(&self) -> impl Iterator<Item = GroupRecord> {
         self.0.values().map(|bytes| match postcard::from_bytes(bytes).unwrap() {
             Record::Group(record) => record,
-            Record::Metadata(_) => panic!("a record of another machine"),
+            Record::Metadata(_) | Record::Vlsn(_) => panic!("a record of another machine"),
         })
     }
 

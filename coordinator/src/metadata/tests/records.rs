@@ -1,6 +1,8 @@
 use super::*;
 use crate::NewPartitions;
-use crate::metadata::{ConfigsRecord, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RoutingRecord};
+use crate::metadata::{
+    ConfigsRecord, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RoutingRecord, Writer, WriterRecord,
+};
 use proptest::prelude::*;
 use pyralog_protocol::vlsn::{Routing, Vlsn};
 use pyralog_protocol::{LeaderEpoch, LogId};
@@ -47,6 +49,10 @@ fn golden_bytes_of_every_record() {
             format!("0404016d{set}"),
         ),
         (MetadataRecord::ProducerIds { next: 1000 }, "05d00f".to_owned()),
+        (
+            MetadataRecord::Writer(WriterRecord { id, writer: Writer { epoch: 3, producer_id: Some(1000) } }),
+            format!("07{ab}0601d00f"),
+        ),
         (MetadataRecord::Routing(RoutingRecord { id, routing }), format!("06{ab}02000 4ac0206").replace(' ', "")),
     ];
     for (record, expected) in cases {
