@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pyralog_coordinator::config::NetworkSettings;
 use pyralog_node::{ConnId, Connection};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
@@ -55,8 +56,36 @@ fn admit(census: &Arc<Mutex<Census>>, address: IpAddr, shell: &Shell) -> Option<
     Some(Counted { census: Arc::clone(census), address })
 }
 
+/// Sizes of the kernel's buffers of a connection. A send buffer that fits into the processor's cache makes large fetches
+/// nearly twice as fast as one that the system lets grow to megabytes, at a third of the processor time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketBuffers {
+    /// `socket.send.buffer.bytes`; `None` is the system's.
+    pub send: Option<usize>,
+    /// `socket.receive.buffer.bytes`; `None` is the system's.
+    pub receive: Option<usize>,
+}
+
+impl SocketBuffers {
+    /// What the settings say; -1 is the system's.
+    pub fn of(network: &NetworkSettings) -> Self {
+        let bytes = |configured: i32| usize::try_from(configured).ok();
+        Self { send: bytes(network.send_buffer_bytes), receive: bytes(network.receive_buffer_bytes) }
+    }
+
+    fn set(self, stream: &TcpStream) -> std::io::Result<()> {
+        if let Some(bytes) = self.send {
+            rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes)?;
+        }
+        if let Some(bytes) = self.receive {
+            rustix::net::sockopt::set_socket_recv_buffer_size(stream, bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// Accepts until the task is aborted.
-pub async fn accept(shell: Arc<Shell>, listener: TcpListener) {
+pub async fn accept(shell: Arc<Shell>, buffers: SocketBuffers, listener: TcpListener) {
     let census = Arc::new(Mutex::new(Census::default()));
     let numbers = AtomicU64::new(1);
     let mut refused_in_a_row = 0_u32;
@@ -79,14 +108,21 @@ pub async fn accept(shell: Arc<Shell>, listener: TcpListener) {
         };
         refused_in_a_row = 0;
         let id = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
-        if let Err(error) = serve(&shell, stream, id, counted) {
+        if let Err(error) = serve(&shell, buffers, stream, id, counted) {
             debug!(%peer, %error, "a connection failed before its first request");
         }
     }
 }
 
-fn serve(shell: &Arc<Shell>, stream: TcpStream, id: ConnId, counted: Counted) -> std::io::Result<()> {
+fn serve(
+    shell: &Arc<Shell>,
+    buffers: SocketBuffers,
+    stream: TcpStream,
+    id: ConnId,
+    counted: Counted,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
+    buffers.set(&stream)?;
     rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
     let local = stream.local_addr()?;
     let reached = (local.ip().to_canonical().to_string(), local.port());

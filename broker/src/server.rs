@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::disk::RealDisk;
 use crate::folder::DataFolder;
 use crate::http::Http;
+use crate::listener::SocketBuffers;
 use crate::progress::{Progress, Stage};
 use crate::removal::Remover;
 use crate::room::RoomWatch;
@@ -127,7 +128,8 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
         tokio::spawn(http::serve(web, Http::new(Arc::clone(&cell), Arc::clone(&progress), FileShares::of(files).web)));
     let running = tokio::task::block_in_place(|| Running::start(settings, clock, files, &progress))?;
     let _ = cell.set(Arc::clone(&running.shell));
-    let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), kafka));
+    let buffers = SocketBuffers::of(&running.shell.node.topology().image.broker().network);
+    let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), buffers, kafka));
     progress.set_ready(true);
     println!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis());
     let _ = std::io::stdout().flush();

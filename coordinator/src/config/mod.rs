@@ -16,7 +16,8 @@ pub use catalogue::{Config, Scope, lookup, nearest, unused};
 pub use describe::describe_configs;
 pub use list::list_config_resources;
 pub use settings::{
-    BrokerSettings, CleanerSettings, Cleanup, Compression, Durability, PausedError, TimestampType, TopicSettings,
+    BrokerSettings, CleanerSettings, Cleanup, Compression, Durability, NetworkSettings, PausedError, TimestampType,
+    TopicSettings,
 };
 pub use value::{ConfigError, config_code, validate};
 
