@@ -12,8 +12,9 @@ use crate::commits::PartitionCommitTracker;
 use crate::config::SettingsError;
 use crate::error::{PyralogError, Result};
 use crate::log::{IntoLogId, StartAt};
-use crate::reader::LogReader;
+use crate::reader::{LogReader, OffsetReset};
 use crate::record::Record;
+use crate::vlsn::{Reads, VlsnCommitTracker, VlsnError};
 
 /// How a consumer remembers its position.
 ///
@@ -28,6 +29,12 @@ pub enum CommitStrategy {
     /// One offset per partition, as Kafka does.
     #[default]
     PerPartition,
+    /// One VLSN, for logs that have them: records come in the order of VLSNs, across partitions.
+    VLSN {
+        /// Partitions of the log, as a check on what it is taken for; 0 checks nothing. An earlier count is fine: the log
+        /// knows which VLSN belongs where.
+        partition_count: u32,
+    },
 }
 
 /// Settings of a consumer.
@@ -45,8 +52,10 @@ pub struct ConsumerConfig {
     pub auto_commit: bool,
     /// How often.
     pub auto_commit_interval: Duration,
-    /// Where a partition without a committed position begins.
+    /// Where a partition without a committed position begins. With [`CommitStrategy::VLSN`] offsets are VLSNs.
     pub start: StartAt,
+    /// What to do when the committed position is not there any more, or not there yet.
+    pub offset_reset: OffsetReset,
 }
 
 impl Default for ConsumerConfig {
@@ -56,6 +65,7 @@ impl Default for ConsumerConfig {
             auto_commit: true,
             auto_commit_interval: Duration::from_secs(5),
             start: StartAt::Earliest,
+            offset_reset: OffsetReset::Earliest,
         }
     }
 }
@@ -66,6 +76,8 @@ struct ConsumerTable {
     commit_strategy: Option<String>,
     auto_commit: Option<bool>,
     auto_commit_interval_ms: Option<u64>,
+    auto_offset_reset: Option<String>,
+    partition_count: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,6 +96,12 @@ impl ConsumerConfig {
     ///     [consumer.statistics]
     ///     commit_strategy = "per_partition"
     ///     auto_commit_interval_ms = 2000
+    ///
+    ///     [consumer.sequencer]
+    ///     commit_strategy = "vlsn"
+    ///     partition_count = 10        # optional: checked
+    ///     auto_commit = true
+    ///     auto_offset_reset = "none"  # or "earliest", "latest": where to go without a position, or with one that is gone
     /// "#, "statistics")?;
     /// assert_eq!(config.auto_commit_interval.as_secs(), 2);
     /// # Ok::<(), pyralog_client::SettingsError>(())
@@ -95,13 +113,31 @@ impl ConsumerConfig {
             return Err(SettingsError::NoConsumer { name: name.to_owned(), known });
         };
         let mut config = Self::default();
-        match table.commit_strategy {
-            None => {}
-            Some(word) if word == "per_partition" => config.commit_strategy = CommitStrategy::PerPartition,
+        let partition_count = table.partition_count;
+        match table.commit_strategy.as_deref() {
+            None | Some("per_partition") if partition_count.is_some() => {
+                let known = "vlsn, since partition_count is given";
+                let found = "per_partition".to_owned();
+                return Err(SettingsError::Word { name: "commit_strategy", found, known });
+            }
+            None | Some("per_partition") => config.commit_strategy = CommitStrategy::PerPartition,
+            Some("vlsn") => {
+                config.commit_strategy = CommitStrategy::VLSN { partition_count: partition_count.unwrap_or(0) };
+            }
             Some(found) => {
-                return Err(SettingsError::Word { name: "commit_strategy", found, known: "per_partition" });
+                let found = found.to_owned();
+                return Err(SettingsError::Word { name: "commit_strategy", found, known: "per_partition, vlsn" });
             }
         }
+        (config.start, config.offset_reset) = match table.auto_offset_reset.as_deref() {
+            None | Some("earliest") => (StartAt::Earliest, OffsetReset::Earliest),
+            Some("latest") => (StartAt::Latest, OffsetReset::Latest),
+            Some("none") => (StartAt::Earliest, OffsetReset::Fail),
+            Some(found) => {
+                let (found, known) = (found.to_owned(), "earliest, latest, none");
+                return Err(SettingsError::Word { name: "auto_offset_reset", found, known });
+            }
+        };
         config.auto_commit = table.auto_commit.unwrap_or(config.auto_commit);
         let interval = table.auto_commit_interval_ms.map(Duration::from_millis);
         config.auto_commit_interval = interval.unwrap_or(config.auto_commit_interval);
@@ -137,10 +173,51 @@ pub struct UnifiedConsumer {
 #[derive(Debug)]
 struct Open {
     reader: LogReader,
-    tracker: PartitionCommitTracker,
-    /// Handled and not committed.
-    handled: BTreeMap<u32, LogOffset>,
+    position: Position,
     committed_at: Instant,
+}
+
+/// What was handled and is not committed.
+#[derive(Debug)]
+enum Position {
+    Partitions { tracker: PartitionCommitTracker, handled: BTreeMap<u32, LogOffset> },
+    Vlsn { tracker: VlsnCommitTracker, handled: Option<u64>, reads: Box<Reads> },
+}
+
+impl Position {
+    /// A record as the reader has it, as those who handle it want it.
+    fn placed(&self, record: Record) -> Record {
+        match self {
+            Self::Partitions { .. } => record,
+            Self::Vlsn { reads, .. } => reads.placed(record),
+        }
+    }
+
+    /// What to note once a record is handled.
+    fn done(&mut self, partition: u32, offset: LogOffset) {
+        match self {
+            Self::Partitions { handled, .. } => {
+                handled.insert(partition, LogOffset(offset.0.saturating_add(1)));
+            }
+            Self::Vlsn { handled, .. } => *handled = u64::try_from(offset.0).ok(),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        match self {
+            Self::Partitions { tracker, handled } => {
+                tracker.commit_all(handled.clone()).await?;
+                handled.clear();
+            }
+            Self::Vlsn { tracker, handled, .. } => {
+                if let Some(vlsn) = *handled {
+                    tracker.commit(vlsn).await?;
+                    *handled = None;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl UnifiedConsumer {
@@ -221,7 +298,8 @@ impl UnifiedConsumer {
         let records = self.open().await?.reader.poll(max).await?;
         let count = records.len();
         for record in records {
-            let (partition, next) = (record.partition, LogOffset(record.offset.0.saturating_add(1)));
+            let (partition, offset) = (record.partition, record.offset);
+            let record = self.open().await?.position.placed(record);
             if let Err(error) = handler(record) {
                 // The records behind it have to come again.
                 let committed = if self.config.auto_commit { self.commit().await } else { Ok(()) };
@@ -229,7 +307,7 @@ impl UnifiedConsumer {
                 committed?;
                 return Err(error);
             }
-            self.open().await?.handled.insert(partition, next);
+            self.open().await?.position.done(partition, offset);
         }
         let interval = self.config.auto_commit_interval;
         if self.config.auto_commit && self.open().await?.committed_at.elapsed() >= interval {
@@ -248,8 +326,7 @@ impl UnifiedConsumer {
     /// ```
     pub async fn commit(&mut self) -> Result<()> {
         if let Some(open) = &mut self.open {
-            open.tracker.commit_all(open.handled.clone()).await?;
-            open.handled.clear();
+            open.position.commit().await?;
             open.committed_at = Instant::now();
         }
         Ok(())
@@ -257,13 +334,40 @@ impl UnifiedConsumer {
 
     async fn open(&mut self) -> Result<&mut Open, PyralogError> {
         if self.open.is_none() {
-            let client = self.client.clone();
-            let tracker = PartitionCommitTracker::load(client, &self.log_id, self.consumer_id.clone()).await?;
-            let reader = self.client.reader(&self.log_id).start(self.config.start).from(tracker.resume_from_commits());
-            let reader = reader.open().await?;
-            self.open = Some(Open { reader, tracker, handled: BTreeMap::new(), committed_at: Instant::now() });
+            let opened = match self.config.commit_strategy {
+                CommitStrategy::PerPartition => self.open_partitions().await?,
+                CommitStrategy::VLSN { partition_count } => self.open_view(partition_count).await?,
+            };
+            self.open = Some(opened);
         }
         self.open.as_mut().ok_or_else(|| PyralogError::Call(crate::error::CallError::ClientClosed))
+    }
+}
+
+impl UnifiedConsumer {
+    async fn open_partitions(&self) -> Result<Open> {
+        let client = self.client.clone();
+        let tracker = PartitionCommitTracker::load(client, &self.log_id, self.consumer_id.clone()).await?;
+        let reader = self.client.reader(&self.log_id).start(self.config.start).offset_reset(self.config.offset_reset);
+        let reader = reader.from(tracker.resume_from_commits()).open().await?;
+        let position = Position::Partitions { tracker, handled: BTreeMap::new() };
+        Ok(Open { reader, position, committed_at: Instant::now() })
+    }
+
+    async fn open_view(&self, partition_count: u32) -> Result<Open> {
+        let reads = Box::new(Reads::new(self.client.clone(), self.log_id.clone())?);
+        let now = reads.standing().await?.partition_count();
+        if partition_count > now {
+            let (log, found) = (self.log_id.clone(), partition_count);
+            return Err(VlsnError::PartitionCount { log, found, now }.into());
+        }
+        let client = self.client.clone();
+        let tracker = VlsnCommitTracker::load(client, &self.log_id, self.consumer_id.clone()).await?;
+        let committed = tracker.committed().await?;
+        let reader = self.client.reader(reads.view_name()).start(self.config.start);
+        let next = committed.map(|vlsn| (0, LogOffset(i64::try_from(vlsn).unwrap_or(i64::MAX).saturating_add(1))));
+        let reader = reader.offset_reset(self.config.offset_reset).from(next).open().await?;
+        Ok(Open { reader, position: Position::Vlsn { tracker, handled: None, reads }, committed_at: Instant::now() })
     }
 }
 
@@ -280,7 +384,13 @@ mod tests {
         let error = ConsumerConfig::from_toml(text, "c").unwrap_err();
         assert_eq!(error.to_string(), "there is no [consumer.c]; there are: a, b");
         let error = ConsumerConfig::from_toml("[consumer.a]\ncommit_strategy = \"never\"", "a").unwrap_err();
-        assert_eq!(error.to_string(), "commit_strategy is \"never\", not one of: per_partition");
+        assert_eq!(error.to_string(), "commit_strategy is \"never\", not one of: per_partition, vlsn");
+        let text = "[consumer.v]\ncommit_strategy = \"vlsn\"\npartition_count = 10\nauto_offset_reset = \"none\"";
+        let vlsn = ConsumerConfig::from_toml(text, "v").unwrap();
+        assert_eq!(vlsn.commit_strategy, CommitStrategy::VLSN { partition_count: 10 });
+        assert_eq!(vlsn.offset_reset, OffsetReset::Fail);
+        let error = ConsumerConfig::from_toml("[consumer.a]\npartition_count = 3", "a").unwrap_err();
+        assert!(error.to_string().contains("vlsn, since partition_count is given"), "{error}");
         let error = ConsumerConfig::from_toml("[consumer.a]\nautocommit = true", "a").unwrap_err();
         assert!(error.to_string().contains("autocommit"));
     }

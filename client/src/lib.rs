@@ -51,8 +51,11 @@ pub use consumer::{CommitStrategy, ConsumerConfig, UnifiedConsumer};
 #[cfg(feature = "net")]
 pub use net::writer::Delivery;
 #[cfg(feature = "net")]
-pub use reader::{LogReader, ReaderBuilder};
+pub use reader::{LogReader, OffsetReset, ReaderBuilder};
 #[cfg(feature = "net")]
 pub use tenant::TenantClient;
 #[cfg(feature = "net")]
-pub use vlsn::{VlsnClient, VlsnDelivery, VlsnError, VlsnPage, VlsnPages, VlsnRead, VlsnStanding};
+pub use vlsn::{
+    ResumePosition, VlsnBuilder, VlsnClient, VlsnCommitTracker, VlsnDelivery, VlsnError, VlsnPage, VlsnPages, VlsnRead,
+    VlsnStanding,
+};

@@ -42,6 +42,30 @@ pub struct ReaderBuilder {
     partitions: Option<BTreeSet<u32>>,
     start: StartAt,
     from: BTreeMap<u32, LogOffset>,
+    reset: OffsetReset,
+}
+
+/// What a reader does when its position is not in the log: the records there were deleted, or the log is shorter than it
+/// was.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+/// use pyralog_client::OffsetReset;
+///
+/// // Better to stop than to leave something out.
+/// let reader = client.reader("visits").offset_reset(OffsetReset::Fail).open().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OffsetReset {
+    /// Records that are gone are passed over, with a warning; a position behind the end is an error.
+    #[default]
+    Earliest,
+    /// It goes on behind the last record, with a warning.
+    Latest,
+    /// It fails with [`ConsumeError::OutOfRange`].
+    Fail,
 }
 
 /// Reads a log. Dropping it ends its connections.
@@ -62,6 +86,7 @@ pub struct LogReader {
     lane: Lane,
     /// The next offset to be fetched.
     positions: BTreeMap<u32, LogOffset>,
+    reset: OffsetReset,
     /// Fetched and not handed out.
     buffer: VecDeque<Record>,
     failures: u32,
@@ -84,6 +109,7 @@ impl PyralogClient {
             partitions: None,
             start: StartAt::Earliest,
             from: BTreeMap::new(),
+            reset: OffsetReset::default(),
         }
     }
 }
@@ -132,6 +158,21 @@ impl ReaderBuilder {
         self
     }
 
+    /// What to do when a position is not in the log.
+    ///
+    /// ```no_run
+    /// # fn example(client: pyralog_client::PyralogClient) {
+    /// use pyralog_client::OffsetReset;
+    ///
+    /// let builder = client.reader("visits").offset_reset(OffsetReset::Latest);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
+        self.reset = reset;
+        self
+    }
+
     /// Finds out the positions.
     ///
     /// ```no_run
@@ -157,7 +198,8 @@ impl ReaderBuilder {
             }
         }
         let lane = Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed));
-        Ok(LogReader { client: self.client, log, lane, positions, buffer: VecDeque::new(), failures: 0 })
+        let (client, reset) = (self.client, self.reset);
+        Ok(LogReader { client, log, lane, positions, reset, buffer: VecDeque::new(), failures: 0 })
     }
 }
 
@@ -376,20 +418,24 @@ impl LogReader {
         Ok(())
     }
 
-    /// Records that are gone are passed over; an offset that was never assigned is an error.
+    /// A position outside: what [`OffsetReset`] says.
     async fn go_into_range(&mut self, partition: u32, offset: LogOffset) -> Result<(), ConsumeError> {
         let of = |offsets: BTreeMap<u32, LogOffset>| offsets.get(&partition).copied().unwrap_or_default();
         let start = of(self.client.log_offsets(&self.log, StartAt::Earliest).await?);
-        if offset < start {
-            tracing::warn!(log = %self.log, partition, %offset, %start, "records were deleted before they were read");
-            self.positions.insert(partition, start);
-            return Ok(());
-        }
         let end = of(self.client.log_offsets(&self.log, StartAt::Latest).await?);
-        if offset <= end {
+        if (start..=end).contains(&offset) {
             return Ok(()); // it is there by now
         }
-        Err(ConsumeError::OutOfRange { log: self.log.clone(), partition, offset, start, end })
+        let next = match self.reset {
+            OffsetReset::Earliest if offset < start => start,
+            OffsetReset::Latest => end,
+            OffsetReset::Earliest | OffsetReset::Fail => {
+                return Err(ConsumeError::OutOfRange { log: self.log.clone(), partition, offset, start, end });
+            }
+        };
+        tracing::warn!(log = %self.log, partition, %offset, %next, "the position is not in the log: going on elsewhere");
+        self.positions.insert(partition, next);
+        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::{Broker, unique};
 use pyralog_client::{
-    Codec, LogConfig, LogOffset, LogUpdate, ProducerConfig, PyralogClient, Record, VlsnClient, VlsnError, VlsnRead,
+    Codec, CommitStrategy, ConsumerConfig, LogConfig, LogOffset, LogUpdate, ProducerConfig, PyralogClient,
+    PyralogError, Record, ResumePosition, UnifiedConsumer, VlsnClient, VlsnCommitTracker, VlsnError, VlsnRead,
 };
 
 /// A new VLSN log.
@@ -230,6 +231,111 @@ async fn after_a_failure_nothing_behind_it_is_written_until_somebody_resumes() {
         assert_eq!(log.resume().await.unwrap().last, Some(9));
     }
     assert_eq!(numbers(&log.read_range(0, 100).await.unwrap().records), (0..11).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_commits_one_number_and_goes_on_behind_it() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = vlsn_log(&client, "commits", 3).await;
+    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+    log.write_batch((0..100).map(value)).await.unwrap();
+    let tracker = VlsnCommitTracker::load(client.clone(), &name, "analytics-1").await.unwrap();
+    assert_eq!(tracker.committed().await.unwrap(), None);
+    assert_eq!(tracker.resume_from_commit().await.unwrap(), ResumePosition { vlsn: 0, partition: 0 });
+    tracker.commit(50).await.unwrap();
+    tracker.commit(50).await.unwrap();
+    let back = tracker.commit(40).await.unwrap_err();
+    assert!(matches!(back, VlsnError::CommittedBeyond { vlsn: 40, committed: 50, .. }), "{back}");
+    tracker.force_commit(40).await.unwrap();
+    assert_eq!(tracker.resume_from_commit().await.unwrap(), ResumePosition { vlsn: 41, partition: 41 % 3 });
+    assert_eq!(tracker.lag().await.unwrap(), Some(59));
+
+    let seen = std::cell::RefCell::new(Vec::new());
+    let take = |record: Record| {
+        let vlsn = record.vlsn().unwrap();
+        assert_eq!((u64::from(record.partition), record.value.to_vec()), (vlsn % 3, value(vlsn)));
+        seen.borrow_mut().push(vlsn);
+        Ok(())
+    };
+    let strategy = CommitStrategy::VLSN { partition_count: 3 };
+    let mut consumer = UnifiedConsumer::new(client.clone(), &name, "analytics-1", strategy).unwrap();
+    assert_eq!(consumer.consume_some(20, take).await.unwrap(), 20);
+    consumer.commit().await.unwrap();
+    drop(consumer);
+    // A handler that fails: what it has seen is committed, the rest comes again.
+    let mut consumer = UnifiedConsumer::new(client.clone(), &name, "analytics-1", strategy).unwrap();
+    let failed = consumer
+        .consume(|record| if record.vlsn() == Some(80) { Err(PyralogError::handler("enough")) } else { take(record) })
+        .await;
+    assert_eq!(failed.unwrap_err().to_string(), "enough");
+    assert_eq!(tracker.committed().await.unwrap(), Some(79));
+    let text = "[consumer.sequencer]\ncommit_strategy = \"vlsn\"\npartition_count = 3\nauto_commit = false";
+    let config = ConsumerConfig::from_toml(text, "sequencer").unwrap();
+    let mut consumer = UnifiedConsumer::with_config(client.clone(), &name, "analytics-1", config).unwrap();
+    while seen.borrow().len() < 59 {
+        consumer.consume_some(1000, take).await.unwrap();
+    }
+    assert_eq!(*seen.borrow(), (41..100).collect::<Vec<_>>());
+    assert_eq!(tracker.committed().await.unwrap(), Some(79), "commits are the caller's business here");
+    tracker.forget().await.unwrap();
+    assert_eq!(tracker.committed().await.unwrap(), None);
+    let ten = CommitStrategy::VLSN { partition_count: 10 };
+    let mut consumer = UnifiedConsumer::new(client.clone(), &name, "analytics-2", ten).unwrap();
+    let error = consumer.consume_some(1, |_| Ok(())).await.unwrap_err();
+    assert!(error.to_string().contains("never had 10 partitions, it has 3"), "{error}");
+    let nowhere = VlsnCommitTracker::load(client, unique("nowhere"), "analytics-1").await.unwrap_err();
+    assert!(matches!(nowhere, VlsnError::UnknownLog { .. }), "{nowhere}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_come_from_a_sequencer_or_from_this_machines_disk() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = vlsn_log(&client, "counted", 2).await;
+    let sequencer = unique("numbers");
+    assert_eq!(client.sequencer_position(&sequencer).await.unwrap(), None);
+    assert_eq!(client.reserve(&sequencer, 5).await.unwrap(), 0..5);
+    let log = VlsnClient::builder(client.clone(), &name).sequencer(&sequencer, 10).open().await.unwrap();
+    assert_eq!(log.write_batch((0..12).map(value)).await.unwrap(), (5..17).collect::<Vec<_>>());
+    assert_eq!(client.sequencer_position(&sequencer).await.unwrap(), Some(25));
+    drop(log);
+    let folder = std::env::temp_dir().join(unique("pyralog-counter"));
+    std::fs::create_dir(&folder).unwrap();
+    let counter = || obelisk::ObeliskSequencer::open(folder.join("numbers")).unwrap();
+    let log = VlsnClient::builder(client.clone(), &name).obelisk(counter()).open().await.unwrap();
+    assert_eq!(log.write(value(17)).await.unwrap(), 17, "a counter that knows less than the log catches up");
+    assert_eq!(log.write(value(18)).await.unwrap(), 18);
+    drop(log);
+    assert_eq!(log_of(&client, &name).await, (5..19).collect::<Vec<_>>());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+async fn log_of(client: &PyralogClient, name: &str) -> Vec<u64> {
+    let log = VlsnClient::open(client.clone(), name).await.unwrap();
+    numbers(&log.read_range(0, u64::MAX).await.unwrap().records)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_takes_the_log_fences_all_others() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = vlsn_log(&client, "fenced", 2).await;
+    let open = VlsnClient::open(client.clone(), &name).await.unwrap();
+    open.write(value(0)).await.unwrap();
+    let first = VlsnClient::builder(client.clone(), &name).exclusive().open().await.unwrap();
+    first.write_batch((1..10).map(value)).await.unwrap();
+    let fenced = open.write(value(10)).await.unwrap_err();
+    assert!(matches!(fenced, VlsnError::Fenced { .. }), "{fenced}");
+    let second = VlsnClient::builder(client.clone(), &name).exclusive().open().await.unwrap();
+    assert!(second.writer_epoch() > first.writer_epoch());
+    second.write(value(10)).await.unwrap();
+    let fenced = first.write(value(11)).await.unwrap_err();
+    assert!(matches!(fenced, VlsnError::Fenced { .. }), "{fenced}");
+    second.release_writer().await.unwrap();
+    open.resume().await.unwrap();
+    assert_eq!(open.write(value(11)).await.unwrap(), 11);
+    assert_eq!(log_of(&client, &name).await, (0..12).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

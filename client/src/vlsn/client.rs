@@ -5,16 +5,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use pyralog_protocol::{LogId, Vlsn};
+use pyralog_protocol::messages as kp;
+use pyralog_protocol::{LogId, LogIdError, Vlsn};
 use tokio::sync::oneshot;
 
+use super::commits::ask;
 use super::counter::Counter;
 use super::desk::{Desk, Order, Outcome};
 use super::error::VlsnError;
 use super::reads::Reads;
 use super::standing::VlsnStanding;
 use crate::client::PyralogClient;
+use crate::error::BrokerError;
 use crate::log::IntoLogId;
+use crate::net::cluster::str_bytes;
 use crate::net::writer::{Mode, Writer};
 use crate::record::Record;
 
@@ -49,6 +53,7 @@ pub struct VlsnClient {
 #[derive(Debug)]
 struct Handle {
     desk: Arc<Desk>,
+    epoch: Option<i32>,
 }
 
 impl Drop for Handle {
@@ -109,6 +114,109 @@ impl Future for VlsnDelivery {
     }
 }
 
+/// How a VLSN log is opened.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) -> Result<(), pyralog_client::VlsnError> {
+/// use pyralog_client::VlsnClient;
+///
+/// // Numbers that are shared with other programs, a hundred at a time.
+/// let ledger = VlsnClient::builder(client, "ledger").sequencer("ledger-numbers", 100).open().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct VlsnBuilder {
+    client: PyralogClient,
+    log: Result<LogId, LogIdError>,
+    counter: Counter,
+    exclusive: bool,
+}
+
+impl VlsnBuilder {
+    /// Takes VLSNs from a sequencer, so many at a time: what a writer has taken when it ends is left out. Without this the
+    /// next VLSN is the one after the log's last.
+    ///
+    /// ```no_run
+    /// # fn example(client: pyralog_client::PyralogClient) {
+    /// let builder = pyralog_client::VlsnClient::builder(client, "ledger").sequencer("ledger-numbers", 1);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn sequencer(mut self, name: impl Into<String>, block: u64) -> Self {
+        self.counter = Counter::Sequencer { name: name.into(), block: block.max(1), left: 0..0 };
+        self
+    }
+
+    /// Takes VLSNs from a counter on this machine's disk. It is needed where numbers must not be handed out twice even
+    /// if the records that had them never arrived; for going on after a crash the log itself is enough. What the counter
+    /// skips after a crash becomes gaps; a counter that is behind the log is brought up to it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pyralog_client::VlsnClient;
+    ///
+    /// let counter = obelisk::ObeliskSequencer::open("/var/lib/ledger/numbers")?;
+    /// let ledger = VlsnClient::builder(client, "ledger").obelisk(counter).open().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "obelisk")]
+    #[must_use]
+    pub fn obelisk(mut self, counter: impl obelisk::PersistentAtomic + 'static) -> Self {
+        self.counter = Counter::Obelisk(Arc::new(counter));
+        self
+    }
+
+    /// Takes the log's writer epoch: from then on every other writer is refused ([`VlsnError::Fenced`]), also one that took
+    /// the epoch before.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> Result<(), pyralog_client::VlsnError> {
+    /// let ledger = pyralog_client::VlsnClient::builder(client, "ledger").exclusive().open().await?;
+    /// println!("writer epoch {:?}", ledger.writer_epoch());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// Opens it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> Result<(), pyralog_client::VlsnError> {
+    /// let ledger = pyralog_client::VlsnClient::builder(client, "ledger").open().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open(self) -> Result<VlsnClient, VlsnError> {
+        let Self { client, log, counter, exclusive } = self;
+        let reads = Reads::new(client, log?)?;
+        // Before anything is looked at: what the writer before still has on its way comes before that.
+        let taken = if exclusive { Some(writer_epoch(&reads, kp::writer::TAKE).await?) } else { None };
+        let standing = reads.standing().await?;
+        let identity = taken.as_ref().map(|taken| (taken.producer_id, taken.producer_epoch));
+        let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, identity });
+        let next = standing.last.map_or(0, |last| last.saturating_add(1));
+        let desk = Desk::new(reads, writer, Order { standing, next, counter });
+        Ok(VlsnClient { handle: Arc::new(Handle { desk, epoch: taken.map(|taken| taken.epoch) }) })
+    }
+}
+
+async fn writer_epoch(reads: &Reads, action: i8) -> Result<kp::WriterEpochResponse, VlsnError> {
+    let log = str_bytes(reads.log.as_str());
+    let request = kp::WriterEpochRequest { log, action, expected_epoch: -1 };
+    let answer = ask(&reads.client, request, |answer: &kp::WriterEpochResponse| answer.error_code).await?;
+    if answer.error_code != 0 {
+        let reason = BrokerError::new(answer.error_code, answer.error_message.as_deref());
+        return Err(VlsnError::of_answer(&reads.log, reason));
+    }
+    Ok(answer)
+}
+
 impl VlsnClient {
     /// Opens a log; its next VLSN is the one after its last.
     ///
@@ -119,12 +227,21 @@ impl VlsnClient {
     /// # }
     /// ```
     pub async fn open(client: PyralogClient, log: impl IntoLogId) -> Result<Self, VlsnError> {
-        let reads = Reads::new(client, log.into_log_id()?)?;
-        let standing = reads.standing().await?;
-        let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, identity: None });
-        let next = standing.last.map_or(0, |last| last.saturating_add(1));
-        let desk = Desk::new(reads, writer, Order { standing, next, counter: Counter::Memory });
-        Ok(Self { handle: Arc::new(Handle { desk }) })
+        Self::builder(client, log).open().await
+    }
+
+    /// Opens a log in another way than the usual one.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> Result<(), pyralog_client::VlsnError> {
+    /// use pyralog_client::VlsnClient;
+    ///
+    /// let ledger = VlsnClient::builder(client, "ledger").exclusive().open().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(client: PyralogClient, log: impl IntoLogId) -> VlsnBuilder {
+        VlsnBuilder { client, log: log.into_log_id(), counter: Counter::Memory, exclusive: false }
     }
 
     fn desk(&self) -> &Arc<Desk> {
@@ -186,7 +303,7 @@ impl VlsnClient {
         // Before a VLSN is taken: a record that is not taken leaves no gap.
         let room = desk.room(&record).await?;
         let least = order.next;
-        let vlsn = order.counter.take(desk.log(), least)?;
+        let vlsn = order.counter.take(&desk.reads.client, desk.log(), least).await?;
         let receiver = desk.push(&mut order, vlsn, record, room)?;
         Ok(VlsnDelivery { vlsn, state: Delivered::Later(receiver) })
     }
@@ -260,6 +377,29 @@ impl VlsnClient {
             vlsns.push(delivery.await?);
         }
         Ok(vlsns)
+    }
+
+    /// The writer epoch that this handle took with [`VlsnBuilder::exclusive`].
+    ///
+    /// ```no_run
+    /// # fn example(log: pyralog_client::VlsnClient) {
+    /// println!("{:?}", log.writer_epoch());
+    /// # }
+    /// ```
+    pub fn writer_epoch(&self) -> Option<i32> {
+        self.handle.epoch
+    }
+
+    /// Lets any writer write again, whoever took the writer epoch.
+    ///
+    /// ```no_run
+    /// # async fn example(log: pyralog_client::VlsnClient) -> Result<(), pyralog_client::VlsnError> {
+    /// log.release_writer().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn release_writer(&self) -> Result<(), VlsnError> {
+        writer_epoch(self.reads(), kp::writer::RELEASE).await.map(drop)
     }
 
     /// Waits until every record that was handed over has been acknowledged or has failed.

@@ -94,8 +94,28 @@ pub enum VlsnError {
         /// Why.
         reason: String,
     },
+    /// A sequencer gives no numbers.
+    #[error("sequencer {name}: {reason}")]
+    Sequencer {
+        /// Its name.
+        name: String,
+        /// What the broker says.
+        reason: BrokerError,
+    },
+    /// A commit goes back without being forced to.
+    #[error("consumer {consumer} has committed VLSN {committed} of log {log}, which is above {vlsn}")]
+    CommittedBeyond {
+        /// The log.
+        log: LogId,
+        /// The consumer.
+        consumer: String,
+        /// What was to be committed.
+        vlsn: u64,
+        /// What is.
+        committed: u64,
+    },
     /// The number of partitions that somebody counts on was never that of the log.
-    #[error("log {log} never had {found} partitions; it has {now}")]
+    #[error("log {log} never had {found} partitions, it has {now}: leave partition_count out, or correct it")]
     PartitionCount {
         /// The log.
         log: LogId,
@@ -159,10 +179,11 @@ impl VlsnError {
             | Self::Fenced { .. }
             | Self::Stopped { .. }
             | Self::Counter { .. }
+            | Self::CommittedBeyond { .. }
             | Self::PartitionCount { .. } => false,
             Self::Produce(error) => error.is_retriable(),
             Self::Consume(error) => crate::reader::is_retriable(error),
-            Self::Refused { reason, .. } => reason.is_retriable(),
+            Self::Refused { reason, .. } | Self::Sequencer { reason, .. } => reason.is_retriable(),
             Self::Call(error) => error.is_retriable(),
         }
     }

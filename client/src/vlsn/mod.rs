@@ -5,6 +5,7 @@
 //! outcomes. Absent: a cache of records.
 
 mod client;
+mod commits;
 mod counter;
 mod desk;
 mod error;
@@ -12,7 +13,9 @@ mod reads;
 mod standing;
 mod view;
 
-pub use client::{VlsnClient, VlsnDelivery};
+pub use client::{VlsnBuilder, VlsnClient, VlsnDelivery};
+pub use commits::{ResumePosition, VlsnCommitTracker};
 pub use error::VlsnError;
+pub(crate) use reads::Reads;
 pub use reads::{VlsnPage, VlsnPages, VlsnRead};
 pub use standing::VlsnStanding;

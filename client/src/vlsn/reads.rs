@@ -367,8 +367,13 @@ impl Reads {
         Ok(kept)
     }
 
+    /// The name of the view.
+    pub fn view_name(&self) -> &LogId {
+        self.view.name()
+    }
+
     /// A record of the view, with the partition that it has in the log.
-    fn placed(&self, record: Record) -> Record {
+    pub fn placed(&self, record: Record) -> Record {
         let partition = record.vlsn().map_or(0, |vlsn| self.partition(vlsn));
         Record { partition, ..record }
     }

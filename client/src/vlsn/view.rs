@@ -77,6 +77,11 @@ impl View {
         Ok(Self { cluster, log, name, idle: Mutex::default() })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &LogId {
+        &self.name
+    }
+
     /// Where it begins and ends.
     pub async fn bounds(&self) -> Result<Bounds, VlsnError> {
         const EARLIEST: i64 = -2;

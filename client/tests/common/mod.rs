@@ -103,6 +103,11 @@ impl Broker {
         child.wait().unwrap();
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A client with default settings.
     pub async fn client(&self) -> PyralogClient {
         PyralogClient::connect(&self.address).await.unwrap()
