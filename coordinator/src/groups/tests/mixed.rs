@@ -11,15 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kafka_protocol::messages as m;
-use pyralog_protocol::{Draw, MonoMs, Now, TopicId, WallMs, kafka_protocol};
+use pyralog_protocol::{Draw, TopicId, kafka_protocol};
 
 use super::super::consumer::{Current, Migration};
 use super::super::hard::Kind;
 use super::super::record::Stage;
 use super::super::subscription::{ConsumerSubscription, encode_assignment, read_assignment};
-use super::super::{GroupRecord, GroupSettings, Groups, TopicView};
-use super::{Store, Topics, encode, str};
-use crate::command::{Command, Context, Reply, Token};
+use super::super::{GroupRecord, GroupSettings, TopicView};
+use super::machine::Machine;
+use super::{Topics, encode, str};
+use crate::command::{Command, Reply, Token};
 use crate::effects::Effects;
 use crate::metadata::wire::{topic_id, wire_id};
 use crate::record::Record;
@@ -99,15 +100,9 @@ struct Asked {
 
 struct Run {
     mutant: Mutant,
-    draw: Draw,
-    settings: GroupSettings,
-    groups: Groups,
-    store: Store,
-    topics: Topics,
-    now: Now,
+    machine: Machine,
     clients: Vec<Client>,
     asked: BTreeMap<Token, Asked>,
-    next_token: u64,
     steps: u64,
     /// Nothing goes wrong any more.
     calm: bool,
@@ -177,15 +172,9 @@ impl Run {
         topics.put("b", 2);
         Self {
             mutant,
-            draw,
-            groups: Groups::new(settings.clone()),
-            settings,
-            store: Store::default(),
-            topics,
-            now: Now { mono: MonoMs(0), wall: WallMs(1_000_000) },
+            machine: Machine::new(settings, topics, draw),
             clients,
             asked: BTreeMap::new(),
-            next_token: 0,
             steps: 0,
             calm: false,
             seen: None,
@@ -202,14 +191,14 @@ impl Run {
 
     fn note(&mut self, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{} {}", self.now.mono.0, what()));
+            trace.push(format!("{} {}", self.machine.now.mono.0, what()));
         }
     }
 }
 
 impl Run {
     fn pick(&mut self, n: u64) -> u64 {
-        self.draw.next_u64() % n
+        self.machine.pick(n)
     }
 
     fn random_step(&mut self) -> Result<(), String> {
@@ -289,32 +278,28 @@ impl Run {
 
     fn change_topics(&mut self) -> Result<(), String> {
         let name = ["a", "b", "c", "d"][self.pick(4) as usize];
-        if self.pick(4) == 0 && self.topics.topic(name).is_some() {
-            self.topics.remove(name);
+        if self.pick(4) == 0 && self.machine.topics.topic(name).is_some() {
+            self.machine.topics.remove(name);
             let mut out = Effects::default();
-            self.groups.topic_deleted(name, &self.topics, &mut out);
+            self.machine.groups.topic_deleted(name, &self.machine.topics, &mut out);
             return self.finish(out);
         }
-        let partitions = self.topics.topic(name).map_or(0, |(_, count)| count) + self.pick(3) as i32;
-        let log = self.topics.put(name, partitions.clamp(1, 5));
+        let partitions = self.machine.topics.topic(name).map_or(0, |(_, count)| count) + self.pick(3) as i32;
+        let log = self.machine.topics.put(name, partitions.clamp(1, 5));
         if self.mutant != Mutant::NoTopics {
-            self.groups.topic_changed(&log);
+            self.machine.groups.topic_changed(&log);
         }
         Ok(())
     }
 
     fn pass(&mut self, ms: u64) -> Result<(), String> {
-        let end = self.now.mono.0 + ms;
+        let end = self.machine.now.mono.after_ms(ms as i64);
+        if self.mutant == Mutant::NoDeadlines {
+            self.machine.wait_until(end);
+            return Ok(());
+        }
         for _ in 0..10_000 {
-            let due = self.groups.next_deadline().filter(|due| due.0 <= end && self.mutant != Mutant::NoDeadlines);
-            let at = due.map_or(end, |due| due.0.max(self.now.mono.0));
-            self.now.wall.0 += (at - self.now.mono.0) as i64;
-            self.now.mono.0 = at;
-            if due.is_none() {
-                return Ok(());
-            }
-            let mut out = Effects::default();
-            self.groups.on_deadline(&self.topics, self.now, &mut out);
+            let Some(out) = self.machine.next_due(end) else { return Ok(()) };
             self.finish(out)?;
         }
         Err("never stops being due".to_string())
@@ -324,9 +309,7 @@ impl Run {
     fn restart(&mut self) -> Result<(), String> {
         self.note(|| "restart".to_string());
         self.asked.clear();
-        self.groups = Groups::new(self.settings.clone());
-        self.store.records().for_each(|record| self.groups.apply(&record));
-        self.groups.after_load(&self.topics, self.now);
+        self.machine.restart();
         (0..self.clients.len())
             .filter(|who| self.clients[*who].waiting.is_some())
             .collect::<Vec<_>>()
@@ -475,7 +458,7 @@ impl Run {
         let client = &self.clients[who];
         let mut owned: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
         for (topic, partition) in &client.owned {
-            owned.entry(self.topics.name_of(*topic).unwrap_or("gone")).or_default().push(*partition);
+            owned.entry(self.machine.topics.name_of(*topic).unwrap_or("gone")).or_default().push(*partition);
         }
         let owned: Vec<String> = owned
             .into_iter()
@@ -503,9 +486,9 @@ impl Run {
         let members: BTreeMap<String, ConsumerSubscription> = members.iter().map(read).collect();
         let mut shares: BTreeMap<&String, BTreeMap<&str, Vec<i32>>> =
             members.keys().map(|id| (id, BTreeMap::new())).collect();
-        for log in self.topics.names() {
+        for log in self.machine.topics.names() {
             let name = log.as_str();
-            for partition in 0..self.topics.topic(name).map_or(0, |(_, count)| count) {
+            for partition in 0..self.machine.topics.topic(name).map_or(0, |(_, count)| count) {
                 let owns =
                     |s: &ConsumerSubscription| s.owned.iter().any(|(t, ps)| t == name && ps.contains(&partition));
                 let subscribed = || members.iter().filter(|(_, s)| s.topics.iter().any(|topic| topic == name));
@@ -570,23 +553,13 @@ impl Run {
 
     fn ask(&mut self, who: usize, version: i16, deaf: bool, command: Command) -> Result<(), String> {
         self.steps += 1;
-        let token = Token(self.next_token);
-        self.next_token += 1;
-        let ctx = Context {
-            token,
-            api_version: version,
-            client_id: format!("client{who}"),
-            client_host: "/::1".to_string(),
-            draw: self.draw.clone(),
-        };
-        self.draw.next_u64();
+        let token = self.machine.next_token();
         if !deaf {
             self.clients[who].waiting = Some(token);
         }
         self.asked.insert(token, Asked { client: who, version, deaf });
         self.note(|| format!("client{who} deaf={deaf} asks {command:?}"));
-        let mut out = Effects::default();
-        self.groups.handle(&ctx, command, &self.topics, self.now, &mut out);
+        let out = self.machine.ask(who, version, command);
         self.finish(out)
     }
 
@@ -605,7 +578,7 @@ impl Run {
             return self.restart();
         }
         let whole = matches!(self.mutant, Mutant::LoseRevoking | Mutant::LoseHeads);
-        if !whole && !out.records.is_empty() && self.pick(6) == 0 && self.store.hard() != self.groups.hard {
+        if !whole && !out.records.is_empty() && self.pick(6) == 0 && !self.machine.is_stored() {
             return Err("loaded and live state differ".to_string());
         }
         self.deliver(out.replies)?;
@@ -620,9 +593,9 @@ impl Run {
             (Mutant::LoseRevoking, GroupRecord::Current { group, member, current }) => {
                 let current = Current { revoking: Default::default(), ..current.clone() };
                 let (group, member) = (group.clone(), member.clone());
-                self.store.write(&Record::Group(GroupRecord::Current { group, member, current }));
+                self.machine.store.write(&Record::Group(GroupRecord::Current { group, member, current }));
             }
-            (_, _) => self.store.write(record),
+            (_, _) => self.machine.store.write(record),
         }
         Ok(())
     }
@@ -651,7 +624,7 @@ impl Run {
         if self.mutant == Mutant::TellOldEpoch && r.member_epoch > 2 && self.pick(20) == 0 {
             r.member_epoch -= 1;
         }
-        let target = self.groups.hard.consumer("g").and_then(|g| g.members.get(&self.clients[who].member));
+        let target = self.machine.groups.hard.consumer("g").and_then(|g| g.members.get(&self.clients[who].member));
         let target: Option<Owned> = target.map(|member| member.target.iter().collect());
         let client = &mut self.clients[who];
         match r.error_code {
@@ -708,7 +681,7 @@ impl Run {
             0 => {
                 let (named, _) = read_assignment(&r.assignment).unwrap_or_default();
                 let ids = |(name, ps): (String, Vec<i32>)| {
-                    let id = self.topics.topic(&name).map(|(id, _)| id);
+                    let id = self.machine.topics.topic(&name).map(|(id, _)| id);
                     ps.into_iter().filter_map(move |p| Some((id?, p))).collect::<Vec<_>>()
                 };
                 let assigned: Owned = named.into_iter().flat_map(ids).collect();
@@ -743,7 +716,7 @@ impl Run {
 
     /// Epoch and generation rise as long as there are members, also over a change of the protocol.
     fn check_epoch(&mut self) -> Result<(), String> {
-        let now = self.groups.hard.groups.get("g").and_then(|group| match &group.kind {
+        let now = self.machine.groups.hard.groups.get("g").and_then(|group| match &group.kind {
             Kind::Consumer(g) => (!g.members.is_empty()).then_some((true, g.head.epoch)),
             Kind::Classic(g) => (!g.members.is_empty()).then_some((false, g.head.generation)),
         });
@@ -774,7 +747,7 @@ impl Run {
 
     /// Whether the coordinator takes this client for a member, and it is not fenced by its generation.
     fn is_current(&self, client: &Client) -> bool {
-        match self.groups.hard.groups.get("g").map(|group| &group.kind) {
+        match self.machine.groups.hard.groups.get("g").map(|group| &group.kind) {
             Some(Kind::Consumer(g)) => match (g.members.get(&client.member), client.speaks) {
                 (None, _) => false,
                 (Some(_), Speaks::New) => true,
@@ -788,10 +761,10 @@ impl Run {
     /// Everybody behaves, and everybody is let in: the group must get stable, with each partition consumed once.
     fn calm_down(&mut self) -> Result<(), String> {
         self.calm = true;
-        self.settings.group_size_max = 100;
-        self.settings.consumer.size_max = 100;
-        self.settings.consumer.migration = Migration { upgrade: true, downgrade: true };
-        self.groups.set_settings(self.settings.clone());
+        self.machine.settings.group_size_max = 100;
+        self.machine.settings.consumer.size_max = 100;
+        self.machine.settings.consumer.migration = Migration { upgrade: true, downgrade: true };
+        self.machine.groups.set_settings(self.machine.settings.clone());
         for who in 0..self.clients.len() {
             if self.clients[who].speaks != Speaks::New {
                 self.rejoin(who);
@@ -814,7 +787,7 @@ impl Run {
     }
 
     fn is_calm(&self) -> bool {
-        let stable = self.groups.hard.groups.get("g").is_some_and(|group| match &group.kind {
+        let stable = self.machine.groups.hard.groups.get("g").is_some_and(|group| match &group.kind {
             Kind::Consumer(g) => g.state() == "Stable",
             Kind::Classic(g) => g.head.stage == Stage::Stable,
         });
@@ -834,8 +807,9 @@ impl Run {
                 Some(_) => true,
                 None => false,
             };
-            for log in self.topics.names().filter(|log| names.contains(&log.as_str()) || matches(log.as_str())) {
-                let Some((id, count)) = self.topics.topic(log.as_str()) else { continue };
+            for log in self.machine.topics.names().filter(|log| names.contains(&log.as_str()) || matches(log.as_str()))
+            {
+                let Some((id, count)) = self.machine.topics.topic(log.as_str()) else { continue };
                 wanted.extend((0..count).map(|partition| (id, partition)));
             }
         }

@@ -13,6 +13,7 @@
 mod bridge;
 mod codec;
 mod heartbeats;
+mod machine;
 mod members;
 mod migration;
 mod mixed;

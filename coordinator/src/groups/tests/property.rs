@@ -11,6 +11,7 @@ use pyralog_protocol::{Draw, MonoMs, Now, WallMs, kafka_protocol};
 
 use super::super::hard::Hard;
 use super::super::{GroupRecord, GroupSettings, Groups};
+use super::machine::Machine;
 use super::{Store, Topics, encode, str, subscription};
 use crate::command::{Command, Context, Reply, Token};
 use crate::effects::Effects;
@@ -118,14 +119,9 @@ impl Checker {
 
 struct Run {
     mutant: Mutant,
-    draw: Draw,
-    settings: GroupSettings,
-    groups: Groups,
-    store: Store,
-    now: Now,
+    machine: Machine,
     clients: Vec<Client>,
     asked: BTreeMap<Token, Asked>,
-    next_token: u64,
     next_value: i64,
     checker: Checker,
 }
@@ -156,14 +152,9 @@ fn run(seed: u64, mutant: Mutant) -> Result<(), String> {
     let clients = (0..2 + pick(4)).map(|i| client(i, &mut pick)).collect();
     let mut run = Run {
         mutant,
-        draw,
-        groups: Groups::new(settings.clone()),
-        settings,
-        store: Store::default(),
-        now: Now { mono: MonoMs(0), wall: WallMs(1_000_000) },
+        machine: Machine::new(settings, Topics::two(), draw),
         clients,
         asked: BTreeMap::new(),
-        next_token: 0,
         next_value: 0,
         checker: Checker { possible: BTreeSet::from([-1]), ..Checker::default() },
     };
@@ -175,7 +166,7 @@ fn run(seed: u64, mutant: Mutant) -> Result<(), String> {
 
 impl Run {
     fn pick(&mut self, n: u64) -> u64 {
-        self.draw.next_u64() % n
+        self.machine.pick(n)
     }
 
     fn random_step(&mut self) -> Result<(), String> {
@@ -215,8 +206,8 @@ impl Run {
 
     /// Everybody behaves: the group must get stable, and each partition one owner.
     fn calm_down(&mut self) -> Result<(), String> {
-        self.settings.group_size_max = 100;
-        self.groups.set_settings(self.settings.clone());
+        self.machine.settings.group_size_max = 100;
+        self.machine.groups.set_settings(self.machine.settings.clone());
         let mut calm_rounds = 0;
         for _ in 0..400 {
             for who in 0..self.clients.len() {
@@ -246,17 +237,13 @@ impl Run {
     }
 
     fn pass(&mut self, ms: u64) -> Result<(), String> {
-        let end = self.now.mono.0 + ms;
+        let end = self.machine.now.mono.after_ms(ms as i64);
+        if self.mutant == Mutant::NoDeadlines {
+            self.machine.wait_until(end);
+            return Ok(());
+        }
         for _ in 0..10_000 {
-            let due = self.groups.next_deadline().filter(|due| due.0 <= end && self.mutant != Mutant::NoDeadlines);
-            let at = due.map_or(end, |due| due.0.max(self.now.mono.0));
-            self.now.wall.0 += (at - self.now.mono.0) as i64;
-            self.now.mono.0 = at;
-            if due.is_none() {
-                return Ok(());
-            }
-            let mut out = Effects::default();
-            self.groups.on_deadline(&Topics::two(), self.now, &mut out);
+            let Some(out) = self.machine.next_due(end) else { return Ok(()) };
             self.finish(out, None)?;
         }
         Err("never stops being due".to_string())
@@ -264,9 +251,7 @@ impl Run {
 
     fn restart(&mut self) -> Result<(), String> {
         self.asked.clear();
-        self.groups = Groups::new(self.settings.clone());
-        self.store.records().for_each(|record| self.groups.apply(&record));
-        self.groups.after_load(&Topics::two(), self.now);
+        self.machine.restart();
         for client in &mut self.clients {
             if client.waiting.take().is_some() {
                 client.phase = Phase::Out;
@@ -284,24 +269,14 @@ impl Run {
     }
 
     fn ask(&mut self, who: usize, version: i16, generation: i32, value: i64, cmd: Command) -> Result<(), String> {
-        let token = Token(self.next_token);
-        self.next_token += 1;
-        let ctx = Context {
-            token,
-            api_version: version,
-            client_id: format!("client{who}"),
-            client_host: "/::1".to_string(),
-            draw: self.draw.clone(),
-        };
-        self.draw.next_u64();
+        let token = self.machine.next_token();
         let client = &mut self.clients[who];
         let owner = client.instance.clone().unwrap_or_else(|| client.member.clone());
         if matches!(cmd, Command::JoinGroup(_) | Command::SyncGroup(_)) {
             client.waiting = Some(token);
         }
         self.asked.insert(token, Asked { client: who, version, generation, owner, value });
-        let mut out = Effects::default();
-        self.groups.handle(&ctx, cmd, &Topics::two(), self.now, &mut out);
+        let out = self.machine.ask(who, version, cmd);
         self.finish(out, (value > 0).then_some(value))
     }
 
@@ -324,7 +299,7 @@ impl Run {
                 _ => false,
             };
             if !lost {
-                self.store.write(record);
+                self.machine.store.write(record);
             }
         }
         if crash {
@@ -332,7 +307,7 @@ impl Run {
             return self.restart();
         }
         let loses = matches!(self.mutant, Mutant::LoseHeads | Mutant::LoseOffsets);
-        if !loses && !out.records.is_empty() && self.store.hard() != self.groups.hard {
+        if !loses && !out.records.is_empty() && !self.machine.is_stored() {
             return Err("loaded and live state differ".to_string());
         }
         self.spoil(&mut out);
@@ -358,7 +333,7 @@ impl Run {
 
     /// Every question is answered or waits in the machine; nothing waits there that nobody asked.
     fn check_tokens(&self) -> Result<(), String> {
-        let sessions = self.groups.live.values().flat_map(|live| live.sessions.values());
+        let sessions = self.machine.groups.live.values().flat_map(|live| live.sessions.values());
         let parked: Vec<Token> = sessions.flat_map(|s| s.join.iter().chain(&s.sync)).map(|p| p.token).collect();
         let distinct: BTreeSet<Token> = parked.iter().copied().collect();
         let open: BTreeSet<Token> = self.asked.keys().copied().collect();
@@ -449,7 +424,7 @@ impl Run {
     }
 
     fn claimed(&self, generation: i32) -> i32 {
-        match (self.mutant, self.groups.hard.classic("g")) {
+        match (self.mutant, self.machine.groups.hard.classic("g")) {
             (Mutant::AcceptStale, Some(group)) => group.head.generation,
             _ => generation,
         }
