@@ -69,8 +69,8 @@ pub fn open_control(
         max_uncommitted_bytes: 2 * MAX_ENTRY_BYTES as u64,
         ..ReplicaOptions::default()
     };
-    let (replica, records) = CoordinatorReplica::open(store, options).map_err(|e| e.to_string())?;
-    coordinator.load(records);
+    let replica = CoordinatorReplica::open(store, options).map_err(|e| e.to_string())?;
+    replica.load(|record| coordinator.apply(&record)).map_err(|e| e.to_string())?;
     let mut control = ControlLoop::new(coordinator, replica);
     let released = control.start(draw, clock.now()).map_err(|e| e.to_string())?;
     let image = released.image.unwrap_or_else(|| control.coordinator().image());

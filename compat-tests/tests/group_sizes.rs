@@ -204,6 +204,48 @@ fn check(protocol: Protocol, members: usize) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+/// So many offsets, 1,000 per group, survive a clean stop and a kill; how long the broker took to be ready again each time.
+fn restarts_with_offsets(offsets: usize) -> [Duration; 2] {
+    const PER_GROUP: i32 = 1000;
+    let mut broker = Broker::start(BrokerOptions::new());
+    let mut conn = broker.connect();
+    conn.create_topic("many", PER_GROUP, &[]);
+    let groups = offsets / usize::try_from(PER_GROUP).unwrap();
+    for group in 0..groups {
+        let parts: Vec<_> = (0..PER_GROUP).map(|p| ("many", p, i64::from(p) * 7)).collect();
+        let answer = conn.call(8, &commit_request(&format!("group-{group}"), &parts));
+        assert!(answer.topics[0].partitions.iter().all(|p| p.error_code == 0));
+    }
+    let last = format!("group-{}", groups - 1);
+    [false, true].map(|kill| {
+        if kill {
+            broker.kill9();
+        }
+        broker.restart();
+        assert_eq!(broker.connect().committed(&last, "many", 999).committed_offset, 6993);
+        eprintln!(
+            "{offsets} offsets: ready {:?} after {}, {} MB",
+            broker.ready_after(),
+            if kill { "kill -9" } else { "a stop" },
+            broker.resident_bytes() >> 20
+        );
+        broker.ready_after()
+    })
+}
+
+#[test]
+fn ra05_offsets_survive_restarts() {
+    restarts_with_offsets(20_000);
+}
+
+#[test]
+#[ignore = "measures time: for a machine of one's own"]
+fn ra05_a_million_offsets_are_loaded_within_a_second() {
+    for took in restarts_with_offsets(1_000_000) {
+        assert!(took < Duration::from_secs(1), "ready after {took:?}");
+    }
+}
+
 #[test]
 fn gr06_60_members_of_a_kip_848_group() {
     check(Protocol::Modern, 60);

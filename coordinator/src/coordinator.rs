@@ -53,14 +53,7 @@ impl Coordinator {
         Ok(Self { metadata, groups, vlsns: Vlsns::new(settings.vlsn_limits), published: 0 })
     }
 
-    /// Takes the content of the state store, in key order within each family. Once, before [`Coordinator::start`].
-    pub fn load(&mut self, records: impl IntoIterator<Item = Record>) {
-        for record in records {
-            self.apply(&record);
-        }
-    }
-
-    /// Begins to serve, after loading: founds the cluster if there is none, and gives the members of groups a whole
+    /// Begins to serve, after the content of the state store was applied in key order: founds the cluster if there is none, and gives the members of groups a whole
     /// session to show up.
     pub fn start(&mut self, draw: Draw, now: Now, out: &mut Effects) {
         self.metadata.found(draw, out);

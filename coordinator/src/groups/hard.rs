@@ -129,7 +129,11 @@ impl Hard {
     }
 
     fn group_mut(&mut self, group: &str) -> &mut Group {
-        self.groups.entry(group.to_string()).or_default()
+        // Nearly always it is there, and then its name need not be copied: this is where a load spends its time.
+        if !self.groups.contains_key(group) {
+            self.groups.insert(group.to_string(), Group::default());
+        }
+        self.groups.get_mut(group).unwrap_or_else(|| unreachable!("inserted above"))
     }
 
     /// Takes something from a group; what nothing is left of would not be there after a load either.

@@ -45,12 +45,11 @@ impl StateRecord for Record {
     }
 }
 
-/// Opens or creates the coordinator's folder and returns its state as the records that build it. With one voter the
-/// replica leads and is ready when this returns.
+/// Opens or creates the coordinator's folder. With one voter the replica leads and is ready when this returns.
 pub fn open_folder(
     path: &Path,
     rocks: &RocksOptions,
     options: ReplicaOptions,
-) -> Result<(CoordinatorReplica, Vec<Record>), OpenError> {
+) -> Result<CoordinatorReplica, OpenError> {
     Replica::open(RocksStore::open(path, rocks)?, options)
 }

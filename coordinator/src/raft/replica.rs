@@ -79,9 +79,9 @@ pub struct Replica<S: LogStore, R = Record> {
 }
 
 impl<S: LogStore, R: StateRecord> Replica<S, R> {
-    /// Opens the group on its store, or creates it, and returns its state as the records that build it, in key order.
+    /// Opens the group on its store, or creates it; what it holds is read with [`load`](Self::load).
     /// A single voter is its ready leader when this returns.
-    pub fn open(store: S, options: ReplicaOptions) -> Result<(Self, Vec<R>), OpenError> {
+    pub fn open(store: S, options: ReplicaOptions) -> Result<Self, OpenError> {
         options.validate()?;
         let log = GroupLog::open(store, Shard(options.shard), &options.voters)?;
         let alone = log.voters() == [options.node];
@@ -96,23 +96,23 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
             replica.node.campaign().map_err(|e| Fatal::Raft(e.to_string()))?;
             replica.pump()?;
         }
-        let state = replica.load()?;
-        Ok((replica, state))
+        Ok(replica)
     }
 
-    /// The committed state as the records that build it, in key order.
-    pub fn load(&self) -> Result<Vec<R>, OpenError> {
+    /// Hands out the committed state as the records that build it, in key order: one at a time, for all of them together
+    /// may take more memory than the state.
+    pub fn load(&self, mut take: impl FnMut(R)) -> Result<(), OpenError> {
         let log = self.node.store();
-        let (mut records, mut failed) = (Vec::new(), None);
+        let mut failed = None;
         let spans = Column::STATE.map(|column| log.shard.span(column, &[]));
         log.store.scan(&spans, &mut |_, _, value| {
             match keys::decode_records(value) {
-                Ok(record) => records.push(record),
+                Ok(record) => take(record),
                 Err(e) => failed = Some(e),
             }
             failed.is_none()
         })?;
-        failed.map_or(Ok(records), |e| Err(e.into()))
+        failed.map_or(Ok(()), |e| Err(e.into()))
     }
 
     /// Appends one atomic set of records to the log; durable after the next [`pump`](Self::pump).

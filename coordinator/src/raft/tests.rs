@@ -98,5 +98,13 @@ fn small() -> ReplicaOptions {
 }
 
 fn open<S: LogStore>(store: S) -> (Replica<S, Cell>, Vec<Cell>) {
-    Replica::open(store, small()).unwrap()
+    let replica = Replica::open(store, small()).unwrap();
+    let state = state_of(&replica);
+    (replica, state)
+}
+
+fn state_of<S: LogStore, R: StateRecord>(replica: &Replica<S, R>) -> Vec<R> {
+    let mut state = Vec::new();
+    replica.load(|record| state.push(record)).unwrap();
+    state
 }

@@ -79,7 +79,7 @@ impl Bench {
     /// What a process that starts from the state store sees.
     fn reloaded(&self) -> Coordinator {
         let mut loaded = Coordinator::new(self.settings.clone()).unwrap();
-        loaded.load(self.store.values().map(|bytes| postcard::from_bytes(bytes).unwrap()));
+        self.store.values().for_each(|bytes| loaded.apply(&postcard::from_bytes(bytes).unwrap()));
         loaded
     }
 

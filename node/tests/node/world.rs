@@ -144,8 +144,8 @@ impl World {
         let settings = Settings { configs: configs.clone(), ..Settings::new(NodeId(1)) };
         let mut coordinator = Coordinator::new(settings).unwrap();
         let shared = Shared { store: Arc::clone(&store), planted };
-        let (replica, records) = Replica::open(shared, ReplicaOptions::default()).unwrap();
-        coordinator.load(records);
+        let replica = Replica::open(shared, ReplicaOptions::default()).unwrap();
+        replica.load(|record| coordinator.apply(&record)).unwrap();
         let mut control = ControlLoop::new(coordinator, replica);
         let released = control.start(Draw::new(1), now).unwrap();
         let mut image = released.image.unwrap_or_else(|| control.coordinator().image());

@@ -38,10 +38,10 @@ impl Cluster {
     fn new(seed: u64, plant: Plant) -> Self {
         let (mut replicas, mut tables) = (BTreeMap::new(), BTreeMap::new());
         for node in 1..=3 {
-            let (replica, state) =
+            let replica =
                 Replica::open(Planted { store: MemoryStore::recording(), plant }, options(node, seed)).unwrap();
+            tables.insert(node, Table::of(&state_of(&replica)));
             replicas.insert(node, replica);
-            tables.insert(node, Table::of(&state));
         }
         Self {
             draw: draw(seed),
@@ -70,7 +70,7 @@ impl Cluster {
         let progress = replica.pump().unwrap();
         let table = self.tables.get_mut(&node).unwrap();
         if progress.replaced {
-            *table = Table::of(&replica.load().unwrap());
+            *table = Table::of(&state_of(replica));
             self.snapshots += 1;
         } else {
             progress.applied.iter().for_each(|applied| table.apply(&applied.records));
@@ -122,10 +122,10 @@ impl Cluster {
     fn crash(&mut self, node: u64) {
         let store = self.replicas.remove(&node).unwrap().into_store().store.crash(&mut self.draw);
         let store = Planted { store, plant: self.plant };
-        let (replica, state) = Replica::open(store, options(node, self.seed)).unwrap();
+        let replica = Replica::open(store, options(node, self.seed)).unwrap();
         assert!(!replica.is_ready_leader(), "RL-01: nobody leads at once");
+        self.tables.insert(node, Table::of(&state_of(&replica)));
         self.replicas.insert(node, replica);
-        self.tables.insert(node, Table::of(&state));
         self.pending.retain(|(owner, _)| *owner != node);
     }
 
@@ -177,12 +177,7 @@ impl Cluster {
         self.decided.values().for_each(|(_, records)| expected.apply(records));
         for (node, table) in &self.tables {
             assert_eq!(*table, expected, "node {node}: seed {}", self.seed);
-            assert_eq!(
-                Table::of(&self.replicas[node].load().unwrap()),
-                expected,
-                "store of {node}: seed {}",
-                self.seed
-            );
+            assert_eq!(Table::of(&state_of(&self.replicas[node])), expected, "store of {node}: seed {}", self.seed);
         }
         assert!(self.acknowledged.iter().all(|index| *index <= applied[0]));
     }
@@ -234,11 +229,11 @@ fn ra_02_every_prefix_of_each_voters_history_opens() {
             for cut in 0..=store.history().len() {
                 let kept = MemoryStore::replayed(store.history().iter().take(cut).map(|(batch, _)| batch));
                 let opened = Replica::<_, Cell>::open(kept, options(node, seed));
-                let (replica, state) = opened.unwrap_or_else(|e| panic!("seed {seed}, node {node}, cut {cut}: {e}"));
+                let replica = opened.unwrap_or_else(|e| panic!("seed {seed}, node {node}, cut {cut}: {e}"));
                 let mut expected = Table::default();
                 let until = ..=replica.applied();
                 cluster.decided.range(until).for_each(|(_, (_, records))| expected.apply(records));
-                assert_eq!(Table::of(&state), expected, "seed {seed}, node {node}, cut {cut}");
+                assert_eq!(Table::of(&state_of(&replica)), expected, "seed {seed}, node {node}, cut {cut}");
             }
         }
     }
@@ -248,7 +243,7 @@ fn ra_02_every_prefix_of_each_voters_history_opens() {
 /// RL-01: between election and the first commit of the own term, the leader is not ready.
 #[test]
 fn rl_01_a_leader_is_ready_only_after_its_own_term_committed() {
-    let open = |node| Replica::<_, Cell>::open(MemoryStore::default(), options(node, 1)).unwrap().0;
+    let open = |node| Replica::<_, Cell>::open(MemoryStore::default(), options(node, 1)).unwrap();
     let (mut leader, mut follower) = (open(1), open(2));
     assert_eq!(leader.propose(&[]).unwrap_err(), ProposeError::NotLeader { leader: None });
     let (mut ready_with, mut led_unready, mut queue) = (None, false, Vec::new());
@@ -320,7 +315,7 @@ fn ra_08_a_snapshot_equals_replay_to_its_index() {
 #[test]
 fn ra_08_a_damaged_snapshot_is_dropped() {
     let options = ReplicaOptions { voters: vec![1, 2], ..small() };
-    let (mut replica, _) = Replica::<_, Cell>::open(MemoryStore::default(), options).unwrap();
+    let mut replica = Replica::<_, Cell>::open(MemoryStore::default(), options).unwrap();
     let mut message = Message { from: 2, to: 1, term: 5, ..Message::default() };
     message.set_msg_type(MessageType::MsgSnapshot);
     let mut snapshot = eraftpb::Snapshot::default();

@@ -61,7 +61,8 @@ fn life(seed: u64, plant: Plant) -> Result<(), String> {
     let (mut store, mut witness) = (MemoryStore::default(), Witness::new());
     for _ in 0..4 {
         let opened = Replica::<_, Cell>::open(Planted { store, plant }, small());
-        let (mut replica, state) = opened.map_err(|e| format!("refused: {e}"))?;
+        let mut replica = opened.map_err(|e| format!("refused: {e}"))?;
+        let state = state_of(&replica);
         witness.survived(&state)?;
         if below(&mut draw, 3) == 0 {
             let writes = below(&mut draw, 20);
@@ -100,7 +101,7 @@ fn history(seed: u64, plant: Plant) -> Result<History, Fatal> {
     let mut draw = draw(seed);
     let mut witness = Witness::new();
     let store = Planted { store: MemoryStore::recording(), plant };
-    let (mut replica, _) = Replica::<_, Cell>::open(store, small()).unwrap();
+    let mut replica = Replica::<_, Cell>::open(store, small()).unwrap();
     let mut acknowledged = vec![0; usize::try_from(replica.store_mut().store.written()).unwrap()];
     for _ in 0..20 {
         work(&mut replica, &mut witness, &mut draw)?;
@@ -127,7 +128,8 @@ fn cut_everywhere(seed: u64, plant: Plant) -> Result<(), String> {
         let opened =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Replica::<_, Cell>::open(store, small())));
         let opened = opened.map_err(|_| format!("cut {cut}: panic at open"))?;
-        let (replica, state) = opened.map_err(|e| format!("cut {cut}: {e}"))?;
+        let replica = opened.map_err(|e| format!("cut {cut}: {e}"))?;
+        let state = state_of(&replica);
         let found = Table::of(&state);
         let floor = cut.checked_sub(1).map_or(0, |last| acknowledged[last]);
         if !states.iter().skip(floor).any(|table| *table == found) {

@@ -23,7 +23,7 @@ fn put_meta(store: &mut MemoryStore, key: MetaKey, value: Vec<u8>) {
 }
 
 fn refused(store: MemoryStore) -> OpenError {
-    Replica::<_, Cell>::open(store, small()).map(|_| ()).unwrap_err()
+    Replica::<_, Cell>::open(store, small()).and_then(|replica| replica.load(|_| ())).unwrap_err()
 }
 
 #[test]
@@ -120,7 +120,8 @@ fn shards_share_a_store_without_seeing_each_other() {
     let mut store = MemoryStore::default();
     for shard in [0, 1, u32::MAX - 1] {
         let options = ReplicaOptions { shard, ..small() };
-        let (mut replica, state) = Replica::<_, Cell>::open(store, options).unwrap();
+        let mut replica = Replica::<_, Cell>::open(store, options).unwrap();
+        let state = state_of(&replica);
         assert_eq!(state, []);
         replica.propose(&[Cell::Set { row: 255, column: 255, value: 1 }, Cell::ClearRow { row: 254 }]).unwrap();
         replica.pump().unwrap();
@@ -128,7 +129,8 @@ fn shards_share_a_store_without_seeing_each_other() {
     }
     for shard in [0, 1, u32::MAX - 1] {
         let options = ReplicaOptions { shard, ..small() };
-        let (replica, state) = Replica::<_, Cell>::open(store, options).unwrap();
+        let replica = Replica::<_, Cell>::open(store, options).unwrap();
+        let state = state_of(&replica);
         assert_eq!(state.len(), 1, "shard {shard}");
         store = replica.into_store();
     }
@@ -142,7 +144,7 @@ fn a_proposal_over_a_limit_is_refused_and_costs_nothing() {
         max_message_bytes: 100,
         ..ReplicaOptions::default()
     };
-    let (mut replica, _) = Replica::open(MemoryStore::default(), options).unwrap();
+    let mut replica = Replica::open(MemoryStore::default(), options).unwrap();
     let record = Cell::Set { row: 0, column: 0, value: u64::MAX };
     let large = vec![record.clone(); 20];
     assert!(matches!(replica.propose(&large).unwrap_err(), ProposeError::TooLarge { bytes: 262, limit: 100 }));

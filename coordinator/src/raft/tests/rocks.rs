@@ -64,15 +64,15 @@ fn the_machines_records_come_back_in_key_order() {
     let version = |n| Record::Metadata(MetadataRecord::Version(n));
     let head = |group: &str| Record::Group(GroupRecord::Head { group: group.into(), head: Default::default() });
     let gone = Record::Group(GroupRecord::GroupRemoved { group: "a".into() });
-    let (mut replica, state) = open();
-    assert_eq!(state, []);
+    let mut replica = open();
+    assert_eq!(state_of(&replica), []);
     replica.propose(&[cluster.clone(), version(1)]).unwrap();
     replica.propose(&[head("b"), head("a"), version(2)]).unwrap();
     replica.propose(&[gone]).unwrap();
     let progress = replica.pump().unwrap();
     assert_eq!(progress.applied.len(), 3);
     drop(replica);
-    assert_eq!(open().1, [cluster, version(2), head("b")]);
+    assert_eq!(state_of(&open()), [cluster, version(2), head("b")]);
 }
 
 #[test]
