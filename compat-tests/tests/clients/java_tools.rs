@@ -1,7 +1,10 @@
 //! The command-line tools of Apache Kafka: what people try first, and the load tools that report figures.
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
+
+use pyralog_compat_tests::Conn;
+use pyralog_compat_tests::calls::eventually;
 
 use crate::agent::java_command;
 use crate::client::has;
@@ -77,6 +80,78 @@ fn console_producer_and_consumer_and_what_the_group_commands_say() {
     assert!(groups(&["--describe", "--group", &group]).contains(" 0               3               3 "));
     groups(&["--delete", "--group", &group]);
     assert!(!groups(&["--list"]).lines().any(|line| line == group));
+}
+
+/// A consumer that runs until it is told to stop.
+struct VerifiableConsumer(Child);
+
+impl VerifiableConsumer {
+    fn start(target: &Target, topic: &str, group: &str, protocol: &str) -> Self {
+        let mut command = java_command("");
+        command.arg("org.apache.kafka.tools.VerifiableConsumer").args(["--bootstrap-server", target.bootstrap()]);
+        command.args(["--topic", topic, "--group-id", group, "--group-protocol", protocol]);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// SIGTERM: it leaves its group.
+    fn stop(mut self) {
+        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for VerifiableConsumer {
+    fn drop(&mut self) {
+        // Nothing to do about an error here: the process is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// N16, N17 with the clients they are about: a group changes its protocol and back while its members work.
+#[test]
+fn n17_a_group_is_converted_online_and_back() {
+    let target = Target::start();
+    if !has("java") {
+        return;
+    }
+    let (topic, group) = (unique("convert"), unique("group"));
+    let mut conn = Conn::connect(target.bootstrap());
+    conn.create_topic(&topic, 4, &[]);
+    let classic_members = |conn: &mut Conn| {
+        let described = conn.describe_group(&group);
+        (described.group_state.as_str() == "Stable").then_some(described.members.len())
+    };
+    let classic = VerifiableConsumer::start(&target, &topic, &group, "classic");
+    eventually("a classic group", || (classic_members(&mut conn) == Some(1)).then_some(()));
+
+    let modern = VerifiableConsumer::start(&target, &topic, &group, "consumer");
+    let members = eventually("a KIP-848 group of both", || {
+        let described = conn.describe_consumers(&group);
+        (described.group_state.as_str() == "Stable" && described.members.len() == 2).then_some(described.members)
+    });
+    let mut shares: Vec<_> =
+        members.iter().map(|m| (m.member_type, m.assignment.topic_partitions[0].partitions.len())).collect();
+    shares.sort_unstable();
+    assert_eq!(shares, [(0, 2), (1, 2)]);
+    let at = ["--bootstrap-server", target.bootstrap()];
+    let groups = |more: &[&str]| tool("consumer.group.ConsumerGroupCommand", &[&at, more].concat(), "");
+    let described = groups(&["--describe", "--group", &group, "--members", "--verbose"]);
+    let rows: Vec<Vec<&str>> =
+        described.lines().filter(|row| row.starts_with(&group)).map(|row| row.split_whitespace().collect()).collect();
+    let upgraded: Vec<&str> = rows.iter().map(|row| row[row.len() - 1]).collect();
+    assert!(upgraded.contains(&"true") && upgraded.contains(&"false") && rows.len() == 2, "{described}");
+    let stated = groups(&["--describe", "--group", &group, "--state"]);
+    let row: Vec<&str> = stated.lines().find(|row| row.starts_with(&group)).unwrap().split_whitespace().collect();
+    assert_eq!(row[row.len() - 3..], ["uniform", "Stable", "2"], "{stated}");
+
+    modern.stop();
+    eventually("a classic group again", || (classic_members(&mut conn) == Some(1)).then_some(()));
+    assert_eq!(conn.describe_consumers(&group).error_code, 69);
+    let listed = groups(&["--list", "--type"]);
+    assert!(listed.lines().any(|row| row.starts_with(&group) && row.contains("Classic")), "{listed}");
+    classic.stop();
+    groups(&["--delete", "--group", &group]);
 }
 
 #[test]
