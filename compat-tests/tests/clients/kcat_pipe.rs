@@ -8,9 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use pyralog_compat_tests::broker::wait;
+use pyralog_compat_tests::{Batch, Codec, Conn};
 use serde_json::Value;
 
 use crate::client::{Client, From, Handle, Polled, Record, Result, has};
+use crate::target::{Target, unique};
 
 pub struct Kcat {
     bootstrap: String,
@@ -204,5 +207,31 @@ impl Client for Kcat {
 
     fn is_only_a_pipe(&self) -> bool {
         true
+    }
+}
+
+/// A wrong end offset would keep `kcat -e` waiting at a partition for ever.
+#[test]
+fn gr10_kcat_stops_at_the_end_of_every_partition() {
+    let target = Target::start();
+    let Some(kcat) = Kcat::new(target.bootstrap()) else { return };
+    let topic = unique("end");
+    let mut conn = Conn::connect(target.bootstrap());
+    conn.create_topic(&topic, 3, &[]); // the second partition stays empty
+    conn.append(&topic, 0, &Batch::of("first", 5).encode());
+    conn.append(&topic, 2, &Batch::of("third", 2).codec(Codec::Gzip).encode());
+    conn.append(&topic, 2, &Batch::of("third", 1).encode());
+    for isolation in ["isolation.level=read_uncommitted", "isolation.level=read_committed"] {
+        let mut command = kcat.command();
+        command.args(["-C", "-t", &topic, "-o", "beginning", "-e", "-q", "-X", isolation]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let status = wait(&mut child, Duration::from_secs(20));
+        let ended = status.is_some_and(|status| status.success());
+        if status.is_none() {
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(ended, "{isolation}: kcat waits for more, or failed");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 8, "{isolation}");
     }
 }
