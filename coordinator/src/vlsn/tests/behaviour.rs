@@ -78,6 +78,21 @@ fn one_request_is_one_change_and_each_commit_is_decided_on_those_before_it() {
 }
 
 #[test]
+fn a_commit_costs_the_same_with_one_partition_and_with_a_thousand() {
+    let mut b = bench();
+    let mut cost = |log: &str, partitions: i32| {
+        b.create(log, partitions, true);
+        let commits = vec![VlsnCommitEntry { log: s(log), vlsn: Vlsn(1 << 40), metadata: None }];
+        let request = VlsnCommitRequest { consumer: s("c"), force: false, commits };
+        let (out, _) = b.handle(Command::VlsnCommit(request));
+        let bytes = |record: &Record| postcard::to_allocvec(record).unwrap().len();
+        out.records.iter().flatten().map(bytes).collect::<Vec<_>>()
+    };
+    let (one, thousand) = (cost("x", 1), cost("y", 1000));
+    assert_eq!((one.len(), &one), (1, &thousand));
+}
+
+#[test]
 fn listing_is_by_consumer_and_log_and_deleting_forgets() {
     let mut b = bench();
     for log in ["x", "y"] {
