@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use pyralog_bench::BenchCommand;
+
+use crate::commands::ClientCommand;
 
 /// A Kafka-compatible log broker with client-managed sequence numbers.
 #[derive(Debug, Parser)]
@@ -26,6 +28,41 @@ pub enum Command {
     /// Put load on a broker and measure it: this one, or any that speaks the Kafka protocol
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Talk to a broker.
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Print a script that completes these commands in a shell: bash, zsh or fish
+    Completion(CompletionArgs),
+}
+
+/// Flags of `pyralog completion`.
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Shells that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU bash, with bash-completion.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+/// The script that completes our commands in a shell.
+pub fn completion(shell: Shell) -> Vec<u8> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pyralog", &mut script);
+    script
 }
 
 /// How logs are written.
@@ -74,4 +111,24 @@ pub struct HealthArgs {
     /// HTTP address of the server [default: 127.0.0.1:8080] [env: PYRALOG_HTTP_LISTEN]
     #[arg(long, value_name = "HOST:PORT")]
     pub http: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn scripts_for_shells_know_the_commands() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = String::from_utf8(completion(shell)).unwrap();
+            for word in ["produce", "describe", "if-not-exists", "server"] {
+                assert!(script.contains(word), "{shell:?} knows nothing of {word}");
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod cleaning;
 mod cli;
 mod clock;
+mod commands;
 mod control;
 mod disk;
 mod folder;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
             Ok(())
         }
         cli::Command::Health(args) => health::check(&health::address(args.http)),
+        cli::Command::Client(command) => return commands::run(command),
+        cli::Command::Completion(args) => return commands::print_all(&cli::completion(args.shell)),
         cli::Command::Bench(command) => pyralog_bench::run(&command).map_err(|error| error.to_string()),
     };
     match outcome {

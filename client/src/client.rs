@@ -38,9 +38,12 @@ pub struct PyralogClient {
 pub(crate) struct Inner {
     pub(crate) cluster: Arc<Cluster>,
     writer: Arc<Writer>,
-    /// Record counts of logs whose stats were asked for.
-    pub(crate) samples: Mutex<BTreeMap<LogId, (Instant, u64)>>,
+    /// Where the partitions of logs whose stats were asked for ended.
+    pub(crate) samples: Mutex<BTreeMap<LogId, Sample>>,
 }
+
+/// Where the partitions of a log ended at a moment.
+pub(crate) type Sample = (Instant, BTreeMap<u32, LogOffset>);
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -186,6 +189,26 @@ impl PyralogClient {
     /// ```
     pub async fn enqueue(&self, log: impl IntoLogId, record: Record) -> Result<Delivery, ProduceError> {
         self.inner.writer.enqueue(log.into_log_id()?, None, &record).await
+    }
+
+    /// [`Self::enqueue`] into a partition of the caller's choice.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// use pyralog_client::Record;
+    ///
+    /// let delivery = client.enqueue_to_partition("visits", 3, Record::new(None, b"came".to_vec())).await?;
+    /// assert_eq!(delivery.await?.partition, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn enqueue_to_partition(
+        &self,
+        log: impl IntoLogId,
+        partition: u32,
+        record: Record,
+    ) -> Result<Delivery, ProduceError> {
+        self.inner.writer.enqueue(log.into_log_id()?, Some(partition), &record).await
     }
 
     /// Waits until every record that was handed over has been acknowledged or has failed.

@@ -32,11 +32,12 @@ mod vlsn;
 
 pub use config::{Acks, ClientConfig, ProducerConfig, ReaderConfig, SettingsError};
 pub use error::{
-    BrokerError, CallError, ConnectError, ConsumeError, CreateLogError, GroupError, LogError, ProduceError,
+    BrokerError, CallError, ConnectError, ConsumeError, CreateLogError, ErrorKind, GroupError, LogError, ProduceError,
     PyralogError, Result, UpdateLogError,
 };
 pub use log::{
-    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, RetentionConfig, StartAt,
+    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, PartitionStats,
+    RetentionConfig, StartAt,
 };
 pub use pyralog_protocol::batch::Codec;
 pub use pyralog_protocol::{EpochOffset, LeaderEpoch as Epoch, LogId, LogIdError, LogOffset, NodeId, TopicId};

@@ -273,11 +273,39 @@ pub struct PartitionMetadata {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogStats {
     /// Offsets between the start and the end of each partition, added up; compacted logs have fewer records than that.
     pub record_count: u64,
     /// Bytes on disk, one copy of each partition.
+    pub size_bytes: u64,
+    /// Records per second, between two looks at the log.
+    pub write_rate: f64,
+    /// The same of each partition, by number.
+    pub partitions: Vec<PartitionStats>,
+}
+
+/// What a partition holds.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+/// for partition in client.get_log_stats("orders").await?.partitions {
+///     println!("{}: offsets {} to {}, {} bytes", partition.partition, partition.start, partition.end, partition.size_bytes);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PartitionStats {
+    /// Its number.
+    pub partition: u32,
+    /// The first offset that is still there.
+    pub start: LogOffset,
+    /// The offset after the last record.
+    pub end: LogOffset,
+    /// Offsets between them.
+    pub record_count: u64,
+    /// Bytes on disk of the leader's copy.
     pub size_bytes: u64,
     /// Records per second, between two looks at the log.
     pub write_rate: f64,

@@ -14,10 +14,11 @@ use pyralog_protocol::kafka_protocol::messages::list_offsets_request::{ListOffse
 use pyralog_protocol::{ApiKey, ErrorCode, LogId, LogOffset, NodeId};
 use tokio::time::Instant;
 
-use crate::client::PyralogClient;
+use crate::client::{PyralogClient, Sample};
 use crate::error::{BrokerError, CallError, CreateLogError, LogError, UpdateLogError};
 use crate::log::{
-    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, RetentionConfig, StartAt,
+    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, PartitionStats,
+    RetentionConfig, StartAt,
 };
 use crate::net::clock::ms;
 use crate::net::cluster::{LogFailure, str_bytes};
@@ -344,44 +345,96 @@ impl PyralogClient {
     /// ```
     pub async fn get_log_stats(&self, log: impl IntoLogId) -> Result<LogStats, LogError> {
         let log = log.into_log_id()?;
-        let samples = || self.inner.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = samples().get(&log).copied();
-        let now = Instant::now();
-        let usable = known.filter(|(when, _)| (RATE_WINDOW..=SAMPLE_AGE_MAX).contains(&now.duration_since(*when)));
-        let (since, before) = match usable {
-            Some(sample) => sample,
-            None => {
-                let sample = (Instant::now(), self.count(&log).await?.1);
-                tokio::time::sleep(RATE_WINDOW).await;
-                sample
-            }
-        };
-        let (now, (record_count, ends)) = (Instant::now(), self.count(&log).await?);
-        {
-            let mut samples = samples();
-            if samples.len() >= SAMPLES_MAX {
-                samples.clear();
-            }
-            samples.insert(log.clone(), (now, ends));
-        }
-        let written = u32::try_from(ends.saturating_sub(before)).unwrap_or(u32::MAX);
-        let write_rate = f64::from(written) / now.duration_since(since).as_secs_f64().max(0.001);
-        let size_bytes = self.log_bytes(&log).await?;
-        Ok(LogStats { record_count, size_bytes, write_rate })
+        let stats = self.get_stats_of([log.clone()]).await?;
+        stats.into_values().next().ok_or(LogError::Unknown { log })
     }
 
-    /// Records there are, and records there ever were.
-    async fn count(&self, log: &LogId) -> Result<(u64, u64), LogError> {
+    /// [`Self::get_log_stats`] of many logs, which share the second between the two looks.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// let logs = client.list_logs().await?.into_iter().map(|log| log.log_id);
+    /// for (log, stats) in client.get_stats_of(logs).await? {
+    ///     println!("{log}: {:.1} records/s", stats.write_rate);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_stats_of(
+        &self,
+        logs: impl IntoIterator<Item = LogId>,
+    ) -> Result<BTreeMap<LogId, LogStats>, LogError> {
+        let logs: std::collections::BTreeSet<LogId> = logs.into_iter().collect();
+        let mut before = BTreeMap::new();
+        let mut is_fresh = false;
+        for log in &logs {
+            let known = self.samples().get(log).cloned();
+            let now = Instant::now();
+            let usable = known.filter(|(when, _)| (RATE_WINDOW..=SAMPLE_AGE_MAX).contains(&now.duration_since(*when)));
+            let sample = match usable {
+                Some(sample) => sample,
+                None => {
+                    is_fresh = true;
+                    (Instant::now(), self.log_offsets(log, StartAt::Latest).await?)
+                }
+            };
+            before.insert(log.clone(), sample);
+        }
+        if is_fresh {
+            tokio::time::sleep(RATE_WINDOW).await;
+        }
+        let mut stats = BTreeMap::new();
+        for (log, (when, ends)) in before {
+            stats.insert(log.clone(), self.stats_since(&log, when, &ends).await?);
+        }
+        Ok(stats)
+    }
+
+    fn samples(&self) -> std::sync::MutexGuard<'_, BTreeMap<LogId, Sample>> {
+        self.inner.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn stats_since(
+        &self,
+        log: &LogId,
+        since: Instant,
+        before: &BTreeMap<u32, LogOffset>,
+    ) -> Result<LogStats, LogError> {
+        let now = Instant::now();
         let ends = self.log_offsets(log, StartAt::Latest).await?;
         let starts = self.log_offsets(log, StartAt::Earliest).await?;
-        let sum = |offsets: &BTreeMap<u32, LogOffset>| {
-            offsets.values().map(|offset| u64::try_from(offset.0).unwrap_or(0)).fold(0, u64::saturating_add)
+        let sizes = self.partition_bytes(log).await?;
+        let seconds = now.duration_since(since).as_secs_f64().max(0.001);
+        let distance = |from: LogOffset, to: LogOffset| u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
+        let partition = |(&partition, &end): (&u32, &LogOffset)| {
+            let start = starts.get(&partition).copied().unwrap_or_default();
+            // A partition that is new since the first look was empty then.
+            let written = distance(before.get(&partition).copied().unwrap_or_default(), end);
+            PartitionStats {
+                partition,
+                start,
+                end,
+                record_count: distance(start, end),
+                size_bytes: sizes.get(&partition).copied().unwrap_or(0),
+                write_rate: f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / seconds,
+            }
         };
-        Ok((sum(&ends).saturating_sub(sum(&starts)), sum(&ends)))
+        let partitions: Vec<PartitionStats> = ends.iter().map(partition).collect();
+        let mut samples = self.samples();
+        if samples.len() >= SAMPLES_MAX {
+            samples.clear();
+        }
+        samples.insert(log.clone(), (now, ends));
+        Ok(LogStats {
+            record_count: partitions.iter().fold(0, |sum, of| sum.saturating_add(of.record_count)),
+            size_bytes: partitions.iter().fold(0, |sum, of| sum.saturating_add(of.size_bytes)),
+            write_rate: partitions.iter().map(|of| of.write_rate).sum(),
+            partitions,
+        })
     }
 
-    /// Bytes on disk of the leaders' copies.
-    async fn log_bytes(&self, log: &LogId) -> Result<u64, LogError> {
+    /// Bytes on disk of the leader's copy of each partition.
+    async fn partition_bytes(&self, log: &LogId) -> Result<BTreeMap<u32, u64>, LogError> {
         let view = self.view_of(log).await?;
         let partitions = (0i32..).take(view.partitions.len()).collect();
         let topic = kp::describe_log_dirs_request::DescribableLogDirTopic::default()
@@ -389,15 +442,16 @@ impl PyralogClient {
             .with_partitions(partitions);
         let request = kp::DescribeLogDirsRequest::default().with_topics(Some(vec![topic]));
         let leaders: std::collections::BTreeSet<NodeId> = view.partitions.iter().filter_map(|p| p.leader).collect();
-        let mut bytes = 0u64;
+        let mut bytes = BTreeMap::new();
         for node in leaders {
             let answer = self.cluster().ask_node(node, request.clone()).await?;
             let topics = answer.results.iter().flat_map(|folder| &folder.topics);
-            for partition in topics.flat_map(|topic| &topic.partitions) {
-                let index = usize::try_from(partition.partition_index).unwrap_or(usize::MAX);
+            for found in topics.flat_map(|topic| &topic.partitions) {
+                let Ok(partition) = u32::try_from(found.partition_index) else { continue };
+                let index = usize::try_from(partition).unwrap_or(usize::MAX);
                 let is_led = view.partitions.get(index).is_some_and(|known| known.leader == Some(node));
-                if is_led && !partition.is_future_key {
-                    bytes = bytes.saturating_add(u64::try_from(partition.partition_size).unwrap_or(0));
+                if is_led && !found.is_future_key {
+                    bytes.insert(partition, u64::try_from(found.partition_size).unwrap_or(0));
                 }
             }
         }

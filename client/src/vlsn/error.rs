@@ -2,7 +2,7 @@
 
 use pyralog_protocol::{ErrorCode, LogId, LogIdError, Vlsn};
 
-use crate::error::{BrokerError, CallError, ConsumeError, LogError, ProduceError};
+use crate::error::{BrokerError, CallError, ConsumeError, ErrorKind, LogError, ProduceError};
 
 /// Why something about a VLSN log did not work.
 ///
@@ -185,6 +185,26 @@ impl VlsnError {
             Self::Consume(error) => crate::reader::is_retriable(error),
             Self::Refused { reason, .. } | Self::Sequencer { reason, .. } => reason.is_retriable(),
             Self::Call(error) => error.is_retriable(),
+        }
+    }
+}
+
+impl VlsnError {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name(_) | Self::NotVlsn { .. } | Self::TooLarge { .. } | Self::PartitionCount { .. } => {
+                ErrorKind::Input
+            }
+            Self::UnknownLog { .. } | Self::Gap { .. } | Self::Trimmed { .. } | Self::RecordNotFound { .. } => {
+                ErrorKind::Missing
+            }
+            Self::Fenced { .. } | Self::CommittedBeyond { .. } => ErrorKind::Refused,
+            Self::Stopped { because, .. } => because.kind(),
+            Self::Counter { .. } => ErrorKind::Caller,
+            Self::Produce(error) => error.kind(),
+            Self::Consume(error) => error.kind(),
+            Self::Refused { reason, .. } | Self::Sequencer { reason, .. } => reason.kind(),
+            Self::Call(error) => error.kind(),
         }
     }
 }

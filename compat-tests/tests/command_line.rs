@@ -1,0 +1,354 @@
+//! The commands for people, against a broker: what they print, how they end, and what they say when something is wrong.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use pyralog_compat_tests::broker::{binary, wait};
+use pyralog_compat_tests::{on_kafka, shared, unique};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn command(address: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(words).env("PYRALOG_BOOTSTRAP", address).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(mut child: Child) -> Output {
+    let status = wait(&mut child, PATIENCE);
+    if status.is_none() {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(status.is_some(), "the command does not end: {output:?}");
+    output
+}
+
+fn with_input(address: &str, words: &[&str], input: &[u8]) -> Output {
+    let mut child = command(address, words).stdin(Stdio::piped()).spawn().unwrap();
+    // A command that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    finish(child)
+}
+
+fn run(address: &str, words: &[&str]) -> Output {
+    finish(command(address, words).spawn().unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What a command that succeeds prints.
+fn printed(address: &str, words: &[&str]) -> String {
+    let output = run(address, words);
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    text(&output.stdout)
+}
+
+fn json(address: &str, words: &[&str]) -> Value {
+    serde_json::from_str(&printed(address, &[words, &["--json"]].concat())).unwrap()
+}
+
+/// The exit code and the text on stderr of a command that fails.
+fn failed(output: &Output) -> (i32, String) {
+    assert!(!output.status.success(), "{output:?}");
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+fn create(address: &str, stem: &str, partitions: &str) -> String {
+    let log = unique(stem);
+    printed(address, &["log", "create", &log, "--partitions", partitions]);
+    log
+}
+
+fn produce(address: &str, log: &str, words: &[&str], input: &[u8]) {
+    let output = with_input(address, &[&["produce", log], words].concat(), input);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn logs_are_created_listed_described_changed_and_deleted() {
+    let target = shared();
+    let at = target.kafka();
+    let log = unique("cli-life");
+    let words = ["log", "create", &log, "-p", "3", "--retention", "2h", "-c", "cleanup.policy=compact,delete"];
+    assert_eq!(printed(at, &words), format!("created {log}\n"));
+    let (code, said) = failed(&run(at, &words));
+    assert_eq!((code, said.contains("exists already")), (5, true), "{said}");
+    assert_eq!(printed(at, &[&words[..], &["--if-not-exists"]].concat()), format!("{log} is there already\n"));
+
+    let table = printed(at, &["log", "list"]);
+    assert!(table.starts_with("LOG") && table.lines().any(|line| line.starts_with(&log)), "{table}");
+    let listed = json(at, &["log", "list"]);
+    let found = listed.as_array().unwrap().iter().find(|entry| entry["name"] == log.as_str()).unwrap();
+    assert_eq!(
+        (&found["partitions"], &found["replicas"], &found["is_internal"]),
+        (&3.into(), &1.into(), &false.into())
+    );
+
+    produce(at, &log, &["-K", ":"], b"a:1\nb:2\na:3\n");
+    let described = json(at, &["log", "describe", &log]);
+    assert_eq!((&described["name"], &described["records"]), (&log.as_str().into(), &3.into()));
+    assert_eq!(described["configs"]["retention.ms"], "7200000");
+    assert_eq!(described["partitions"].as_array().unwrap().len(), 3);
+    assert!(described["partitions"][0]["leader"].is_number(), "{described}");
+    let page = printed(at, &["log", "describe", &log]);
+    assert!(page.contains("retention.ms:") && page.contains("PARTITION  LEADER"), "{page}");
+
+    let changed = ["log", "alter", &log, "-p", "4", "-s", "max.message.bytes=2000", "--reset", "retention.ms"];
+    printed(at, &changed);
+    let described = json(at, &["log", "describe", &log]);
+    assert_eq!(described["partitions"].as_array().unwrap().len(), 4);
+    assert_eq!(described["configs"]["max.message.bytes"], "2000");
+    assert_eq!(described["configs"]["retention.ms"], "604800000");
+    let (code, said) = failed(&run(at, &["log", "alter", &log, "-p", "2"]));
+    assert!(code == 2 && said.contains(&log), "{said}");
+    let (code, said) = failed(&run(at, &["log", "alter", &log, "-s", "retention.ms=soon"]));
+    assert!(code == 2 && said.contains("retention.ms"), "{said}");
+    assert_eq!(failed(&run(at, &["log", "alter", &log])).0, 2, "nothing to change");
+
+    // Nobody is there to be asked.
+    assert_eq!(printed(at, &["log", "delete", &log]), format!("deleted {log}\n"));
+    let (code, said) = failed(&run(at, &["log", "delete", &log, "--yes"]));
+    assert_eq!((code, said.contains("there is no log")), (4, true), "{said}");
+    printed(at, &["log", "delete", &log, "--if-exists"]);
+}
+
+#[test]
+fn stats_count_records_bytes_and_the_rate() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-stats", "2");
+    produce(at, &log, &["--partition", "1"], b"one\ntwo\n");
+    let stats = json(at, &["log", "stats", &log]);
+    let of = &stats[0];
+    assert_eq!((&of["log"], &of["records"], &of["records_per_second"]), (&log.as_str().into(), &2.into(), &0.0.into()));
+    assert!(of["bytes"].as_u64().unwrap() > 0, "{stats}");
+    assert_eq!(of["partitions"][1]["end_offset"], 2);
+    assert_eq!(of["partitions"][0]["records"], 0);
+    let table = printed(at, &["log", "stats", &log, "--partitions"]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(printed(at, &["log", "stats", &log]).contains("RECORDS/S"));
+
+    let mut writer = command(at, &["produce", &log, "--quiet"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = writer.stdin.take().unwrap();
+    let feeding = std::thread::spawn(move || {
+        for _ in 0..40 {
+            stdin.write_all(b"more\n").unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let rate = json(at, &["log", "stats", &log])[0]["records_per_second"].as_f64().unwrap();
+    feeding.join().unwrap();
+    assert!(finish(writer).status.success());
+    assert!((2.0..=40.0).contains(&rate), "20 records per second are written, {rate} are seen");
+}
+
+#[test]
+fn a_paused_log_refuses_writes_until_it_is_resumed() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-pause", "1");
+    if on_kafka() {
+        let (code, said) = failed(&run(at, &["log", "pause", &log]));
+        assert!(code == 2 && said.contains("Only Pyralog"), "{said}");
+        return;
+    }
+    assert_eq!(printed(at, &["log", "pause", &log, "--fatal"]), format!("paused {log}\n"));
+    assert!(printed(at, &["log", "describe", &log]).contains("pyralog.paused:"));
+    let (code, said) = failed(&with_input(at, &["produce", &log], b"x\n"));
+    assert!(code == 1 && said.contains("POLICY_VIOLATION") && said.contains("line 1"), "{said}");
+    printed(at, &["log", "pause", &log]);
+    let (code, said) = failed(&with_input(at, &["produce", &log, "--timeout", "1s"], b"x\n"));
+    assert!(code == 3 && said.contains("NOT_ENOUGH_REPLICAS"), "waited for: {said}");
+    assert_eq!(printed(at, &["log", "resume", &log]), format!("resumed {log}\n"));
+    produce(at, &log, &[], b"x\n");
+    assert_eq!(printed(at, &["consume", &log, "-e"]), "x\n");
+}
+
+#[test]
+fn lines_are_written_and_read() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-lines", "1");
+    let output = with_input(at, &["produce", &log, "--report"], "one\r\n\nGr\u{fc}\u{df}e".as_bytes());
+    assert_eq!(text(&output.stdout).lines().last(), Some(r#"{"partition":0,"offset":2}"#));
+    assert_eq!(text(&output.stderr), format!("3 records written to {log}\n"));
+    assert_eq!(printed(at, &["consume", &log, "-e"]), "one\n\nGr\u{fc}\u{df}e\n");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "2"]), "Gr\u{fc}\u{df}e\n");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "-2", "-n", "1"]), "\n");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "latest"]), "");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "1h", "-n", "1"]), "one\n");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "2200-01-01"]), "");
+    assert_eq!(printed(at, &["consume", &log, "-e", "-n", "0"]), "");
+    let timed = printed(at, &["consume", &log, "-n", "1", "--timestamps"]);
+    assert!(timed.starts_with("20") && timed.ends_with("Z\tone\n"), "{timed}");
+
+    produce(at, &log, &["-0", "--key", "k"], b"a\nb\0c");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "3", "-0", "-K", "\\t"]), "k\ta\nb\0k\tc\0");
+    let stopped = with_input(at, &["produce", &log, "-n", "1", "--quiet"], b"only this\nnot this\n");
+    assert!(stopped.status.success() && stopped.stderr.is_empty(), "{stopped:?}");
+    assert_eq!(printed(at, &["consume", &log, "-e", "--from", "5"]), "only this\n");
+}
+
+#[test]
+fn json_lines_carry_everything_and_can_be_read_back() {
+    let target = shared();
+    let at = target.kafka();
+    let (log, copy) = (create(at, "cli-json", "3"), create(at, "cli-json-copy", "3"));
+    let input = concat!(
+        r#"{"key":"k","value":"v","headers":[{"name":"h","value":"1"},{"name":"h"}],"partition":2,"timestamp":1700000000000}"#,
+        "\n",
+        r#"{"key_base64":"/w==","value":{"a":1},"partition":0,"timestamp":"2026-01-01T00:00:00Z"}"#,
+        "\n",
+        r#"{"key":"gone","partition":1}"#,
+    );
+    produce(at, &log, &["--json"], input.as_bytes());
+    let lines = printed(at, &["consume", &log, "--json", "-e"]);
+    let mut records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    records.sort_by_key(|record| record["partition"].as_u64());
+    let names: Vec<&String> = records[2].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["epoch", "headers", "key", "log", "offset", "partition", "timestamp", "value"]);
+    assert_eq!((&records[2]["key"], &records[2]["value"]), (&"k".into(), &"v".into()));
+    assert_eq!(records[2]["headers"], serde_json::json!([{"name": "h", "value": "1"}, {"name": "h"}]));
+    assert_eq!(records[2]["timestamp"], 1_700_000_000_000u64);
+    assert_eq!((&records[0]["key"], &records[0]["key_base64"]), (&Value::Null, &"/w==".into()));
+    assert_eq!((&records[0]["value"], &records[0]["timestamp"]), (&r#"{"a":1}"#.into(), &1_767_225_600_000u64.into()));
+    assert_eq!(records[1]["value"], Value::Null, "a tombstone");
+
+    produce(at, &copy, &["--json"], lines.as_bytes());
+    let copied = printed(at, &["consume", &copy, "--json", "-e"]).replace(&copy, &log);
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&copied), sorted(&lines));
+}
+
+#[test]
+fn bad_input_is_named_by_its_line() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-bad", "1");
+    for (words, input, part) in [
+        (&["--json"][..], &b"{\"value\":\"ok\"}\nnonsense\n"[..], "line 2 of the input: expected"),
+        (&["--json"], b"{\"partition\":7}\n", "has no partition 7"),
+        (&["--json"], b"{\"valu\":\"x\"}\n", "unknown field `valu`"),
+        (&["-K", ":"], b"a:b\nno separator\n", "line 2 of the input: there is no \":\""),
+        (&["--partition", "99"], b"x\n", "has no partition 99"),
+        (&["--partition", "-1"], b"x\n", "unexpected argument"),
+        (&["--partition", "99999999999999999999"], b"x\n", "invalid value"),
+        (&["--compression", "rar"], b"x\n", "none, gzip, snappy, lz4 or zstd"),
+        (&["--header", "novalue"], b"x\n", "NAME=VALUE"),
+        (&["--json", "--key", "x"], b"x\n", "cannot be used with"),
+    ] {
+        let (code, said) = failed(&with_input(at, &[&["produce", &log], words].concat(), input));
+        assert!(said.contains(part) && (code == 2 || code == 4), "{words:?}: {code} {said}");
+    }
+    let large = vec![b'x'; 2 << 20];
+    let (code, said) = failed(&with_input(at, &["produce", &log], &large));
+    assert!(code == 1 && said.contains("line 1") && said.contains("MESSAGE_TOO_LARGE"), "{code} {said}");
+    for position in ["-1x", "soon", "2026-02-30", "9223372036854775808", ""] {
+        let (code, said) = failed(&run(at, &["consume", &log, "-e", "--from", position]));
+        assert!(code == 2 && said.contains("--from"), "{position}: {said}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_may_be_meant() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-nearest", "1");
+    let typo = format!("{log}x");
+    for words in [&["log", "describe"][..], &["log", "delete"], &["log", "stats"], &["produce"], &["consume", "-e"]] {
+        let (code, said) = failed(&run(at, &[words, &[&typo]].concat()));
+        assert!(code == 4 && said.contains(&format!("is {log} meant?")), "{words:?}: {code} {said}");
+    }
+    let (code, said) = failed(&run(at, &["log", "describe", "no/slash"]));
+    assert!(code == 2 && said.contains('/'), "{said}");
+    let (code, said) = failed(&run(at, &["log", "create", &"x".repeat(250)]));
+    assert!(code == 2 && said.contains("249"), "{said}");
+    let (code, said) = failed(&run(at, &["consume", &log, "-p", "0,7", "-e"]));
+    assert!(code == 4 && said.contains("no partition 7"), "{said}");
+    let (code, said) = failed(&run(at, &["log", "create", &unique("cli-rf"), "-r", "3"]));
+    assert!(code == 2 && said.contains("INVALID_REPLICATION_FACTOR"), "{said}");
+}
+
+#[test]
+fn a_broker_that_is_not_there_or_not_one_ends_the_command_soon() {
+    let (code, said) = failed(&run("127.0.0.1:1", &["log", "list"]));
+    assert!(code == 3 && said.contains("127.0.0.1:1") && said.contains("pyralog server"), "{said}");
+    let (code, said) = failed(&run("nonsense", &["log", "list"]));
+    assert!(code == 2 && said.contains("nonsense") && said.contains("host:port"), "{said}");
+    let (code, said) = failed(&run("127.0.0.1:99999", &["log", "list"]));
+    assert!(code == 2 && said.contains("99999"), "{said}");
+
+    // One that says nothing, one that hangs up, one that speaks HTTP.
+    for answer in [None, Some(&b""[..]), Some(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept() {
+                if let Some(answer) = answer {
+                    let _ = stream.read(&mut [0; 512]);
+                    let _ = stream.write_all(answer);
+                } else {
+                    kept.push(stream);
+                }
+            }
+        });
+        let (code, said) = failed(&run(&address, &["log", "list", "--timeout", "500ms"]));
+        assert!((code == 3 || code == 1) && said.contains(&address), "{code} {said}");
+    }
+}
+
+#[test]
+fn a_closed_output_and_ctrl_c_are_no_failures() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-pipe", "1");
+    produce(at, &log, &["--quiet"], "a line of text\n".repeat(50_000).as_bytes());
+
+    let mut child = command(at, &["consume", &log]).spawn().unwrap();
+    let mut first = [0; 15];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    drop(child.stdout.take());
+    let output = finish(child);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+
+    let child = command(at, &["consume", &log, "--from", "latest"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(finish(child).status.success());
+
+    let mut child = command(at, &["produce", &log]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"before\n").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let (code, said) = failed(&finish(child));
+    assert!(code == 130 && said.contains("1 record written"), "{said}");
+    drop(stdin);
+}
+
+#[test]
+fn a_group_goes_on_where_it_was() {
+    let target = shared();
+    let at = target.kafka();
+    let (log, group) = (create(at, "cli-group", "1"), unique("cli-readers"));
+    produce(at, &log, &[], b"a\nb\nc\n");
+    assert_eq!(printed(at, &["consume", &log, "-g", &group, "-n", "2"]), "a\nb\n");
+    assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e"]), "c\n");
+    assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e"]), "");
+    assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e", "--from", "earliest"]), "a\nb\nc\n");
+}
