@@ -17,6 +17,7 @@ mod disk;
 mod epochs;
 mod files;
 mod index;
+pub mod inspect;
 mod journal;
 mod log;
 mod producers;

@@ -159,6 +159,11 @@ impl Chain {
         Self { next, epoch: i32::MIN, believed: None }
     }
 
+    /// Epoch of the last batch; `i32::MIN` before the first.
+    pub fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
     /// To be called before [`Self::accept`], with whether the batch is only believed. What falls behind a batch that is only
     /// believed convicts that one: the chain then ends before it, so that it is named and nothing is cut for its sake
     /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn, but hardly its epoch.

@@ -71,6 +71,11 @@ impl<'a> StoredBatch<'a> {
         Ok(Self { header, payload })
     }
 
+    /// Its records as they were before compression, one behind the other.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Its records with their VLSNs, in order.
     pub fn records(&self) -> impl Iterator<Item = Result<StoredRecord<'_>, StoredError>> {
         let header = &self.header;

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use pyralog_protocol::LogOffset;
 
-pub(crate) use format::BLOCK;
-use format::FileHeader;
 pub use format::PartitionKey;
+pub(crate) use format::{BLOCK, Entry, FileHeader, ROUND_HEADER, next_entry, round_bytes};
+pub(crate) use replay::read_any_round;
 pub use replay::{Redo, RedoBatch, Replay};
 pub use round::Round;
 

@@ -88,7 +88,18 @@ struct Found<F> {
     slot: usize,
     file: Arc<F>,
     bytes: u64,
-    header: FileHeader,
+    sequence: u64,
+    oldest: u64,
+    /// Rounds of the file before this one, where the header says so.
+    rounds_before: Option<u64>,
+}
+
+/// What is in the folder.
+struct Files<F> {
+    /// In the order they were begun.
+    begun: Vec<Found<F>>,
+    /// Slot and bytes of the others.
+    unbegun: Vec<(usize, u64)>,
 }
 
 impl<D: Disk> Journal<D> {
@@ -107,57 +118,33 @@ impl<D: Disk> Journal<D> {
             rounds_before: 0,
             closed: None,
         };
-        let mut found = journal.find()?;
+        let Files { begun, unbegun } = find(&*journal.disk)?;
+        let slots = begun.iter().map(|file| file.slot).chain(unbegun.iter().map(|(slot, _)| *slot));
+        journal.slots = slots.max().map_or(0, |slot| slot + 1);
+        for (slot, bytes) in unbegun {
+            journal.put_back(slot, bytes >= limits.file_bytes);
+        }
         if journal.slots > 0 {
             // A process that ended while it made a file may have left one that no power loss would spare (IO-03, IO-14).
             journal.disk.sync_dir(JOURNAL_DIR)?;
             journal.disk.sync_dir("")?;
         }
-        found.sort_by_key(|file| file.header.sequence);
         let mut replay = Replay::default();
-        let Some(newest) = found.last().map(|file| file.header) else { return Ok((journal, replay)) };
-        journal.next_sequence = newest.sequence + 1;
-        for at in 0..found.len() {
-            let (Some(file), next) = (found.get(at), found.get(at + 1)) else { continue };
-            let (slot, sequence) = (file.slot, file.header.sequence);
-            let reusable = file.bytes >= limits.file_bytes;
-            if clean || sequence < newest.oldest {
+        journal.next_sequence = begun.last().map_or(1, |newest| newest.sequence + 1);
+        for (file, rounds) in counting(&begun) {
+            let (slot, sequence, reusable) = (file.slot, file.sequence, file.bytes >= limits.file_bytes);
+            let Some(rounds) = rounds.filter(|_| !clean) else {
                 journal.put_back(slot, reusable);
                 continue;
-            }
+            };
             // The last round may be one that a process died in before it was durable (IO-14).
             file.file.sync_data()?;
-            let rounds = next.filter(|next| next.header.sequence == sequence + 1).map(|next| next.header.rounds_before);
             let (ends, count) = replay.read_file(file, rounds)?;
             journal.rounds_before = count;
             journal.sealed.push(Sealed { slot, sequence, ends, reusable });
         }
-        for redo in replay.partitions.values_mut() {
-            let flushed = redo.flushed;
-            redo.batches.retain(|batch| batch.last >= flushed);
-        }
+        replay.forget_flushed();
         Ok((journal, replay))
-    }
-
-    /// The files with a header. Others were never begun, or their content had ended to count.
-    fn find(&mut self) -> io::Result<Vec<Found<D::File>>> {
-        let names = match self.disk.list(JOURNAL_DIR) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            names => names?,
-        };
-        let mut found = Vec::new();
-        for slot in names.iter().filter_map(|name| name.strip_suffix(".journal")?.parse::<usize>().ok()) {
-            let file = self.disk.open(&path(slot), OpenMode::Read)?;
-            let bytes = file.len()?;
-            let mut block = [0; BLOCK];
-            let filled = read_full(&file, &mut block, 0)?;
-            self.slots = self.slots.max(slot + 1);
-            match FileHeader::parse(&path(slot), block.get(..filled).unwrap_or_default()) {
-                Ok(header) => found.push(Found { slot, file: Arc::new(file), bytes, header }),
-                Err(_) => self.put_back(slot, bytes >= self.limits.file_bytes),
-            }
-        }
-        Ok(found)
     }
 
     pub(super) fn put_back(&mut self, slot: usize, reusable: bool) {
@@ -165,11 +152,87 @@ impl<D: Disk> Journal<D> {
     }
 }
 
+/// The files of a journal. One without a header was never begun; but a header may be damaged (IO-06), and then its rounds
+/// say what file it is.
+fn find<D: Disk>(disk: &D) -> io::Result<Files<D::File>> {
+    let names = match disk.list(JOURNAL_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names?,
+    };
+    let mut files = Files { begun: Vec::new(), unbegun: Vec::new() };
+    for slot in names.iter().filter_map(|name| name.strip_suffix(".journal")?.parse::<usize>().ok()) {
+        let file = disk.open(&path(slot), OpenMode::Read)?;
+        let bytes = file.len()?;
+        let mut block = [0; BLOCK];
+        let filled = read_full(&file, &mut block, 0)?;
+        let block = block.get(..filled).unwrap_or_default();
+        let (sequence, oldest, rounds_before) = match FileHeader::parse(&path(slot), block) {
+            Ok(header) => (header.sequence, header.oldest, Some(header.rounds_before)),
+            Err(_) => match first_round(&file, bytes, block.iter().all(|byte| *byte == 0))? {
+                Some(round) => (round.sequence, 0, None),
+                None => {
+                    files.unbegun.push((slot, bytes));
+                    continue;
+                }
+            },
+        };
+        files.begun.push(Found { slot, file: Arc::new(file), bytes, sequence, oldest, rounds_before });
+    }
+    files.begun.sort_by_key(|file| file.sequence);
+    Ok(files)
+}
+
+/// The first round of a file whose header is none. Zeros and no round behind them: it was made and never begun.
+fn first_round<F: DiskFile>(file: &F, bytes: u64, blank: bool) -> io::Result<Option<RoundHeader>> {
+    let limit = if blank { 2 * BLOCK as u64 } else { bytes.min(2 * ROUND_MAX as u64) };
+    let mut at = BLOCK as u64;
+    while at < limit {
+        if let Some((round, _)) = read_any_round(file, at, bytes)? {
+            return Ok(Some(round));
+        }
+        at += BLOCK as u64;
+    }
+    Ok(None)
+}
+
+/// Which files count, with how many rounds they must have, where that is known.
+fn counting<F>(begun: &[Found<F>]) -> impl Iterator<Item = (&Found<F>, Option<Option<u64>>)> {
+    let oldest = begun.last().map_or(0, |newest| newest.oldest);
+    begun.iter().enumerate().map(move |(at, file)| {
+        let next = begun.get(at + 1).filter(|next| next.sequence == file.sequence + 1);
+        (file, (file.sequence >= oldest).then(|| next.and_then(|next| next.rounds_before)))
+    })
+}
+
 impl<D: Disk> Replay<D> {
+    /// Reads the journal of a data folder and changes nothing: for whoever only wants to know.
+    pub fn read(disk: &D) -> io::Result<Self> {
+        let files = find(disk)?;
+        let mut replay = Self::default();
+        for (file, rounds) in counting(&files.begun) {
+            if let Some(rounds) = rounds {
+                replay.read_file(file, rounds)?;
+            }
+        }
+        replay.forget_flushed();
+        Ok(replay)
+    }
+
+    /// What is known to be in the segments is not needed.
+    fn forget_flushed(&mut self) {
+        for redo in self.partitions.values_mut() {
+            let flushed = redo.flushed;
+            redo.batches.retain(|batch| batch.last >= flushed);
+        }
+    }
+
     /// Reads the rounds of a file. Gives the ends of what it holds, and the number of its rounds. `rounds` is how many
     /// there must be, where that is known.
     fn read_file(&mut self, file: &Found<D::File>, rounds: Option<u64>) -> io::Result<(Ends, u64)> {
         let mut ends = Ends::new();
+        if file.rounds_before.is_none() {
+            self.tell(file, "its header is damaged; its rounds are read all the same");
+        }
         let (mut position, mut next) = (BLOCK as u64, 0);
         loop {
             match read_round(file, position, next)? {
@@ -225,17 +288,34 @@ impl<D: Disk> Replay<D> {
 
 /// The round at a position, if it is whole, of this file, and not one that was read already.
 fn read_round<F: DiskFile>(file: &Found<F>, position: u64, next: u64) -> io::Result<Option<(RoundHeader, Vec<u8>)>> {
+    read_round_if(&*file.file, (position, file.bytes), |round| round.sequence == file.sequence && round.round >= next)
+}
+
+/// The round at a position of a file of so many bytes, whichever it is, if it is whole.
+pub(crate) fn read_any_round<F: DiskFile>(
+    file: &F,
+    position: u64,
+    bytes: u64,
+) -> io::Result<Option<(RoundHeader, Vec<u8>)>> {
+    read_round_if(file, (position, bytes), |_| true)
+}
+
+fn read_round_if<F: DiskFile>(
+    file: &F,
+    (position, bytes): (u64, u64),
+    wanted: impl Fn(&RoundHeader) -> bool,
+) -> io::Result<Option<(RoundHeader, Vec<u8>)>> {
     let mut front = [0; ROUND_HEADER];
-    let filled = read_full(&*file.file, &mut front, position)?;
+    let filled = read_full(file, &mut front, position)?;
     let Some(header) = front.get(..filled).and_then(RoundHeader::parse) else { return Ok(None) };
     let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-    let fits = position.saturating_add(u64::from(header.length)) <= file.bytes;
-    if header.sequence != file.header.sequence || header.round < next || length > ROUND_MAX || !fits {
+    let fits = position.saturating_add(u64::from(header.length)) <= bytes;
+    if !wanted(&header) || length > ROUND_MAX || !fits {
         return Ok(None);
     }
     let mut payload = vec![0; length];
-    let whole = read_full(&*file.file, &mut payload, position + ROUND_HEADER as u64)? == length
-        && header.is_whole(&front, &payload);
+    let whole =
+        read_full(file, &mut payload, position + ROUND_HEADER as u64)? == length && header.is_whole(&front, &payload);
     Ok(whole.then_some((header, payload)))
 }
 

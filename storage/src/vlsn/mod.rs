@@ -23,7 +23,8 @@ use crate::read::{ReadError, ReadSlice, step};
 use crate::recovery::OpenError;
 use crate::segment::SegmentError;
 use crate::walk::{Found, Walk};
-use segment::{bytes_of, damage};
+pub(crate) use segment::bytes_of;
+use segment::damage;
 
 /// Where a VLSN is in its partition.
 #[derive(Debug)]
@@ -275,7 +276,7 @@ impl<D: Disk> Log<D> {
         };
         let (base, position) = (segment.base, found.position);
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        let bytes = bytes_of(&*file, found).map_err(|e| ReadError::of(base, e))?;
+        let bytes = bytes_of(&*file, found).map_err(ReadError::Io)?;
         let read = || {
             let batch = StoredBatch::open(&bytes, inflate_max)?;
             let records = batch.records().map(|r| r.map(|r| (r.vlsn, r.offset))).collect::<Result<_, _>>()?;

@@ -30,7 +30,7 @@ pub(crate) fn damage(error: &StoredError) -> &'static str {
 }
 
 /// The bytes of a batch.
-pub(crate) fn bytes_of<F: DiskFile>(file: &F, found: &Found) -> Result<Vec<u8>, SegmentError> {
+pub(crate) fn bytes_of<F: DiskFile>(file: &F, found: &Found) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; found.header.total_size()];
     let filled = read_full(file, &mut bytes, found.position)?;
     bytes.truncate(filled);

@@ -1,0 +1,509 @@
+//! Whether a partition is what was written: every batch of every segment, every index against its segment, snapshots, and
+//! how far the log has to reach.
+//!
+//! What a start mends by itself (a torn end above the recovery point, a missing index) is told apart from damage: bytes that
+//! somebody was promised and that are not there any more.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch, inflate_limit};
+use pyralog_protocol::{LogOffset, PartitionIndex};
+
+use crate::compact::swap;
+use crate::disk::{Disk, OpenMode};
+use crate::files::read_small;
+use crate::index::{Entry, Index, Kind, SPARSE, VLSNS};
+use crate::journal::{PartitionKey, Redo};
+use crate::segment::{file_name, parse_name};
+use crate::state::{PartitionMeta, Snapshot};
+use crate::suspect::SYNC_FAILED_FILE;
+use crate::vlsn::bytes_of;
+use crate::walk::{Chain, Found, Stop, Walk};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// The next start mends it, and nothing that was acknowledged is lost by that.
+    Mended,
+    /// Something that was promised is not what was written.
+    Damage,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, or the folder.
+    pub path: String,
+    /// Byte position in it.
+    pub position: Option<u64>,
+    /// Offsets that are concerned.
+    pub offsets: Option<Range<LogOffset>>,
+    /// How bad it is.
+    pub weight: Weight,
+    /// What it is.
+    pub what: String,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Partitions.
+    pub partitions: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Batches.
+    pub batches: u64,
+    /// Records, by the headers of their batches.
+    pub records: u64,
+    /// Bytes of segments.
+    pub bytes: u64,
+    /// Index files.
+    pub indexes: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+}
+
+impl Checked {
+    /// Adds another count.
+    pub fn add(&mut self, more: Self) {
+        self.partitions += more.partitions;
+        self.segments += more.segments;
+        self.batches += more.batches;
+        self.records += more.records;
+        self.bytes += more.bytes;
+        self.indexes += more.indexes;
+        self.snapshots += more.snapshots;
+    }
+}
+
+/// What is known of how far a log has to reach.
+pub struct Known<'a, F> {
+    /// The folder was closed in order: everything is in the segments.
+    pub clean: bool,
+    /// Everything below was on disk in the segments once.
+    pub recovery_point: LogOffset,
+    /// What the journal has.
+    pub redo: Option<&'a Redo<F>>,
+}
+
+/// Name of a partition in the journal, from the name of its folder.
+pub fn journal_key(dir: &str, meta: &PartitionMeta) -> Option<PartitionKey> {
+    let index = dir.rsplit_once('-')?.1.parse().ok()?;
+    Some(PartitionKey { topic: meta.topic_id, index: PartitionIndex(index) })
+}
+
+/// Verifies partitions, and collects what it finds.
+pub struct Verifier<'a, D: Disk> {
+    disk: &'a D,
+    /// Inflates batches and reads every record.
+    records: bool,
+    /// Told of bytes that were read; says whether to go on.
+    progress: &'a dyn Fn(u64) -> bool,
+    /// What was looked at.
+    pub checked: Checked,
+    /// What is not as it should be, in the order it was found.
+    pub findings: Vec<Finding>,
+}
+
+/// An index beside the walk over its segment.
+struct Beside {
+    path: String,
+    kind: Kind,
+    index: Index,
+    /// The next entry that has to name a batch.
+    next: usize,
+    /// It was seen that the batches up to where it ends agree with its header.
+    ended: bool,
+    wrong: Option<(u64, &'static str)>,
+}
+
+impl Beside {
+    /// A batch begins here. `before`: its offset and the largest timestamp before it, unless damage hides them.
+    fn at(&mut self, position: u64, base: i64, before: Option<(i64, i64)>) {
+        let sparse = self.kind == SPARSE;
+        let Some((offset, max)) = before else {
+            self.ended |= position == self.index.covered;
+            self.next +=
+                usize::from(self.index.entries.get(self.next).is_some_and(|e| u64::from(e.position) <= position));
+            return;
+        };
+        if position == self.index.covered {
+            self.ended = true;
+            if self.index.next_offset != offset || sparse && self.index.max != max {
+                self.wrong.get_or_insert((position, "what it covers ends otherwise"));
+            }
+        }
+        let Some(Entry { relative_offset, position: named, max_before }) = self.index.entries.get(self.next).copied()
+        else {
+            return;
+        };
+        if u64::from(named) > position {
+            return;
+        }
+        self.next += 1;
+        let agrees = base.saturating_add(i64::from(relative_offset)) == offset && (!sparse || max_before == max);
+        if u64::from(named) < position || !agrees {
+            self.wrong.get_or_insert((position, "an entry names another batch than the one that is there"));
+        }
+    }
+}
+
+/// Where the walk is.
+struct Place {
+    chain: Chain,
+    /// Below this everything was promised.
+    promised: LogOffset,
+    cleaned_end: LogOffset,
+    /// Findings of the batches before this that cannot be believed: where their offsets end is known with the next one.
+    unsure: Vec<usize>,
+    /// Where the log ended at an offset of a snapshot.
+    ends: BTreeMap<LogOffset, Vec<End>>,
+}
+
+/// An end that the log once had.
+struct End {
+    segment: LogOffset,
+    size: u64,
+    /// Leader epoch of the batch before it.
+    epoch: i32,
+}
+
+impl<'a, D: Disk> Verifier<'a, D> {
+    /// One that has seen nothing yet. `progress` is told of bytes that were read, and says whether to go on.
+    pub fn new(disk: &'a D, records: bool, progress: &'a dyn Fn(u64) -> bool) -> Self {
+        Self { disk, records, progress, checked: Checked::default(), findings: Vec::new() }
+    }
+
+    /// Whether everything that was promised is there.
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|finding| finding.weight == Weight::Mended)
+    }
+
+    fn tell(&mut self, path: &str, position: Option<u64>, weight: Weight, what: impl Into<String>) -> &mut Finding {
+        let finding = Finding { path: path.to_owned(), position, offsets: None, weight, what: what.into() };
+        self.findings.push(finding);
+        let last = self.findings.len() - 1;
+        &mut self.findings[last]
+    }
+
+    fn damage(&mut self, path: &str, position: Option<u64>, offsets: Range<i64>, what: impl Into<String>) {
+        let offsets = LogOffset(offsets.start)..LogOffset(offsets.end.max(offsets.start));
+        self.tell(path, position, Weight::Damage, what).offsets = Some(offsets);
+    }
+
+    fn mended(&mut self, path: &str, position: Option<u64>, what: impl Into<String>) {
+        self.tell(path, position, Weight::Mended, what);
+    }
+
+    /// Verifies the partition in `dir`. `known` says how far its log has to reach, from what its meta says.
+    pub fn partition<'k>(
+        &mut self,
+        dir: &str,
+        known: impl FnOnce(&PartitionMeta) -> Known<'k, D::File>,
+    ) -> std::io::Result<()>
+    where
+        D: 'k,
+    {
+        self.checked.partitions += 1;
+        let meta = match PartitionMeta::read(self.disk, dir) {
+            Ok(meta) => meta,
+            Err(error) if error.is_missing() => {
+                self.tell(
+                    dir,
+                    None,
+                    Weight::Damage,
+                    "partition.meta is missing: its creation did not finish, or it is lost",
+                );
+                return Ok(());
+            }
+            Err(error) => {
+                self.tell(dir, None, Weight::Damage, error.to_string());
+                return Ok(());
+            }
+        };
+        let known = known(&meta);
+        let point = known.redo.map_or(known.recovery_point, |redo| redo.flushed.max(known.recovery_point));
+        let promised = if known.clean { LogOffset::MAX } else { point.max(meta.cleaned_end) };
+        let names = self.disk.list(dir)?;
+        let (segments, snapshots) = (numbers(&names, "log"), numbers(&names, "snapshot"));
+        self.leftovers(dir, &names, &segments);
+        let first = segments.partition_point(|base| *base <= meta.log_start).saturating_sub(1);
+        for base in segments.iter().take(first) {
+            self.mended(
+                &path(dir, *base, "log"),
+                None,
+                "lies below the log start: it was deleted, and goes at the next start",
+            );
+        }
+        let segments = segments.get(first..).unwrap_or_default();
+        let begin = segments.first().copied().unwrap_or(meta.log_start);
+        if begin > meta.log_start && point > meta.log_start {
+            self.damage(dir, None, meta.log_start.0..begin.0, "the first segment is missing");
+        }
+        let mut place = Place {
+            chain: Chain::from(begin.0),
+            promised,
+            cleaned_end: meta.cleaned_end,
+            unsure: Vec::new(),
+            ends: snapshots.iter().map(|at| (*at, Vec::new())).collect(),
+        };
+        for (number, base) in segments.iter().enumerate() {
+            self.resume(&mut place, base.0);
+            if base.0 != place.chain.next {
+                let gap = place.chain.next..base.0;
+                let what = "the segment before it ends elsewhere: records are missing";
+                self.broken((&path(dir, *base, "log"), None), &place, gap, what);
+                place.chain = Chain::from(base.0);
+            }
+            self.segment(dir, *base, number + 1 == segments.len(), &mut place)?;
+        }
+        let end = self.with_journal(dir, place.chain.next, &known);
+        let least = if known.clean { known.recovery_point } else { point.max(meta.cleaned_end) };
+        if end < least.0 {
+            self.damage(dir, None, end..least.0, format!("the log ends at {end} and was on disk up to {least}"));
+        }
+        for at in snapshots {
+            self.snapshot(dir, at, end, &place);
+        }
+        Ok(())
+    }
+
+    /// Something that does not fit: damage of what was promised, or an end that a start cuts.
+    fn broken(&mut self, (path, position): (&str, Option<u64>), place: &Place, offsets: Range<i64>, what: &str) {
+        if place.chain.next < place.promised.0 {
+            self.damage(path, position, offsets, what);
+        } else {
+            self.mended(
+                path,
+                position,
+                format!("{what}; it lies above the recovery point and is cut at the next start"),
+            );
+        }
+    }
+
+    /// Behind batches that are not to be believed: here something is again.
+    fn resume(&mut self, place: &mut Place, at: i64) {
+        if place.unsure.is_empty() || at < place.chain.next {
+            return;
+        }
+        for number in place.unsure.drain(..) {
+            if let Some(offsets) = self.findings.get_mut(number).and_then(|finding| finding.offsets.as_mut()) {
+                offsets.end = LogOffset(at);
+            }
+        }
+        place.chain = Chain::from(at);
+    }
+
+    fn segment(&mut self, dir: &str, base: LogOffset, last: bool, place: &mut Place) -> std::io::Result<()> {
+        let log = path(dir, base, "log");
+        let file = self.disk.open(&log, OpenMode::Read)?;
+        let size = self.disk.file_len(&log)?;
+        let mut beside = [SPARSE, VLSNS].map(|kind| self.beside(dir, base, kind));
+        let mut walk = Walk::new(&file, 0, size);
+        let (mut max, mut whole) = (Some(i64::MIN), true);
+        loop {
+            let position = walk.position();
+            if let Some(ends) = place.ends.get_mut(&LogOffset(place.chain.next)) {
+                ends.push(End { segment: base, size: position, epoch: place.chain.epoch() });
+            }
+            for index in beside.iter_mut().flatten() {
+                index.at(position, base.0, max.map(|max| (place.chain.next, max)));
+            }
+            let found = match walk.next() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(Stop::Io(error)) => return Err(error),
+                Err(stop) => {
+                    whole = false;
+                    let what = match stop {
+                        Stop::Unwritten if last => "space that was never written to",
+                        Stop::Unwritten => "zeros in front of another segment",
+                        Stop::Damaged(what) => what,
+                        Stop::Io(_) => "the disk failed",
+                    };
+                    let next = place.chain.next;
+                    self.broken((&log, Some(position)), place, next..next, what);
+                    break;
+                }
+            };
+            if !(self.progress)(found.size()) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let sound = self.batch((&log, &file), &mut walk, &found, place)?;
+            max = max.filter(|_| sound).map(|max| max.max(found.header.max_timestamp));
+        }
+        self.checked.segments += 1;
+        self.checked.bytes += size;
+        for index in beside.into_iter().flatten() {
+            self.index(index, size, whole);
+        }
+        Ok(())
+    }
+
+    fn batch(
+        &mut self,
+        (log, file): (&str, &D::File),
+        walk: &mut Walk<'_, D::File>,
+        found: &Found,
+        place: &mut Place,
+    ) -> std::io::Result<bool> {
+        let header = &found.header;
+        let offsets = header.base_offset..header.last_offset().saturating_add(1);
+        self.checked.batches += 1;
+        self.checked.records += u64::try_from(header.record_count).unwrap_or(0);
+        if let Err(stop) = walk.verify(found) {
+            let what = match stop {
+                Stop::Io(error) => return Err(error),
+                Stop::Damaged(what) => what,
+                Stop::Unwritten => "unwritten",
+            };
+            let start = place.chain.next;
+            place.unsure.push(self.findings.len());
+            self.broken((log, Some(found.position)), place, start..start, what);
+            return Ok(false);
+        }
+        self.resume(place, header.base_offset);
+        if self.records
+            && let Err(what) = read_records(&bytes_of(file, found)?)
+        {
+            self.broken((log, Some(found.position)), place, offsets.clone(), &what);
+        }
+        if let Err(stop) = place.chain.accept(header, place.cleaned_end) {
+            // No checksum covers the base offset and the epoch: whether they are wrong or something is missing, the next one tells.
+            let what = if let Stop::Damaged(what) = stop { what } else { "out of order" };
+            let start = place.chain.next;
+            place.unsure.push(self.findings.len());
+            self.broken((log, Some(found.position)), place, start..start, what);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn beside(&mut self, dir: &str, base: LogOffset, kind: Kind) -> Option<Beside> {
+        let path = path(dir, base, kind.extension);
+        let file = self.disk.open(&path, OpenMode::Read).ok()?;
+        self.checked.indexes += 1;
+        let Some(index) = Index::load(&file, kind, base.0) else {
+            self.mended(&path, None, "the index is damaged; it is built anew when it is missed");
+            return None;
+        };
+        Some(Beside { path, kind, index, next: 0, ended: false, wrong: None })
+    }
+
+    /// After the walk. Where the segment itself ends early, what lies behind is not held against its index.
+    fn index(&mut self, beside: Beside, size: u64, whole: bool) {
+        let Beside { path, index, next, ended, wrong, .. } = beside;
+        if index.covered > size {
+            return self.mended(&path, None, format!("it covers {} bytes of {size}; it is built anew", index.covered));
+        }
+        let unseen = whole && (!ended || next < index.entries.len());
+        if let Some((position, what)) =
+            wrong.or_else(|| unseen.then_some((index.covered, "it ends where no batch does")))
+        {
+            // Its checksums are right, so no start finds out before somebody is sent to the wrong place.
+            let what = format!("{what}. Its batches are not concerned: remove the file, and it is built anew");
+            self.tell(&path, Some(position), Weight::Damage, what);
+        }
+    }
+
+    /// What the journal adds behind the segments; gives where the log ends then.
+    fn with_journal(&mut self, dir: &str, end: i64, known: &Known<'_, D::File>) -> i64 {
+        let Some(redo) = known.redo.filter(|_| !known.clean) else { return end };
+        let mut next = end;
+        let mut batches = 0_u64;
+        for batch in redo.batches.iter().filter(|batch| batch.last.0 >= end) {
+            if batch.base.0 > next {
+                self.damage(dir, None, next..batch.base.0, "the journal goes on behind a gap");
+            }
+            batches += 1;
+            next = next.max(batch.last.0.saturating_add(1));
+        }
+        if batches > 0 {
+            self.mended(
+                dir,
+                None,
+                format!("{batches} batches ({end}..{next}) are in the journal and put back at the next start"),
+            );
+        }
+        next
+    }
+
+    fn snapshot(&mut self, dir: &str, at: LogOffset, end: i64, place: &Place) {
+        let path = path(dir, at, "snapshot");
+        self.checked.snapshots += 1;
+        let snapshot = read_small(self.disk, &path).and_then(|bytes| Snapshot::decode(&path, &bytes));
+        let what = match snapshot {
+            Err(error) => error.to_string(),
+            Ok(snapshot) if snapshot.log_end != at => "it says that it is of another offset".to_owned(),
+            Ok(_) if at.0 > end => format!("it is of a longer log, which ended at {at}"),
+            Ok(snapshot) => {
+                let ends = place.ends.get(&at).map(Vec::as_slice).unwrap_or_default();
+                let (segment, size) = (snapshot.active_base, snapshot.active_size);
+                let latest = snapshot.epochs.latest().map_or(i32::MIN, |epoch| epoch.0);
+                if let Some(End { epoch, .. }) = ends.iter().find(|end| end.epoch > latest) {
+                    // No checksum covers the epoch of a batch.
+                    let what = format!(
+                        "a batch before {at} says that leader epoch {epoch} wrote it, the snapshot knows none above {latest}"
+                    );
+                    return self.damage(dir, None, at.0.saturating_sub(1)..at.0, what);
+                }
+                // Of what retention or compaction took nothing can be said.
+                let fits = ends.iter().any(|end| (end.segment, end.size) == (segment, size));
+                if ends.is_empty() || fits || segment < place.cleaned_end {
+                    return;
+                }
+                format!("it says that segment {segment} had {size} bytes at that offset")
+            }
+        };
+        self.mended(&path, None, format!("{what}; the snapshot is dropped, and a start takes longer"));
+    }
+
+    fn leftovers(&mut self, dir: &str, names: &[String], segments: &[LogOffset]) {
+        let orphan =
+            |name: &str, kind| parse_name(name, kind).is_some_and(|base| segments.binary_search(&base).is_err());
+        for name in names {
+            let what = if name == SYNC_FAILED_FILE {
+                "a sync failed here: the next start writes again what it relies on"
+            } else if swap::is_ours(name) {
+                "a compaction was on its way: the next start finishes or undoes it"
+            } else if name.ends_with(".tmp") {
+                "a replacement that did not finish"
+            } else if orphan(name, "index") || orphan(name, "vlsn") {
+                "an index without its segment"
+            } else {
+                continue;
+            };
+            self.mended(&format!("{dir}/{name}"), None, what);
+        }
+    }
+}
+
+fn path(dir: &str, offset: LogOffset, kind: &str) -> String {
+    format!("{dir}/{}", file_name(offset, kind))
+}
+
+fn numbers(names: &[String], kind: &str) -> Vec<LogOffset> {
+    let mut numbers: Vec<LogOffset> = names.iter().filter_map(|name| parse_name(name, kind)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Reads every record of a batch whose checksum is right.
+fn read_records(bytes: &[u8]) -> Result<(), String> {
+    let batch = StoredBatch::open(bytes, inflate_limit(bytes.len())).map_err(|error| error.to_string())?;
+    let header: &BatchHeader = &batch.header;
+    let mut count = 0;
+    for record in Records::new(batch.payload()) {
+        let record = record.map_err(|error| format!("record {count}: {error}"))?;
+        if !(0..=header.last_offset_delta).contains(&record.offset_delta) {
+            return Err(format!("record {count} lies outside of its batch"));
+        }
+        count += 1;
+    }
+    if count == header.record_count {
+        Ok(())
+    } else {
+        Err(format!("{count} records, its header says {}", header.record_count))
+    }
+}
