@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use pyralog_bench::BenchCommand;
 
 use crate::commands::ClientCommand;
+use crate::offline::StorageCommand;
 
 /// A Kafka-compatible log broker with client-managed sequence numbers.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ pub enum Command {
     Configs,
     /// Ask a running server whether it serves: exit code 0 if it does, 1 if not
     Health(HealthArgs),
+    /// Look at the files of a data folder that no broker uses: check them, or show what is in them
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Put load on a broker and measure it: this one, or any that speaks the Kafka protocol
     #[command(subcommand)]
     Bench(BenchCommand),

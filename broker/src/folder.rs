@@ -44,6 +44,12 @@ pub enum FolderError {
         /// What its format file says.
         found: String,
     },
+    /// There is nothing in it.
+    #[error("the folder {path} holds no pyralog data; name the folder of a broker with --data")]
+    NoData {
+        /// The folder.
+        path: PathBuf,
+    },
     /// It holds something else.
     #[error("the folder {path} is not empty and holds no pyralog data; choose another one with --data")]
     Foreign {
@@ -71,6 +77,7 @@ impl DataFolder {
             let path = path.to_owned();
             move |cause| FolderError::Unusable { path, cause }
         };
+        let made = !root.exists();
         fs::create_dir_all(root).map_err(unusable(root))?;
         let lock_path = root.join(LOCK_FILE);
         let known = root.join(FORMAT_FILE).exists();
@@ -89,9 +96,36 @@ impl DataFolder {
             Err(fs::TryLockError::Error(cause)) => return Err(unusable(&lock_path)(cause)),
         }
         let is_new = check_format(root)?;
-        fs::create_dir_all(root.join(pyralog_node::lifecycle::LOGS)).map_err(unusable(root))?;
         let was_clean = root.join(CLEAN_FILE).exists();
+        let logs = root.join(pyralog_node::lifecycle::LOGS);
+        fs::create_dir_all(&logs).map_err(unusable(&logs))?;
+        if !was_clean {
+            prove_names(root, &logs, made).map_err(unusable(root))?;
+        }
         Ok(Self { root: root.to_owned(), _lock: lock, was_clean, is_new })
+    }
+
+    /// Opens a folder that is there, to look at it only: nothing is created or changed, and no broker starts on it meanwhile.
+    pub fn look(root: &Path) -> Result<Self, FolderError> {
+        let unusable = |path: PathBuf| |cause| FolderError::Unusable { path, cause };
+        let format = root.join(FORMAT_FILE);
+        match fs::read_to_string(&format) {
+            Ok(found) if found.trim() == FORMAT.to_string() => {}
+            Ok(found) => return Err(FolderError::Format { path: root.to_owned(), found: found.trim().to_owned() }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && root.is_dir() => {
+                return Err(FolderError::NoData { path: root.to_owned() });
+            }
+            Err(cause) => return Err(unusable(format)(cause)),
+        }
+        let lock_path = root.join(LOCK_FILE);
+        let lock = File::open(&lock_path).map_err(unusable(lock_path.clone()))?;
+        match lock.try_lock_shared() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(FolderError::InUse { path: root.to_owned() }),
+            Err(fs::TryLockError::Error(cause)) => return Err(unusable(lock_path)(cause)),
+        }
+        let was_clean = root.join(CLEAN_FILE).exists();
+        Ok(Self { root: root.to_owned(), _lock: lock, was_clean, is_new: false })
     }
 
     /// The folder of the coordinator's store.
@@ -145,9 +179,29 @@ impl DataFolder {
             .unwrap_or_default()
     }
 
+    /// The same for whoever wants to know that it cannot be read. None was written: none.
+    pub fn checked_recovery_points(&self) -> Result<BTreeMap<String, LogOffset>, pyralog_storage::FileError> {
+        match fs::read(self.root.join(POINTS_FILE)) {
+            Ok(bytes) => pyralog_storage::decode_recovery_points(POINTS_FILE, &bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(source) => Err(pyralog_storage::FileError::Io { path: POINTS_FILE.to_owned(), source }),
+        }
+    }
+
     /// Replaces the checkpoint.
     pub fn write_recovery_points(&self, points: &BTreeMap<String, LogOffset>) -> io::Result<()> {
         write_durably(&self.root, POINTS_FILE, &pyralog_storage::encode_recovery_points(points))
+    }
+}
+
+/// Whatever is in the folder is there to stay (IO-03): its own name, where it was just made; the folder of the partitions; and
+/// those of them that a process has created and died before it could sync that.
+fn prove_names(root: &Path, logs: &Path, made: bool) -> io::Result<()> {
+    File::open(logs)?.sync_all()?;
+    File::open(root)?.sync_all()?;
+    match root.canonicalize()?.parent().filter(|_| made) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
     }
 }
 

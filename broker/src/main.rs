@@ -17,6 +17,7 @@ mod listener;
 mod logging;
 mod mailbox;
 mod metrics;
+mod offline;
 mod opening;
 mod outgoing;
 mod progress;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         cli::Command::Health(args) => health::check(&health::address(args.http)),
         cli::Command::Client(command) => return commands::run(command),
         cli::Command::Completion(args) => return commands::print_all(&cli::completion(args.shell)),
+        cli::Command::Storage(command) => offline::run(command),
         cli::Command::Bench(command) => pyralog_bench::run(&command).map_err(|error| error.to_string()),
     };
     match outcome {

@@ -46,7 +46,7 @@ impl PartitionSpec {
 }
 
 /// Names a partition by its log's id: a log of the same name that comes later has recovery points of its own.
-pub(crate) fn key_of(topic: TopicId, index: PartitionIndex) -> String {
+pub fn key_of(topic: TopicId, index: PartitionIndex) -> String {
     format!("{topic}-{index}")
 }
 

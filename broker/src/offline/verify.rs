@@ -1,0 +1,258 @@
+//! `pyralog storage verify`: all partitions side by side, with progress, findings and a verdict.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN, key_of};
+use pyralog_storage::inspect::{Checked, FileKind, Finding, Known, Verifier, Weight, journal_key};
+use pyralog_storage::{Disk, PartitionMeta, Replay};
+use serde_json::json;
+
+use super::VerifyArgs;
+use crate::disk::RealDisk;
+use crate::folder::DataFolder;
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// What all threads share.
+struct Work<'a> {
+    disk: &'a RealDisk,
+    folder: &'a DataFolder,
+    replay: &'a Replay<RealDisk>,
+    points: BTreeMap<String, pyralog_protocol::LogOffset>,
+    dirs: Vec<String>,
+    records: bool,
+    next: AtomicUsize,
+    read: AtomicU64,
+    total: u64,
+    failed: AtomicBool,
+    outcome: Mutex<(Checked, Vec<Finding>)>,
+}
+
+pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
+    let began = Instant::now();
+    let disk = RealDisk::new(folder.root());
+    let told = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let mut findings = Vec::new();
+    let points = folder.checked_recovery_points().unwrap_or_else(|error| {
+        let what = format!("{error}; without it a start cannot tell damage from an end that was never acknowledged");
+        findings.push(finding("recovery-points", Weight::Damage, what));
+        BTreeMap::new()
+    });
+    let replay = Replay::read(&disk).map_err(|e| told("journal", &e))?;
+    // After a clean stop nothing rests on it.
+    let weight = if folder.was_clean { Weight::Mended } else { Weight::Damage };
+    findings.extend(replay.damage.iter().map(|what| finding("journal", weight, what.clone())));
+    let dirs = partitions(&disk, &args.logs, &mut findings)?;
+    let total = dirs.iter().map(|dir| size_of(&disk, dir)).sum();
+    let work = Work {
+        disk: &disk,
+        folder,
+        replay: &replay,
+        points,
+        dirs,
+        records: args.records,
+        next: AtomicUsize::new(0),
+        read: AtomicU64::new(0),
+        total,
+        failed: AtomicBool::new(false),
+        outcome: Mutex::new((Checked::default(), findings)),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work.dirs.len().max(1));
+    let done = AtomicBool::new(false);
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let teller = scope.spawn(|| work.tell_progress(&done, args.folder.json));
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread failed".into())));
+        let failures = joined.filter_map(Result::err).collect();
+        done.store(true, Ordering::Release);
+        teller.thread().unpark();
+        failures
+    });
+    if let Some(failure) = failures.first() {
+        return Err(failure.clone());
+    }
+    let (checked, mut findings) = work.outcome.into_inner();
+    findings.sort_by(|a, b| (&a.path, a.position).cmp(&(&b.path, b.position)));
+    let damaged = findings.iter().filter(|finding| finding.weight == Weight::Damage).count();
+    let print = if args.folder.json { print_json } else { print_lines };
+    match print(&checked, &findings, damaged, began.elapsed()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(told("stdout", &error)),
+        Ok(()) | Err(_) => {}
+    }
+    match damaged {
+        0 => Ok(()),
+        n => Err(format!("{n} findings are damage; the files are as they were")),
+    }
+}
+
+fn finding(path: &str, weight: Weight, what: String) -> Finding {
+    Finding { path: path.to_owned(), position: None, offsets: None, weight, what }
+}
+
+/// The folders of the logs that are asked for.
+fn partitions(disk: &RealDisk, logs: &[String], findings: &mut Vec<Finding>) -> Result<Vec<String>, String> {
+    let mut names = disk.list(LOGS).map_err(|error| format!("{LOGS}: {error}"))?;
+    names.sort();
+    let mut dirs = Vec::new();
+    let mut missing: Vec<&String> = logs.iter().collect();
+    for name in names {
+        let left = if name.ends_with(DELETED) {
+            Some("a deleted log whose files are being removed")
+        } else if name.ends_with(ORPHAN) {
+            Some("it was in the way of a new log of the same name; nobody uses it")
+        } else {
+            None
+        };
+        if let Some(what) = left {
+            findings.push(finding(&format!("{LOGS}/{name}"), Weight::Mended, what.to_owned()));
+            continue;
+        }
+        let log = name.rsplit_once('-').map_or(&*name, |(log, _)| log);
+        missing.retain(|wanted| **wanted != name && **wanted != log);
+        if logs.is_empty() || logs.iter().any(|wanted| *wanted == name || wanted == log) {
+            dirs.push(format!("{LOGS}/{name}"));
+        }
+    }
+    match missing.first() {
+        Some(wanted) => Err(format!("there is no log and no partition {wanted:?} in the folder")),
+        None => Ok(dirs),
+    }
+}
+
+fn size_of(disk: &RealDisk, dir: &str) -> u64 {
+    let names = disk.list(dir).unwrap_or_default();
+    let segments = names.iter().filter(|name| FileKind::of(name) == FileKind::Segment);
+    segments.filter_map(|name| disk.file_len(&format!("{dir}/{name}")).ok()).sum()
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<(), String> {
+        while let Some(dir) = self.dirs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            if self.failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.partition(dir).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    }
+
+    fn partition(&self, dir: &str) -> Result<(), String> {
+        let progress = |bytes| {
+            self.read.fetch_add(bytes, Ordering::Relaxed);
+            !self.failed.load(Ordering::Relaxed)
+        };
+        let mut verifier = Verifier::new(self.disk, self.records, &progress);
+        let outcome = verifier.partition(dir, |meta| self.known(dir, meta));
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            // One file that cannot be read must not keep the others from being looked at.
+            Err(error) => verifier.findings.push(finding(dir, Weight::Damage, format!("it cannot be read: {error}"))),
+            Ok(()) => {}
+        }
+        let mut outcome = self.outcome.lock();
+        outcome.0.add(verifier.checked);
+        outcome.1.append(&mut verifier.findings);
+        Ok(())
+    }
+
+    fn known(&self, dir: &str, meta: &PartitionMeta) -> Known<'_, <RealDisk as Disk>::File> {
+        let key = journal_key(dir, meta);
+        let point = key.and_then(|key| self.points.get(&key_of(key.topic, key.index)).copied());
+        Known {
+            clean: self.folder.was_clean,
+            recovery_point: point.unwrap_or_default(),
+            redo: key.and_then(|key| self.replay.of(key)),
+        }
+    }
+
+    fn tell_progress(&self, done: &AtomicBool, json: bool) {
+        let shown = io::stderr().is_terminal() && !json;
+        while !done.load(Ordering::Acquire) {
+            std::thread::park_timeout(TELL_EVERY);
+            if shown && !done.load(Ordering::Acquire) {
+                let (read, of) = (self.read.load(Ordering::Relaxed), self.next.load(Ordering::Relaxed));
+                let (partitions, total) = (self.dirs.len(), self.total);
+                eprint!("\r{} of {}, partition {} of {partitions} ", size(read), size(total), of.min(partitions));
+            }
+        }
+        if shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number for people")]
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+fn print_lines(checked: &Checked, findings: &[Finding], damaged: usize, took: Duration) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for Finding { path, position, offsets, weight, what } in findings {
+        let weight = match weight {
+            Weight::Damage => "DAMAGE",
+            Weight::Mended => "mended",
+        };
+        write!(out, "{weight}  {path}")?;
+        if let Some(position) = position {
+            write!(out, ", byte {position}")?;
+        }
+        if let Some(offsets) = offsets {
+            write!(out, ", offsets {}..{}", offsets.start, offsets.end)?;
+        }
+        writeln!(out, ": {what}")?;
+    }
+    let Checked { partitions, segments, batches, records, bytes, indexes, snapshots } = checked;
+    writeln!(
+        out,
+        "checked {partitions} partitions: {segments} segments with {batches} batches of {records} records ({}), {indexes} \
+         indexes, {snapshots} snapshots, in {:.1} s",
+        size(*bytes),
+        took.as_secs_f64()
+    )?;
+    let mended = findings.len() - damaged;
+    match (damaged, mended) {
+        (0, 0) => writeln!(out, "everything is as it was written"),
+        (0, n) => writeln!(out, "everything that was acknowledged is there; {n} findings are mended by the next start"),
+        (n, _) => writeln!(out, "{n} findings are damage: what was acknowledged there is not what was written"),
+    }
+}
+
+fn print_json(checked: &Checked, findings: &[Finding], damaged: usize, took: Duration) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for Finding { path, position, offsets, weight, what } in findings {
+        let line = json!({
+            "kind": "finding",
+            "path": path,
+            "position": position,
+            "offsets": offsets.as_ref().map(|offsets| [offsets.start.0, offsets.end.0]),
+            "damage": *weight == Weight::Damage,
+            "what": what,
+        });
+        writeln!(out, "{line}")?;
+    }
+    let Checked { partitions, segments, batches, records, bytes, indexes, snapshots } = checked;
+    let line = json!({
+        "kind": "summary",
+        "damaged": damaged,
+        "mended": findings.len() - damaged,
+        "partitions": partitions,
+        "segments": segments,
+        "batches": batches,
+        "records": records,
+        "bytes": bytes,
+        "indexes": indexes,
+        "snapshots": snapshots,
+        "seconds": took.as_secs_f64(),
+    });
+    writeln!(out, "{line}")
+}
