@@ -12,6 +12,7 @@ mod model;
 mod retention;
 mod settings;
 mod sync;
+mod trouble;
 mod world;
 
 use std::sync::Arc;

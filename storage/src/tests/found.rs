@@ -4,7 +4,9 @@ use pyralog_protocol::PartitionIndex;
 
 use super::*;
 use crate::sim::Faults;
-use crate::{Commit, Disk, DiskFile, Journal, JournalLimits, OpenError, OpenMode, PartitionKey, Round, prepare_file};
+use crate::{
+    Commit, Disk, DiskFile, Journal, JournalLimits, OpenError, OpenMode, PartitionKey, Round, create, prepare_file,
+};
 
 const LOSSES: u64 = 60;
 
@@ -24,6 +26,40 @@ fn kill_at_each(
         drop(log);
         check(disk.restart());
     }
+}
+
+/// A process was killed while it created a partition, before the folder's name was durable. The next one found it, acknowledged
+/// records in it, and a power loss took all of it. A start after an unclean end syncs the folder above first.
+#[test]
+fn io_03_a_partition_whose_creation_was_killed_has_a_durable_name_before_it_counts() {
+    let lost = |proves_names: bool| {
+        let mut lost = 0;
+        for nth in 1..12 {
+            for seed in 0..LOSSES {
+                let disk = SimDisk::new();
+                disk.create_dir_all("logs").unwrap();
+                disk.sync_dir("").unwrap();
+                disk.set_faults(Faults { crash_at: Some(disk.counters().changes + nth), ..Faults::default() });
+                let _ = create(&disk, DIR, TOPIC);
+                let disk = disk.restart();
+                if proves_names {
+                    disk.sync_dir("logs").unwrap();
+                }
+                if !disk.exists(&format!("{DIR}/partition.meta")).unwrap() {
+                    create(&disk, DIR, TOPIC).unwrap();
+                }
+                let (mut log, _) = open(&disk, small(), unclean(0));
+                put(&mut log, &stamped(&[1]));
+                log.sync().unwrap();
+                let disk = disk.crash(seed);
+                let opened = Log::open(Arc::new(disk), DIR, small(), unclean(1), at(1000));
+                lost += u32::from(opened.map_or(0, |(log, _)| log.log_end().0) < 1);
+            }
+        }
+        lost
+    };
+    assert_eq!(lost(true), 0);
+    assert!(lost(false) > 0, "planted: a start that does not");
 }
 
 /// A process that recovered was killed between a cut and its sync. The next one saw a file that ends where it should, went on
