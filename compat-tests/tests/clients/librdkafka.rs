@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct LibRdKafka {
     common: ClientConfig,
+    modern: bool,
     producers: BTreeMap<String, BaseProducer<Deliveries>>,
     consumers: Vec<Option<BaseConsumer>>,
 }
@@ -47,7 +48,12 @@ impl LibRdKafka {
             .set("bootstrap.servers", bootstrap)
             .set("broker.address.family", "v4")
             .set("reconnect.backoff.max.ms", "500");
-        Some(Self { common, producers: BTreeMap::new(), consumers: Vec::new() })
+        Some(Self { common, modern: false, producers: BTreeMap::new(), consumers: Vec::new() })
+    }
+
+    /// Its groups are those of KIP-848.
+    pub fn modern(bootstrap: &str) -> Option<Self> {
+        Self::new(bootstrap).map(|client| Self { modern: true, ..client })
     }
 
     fn producer(&mut self, codec: &str) -> Result<&BaseProducer<Deliveries>> {
@@ -64,10 +70,12 @@ impl LibRdKafka {
     fn consumer(&mut self, group: &str) -> Result<(Handle, &BaseConsumer)> {
         let mut config = self.common.clone();
         config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
-        config
-            .set("session.timeout.ms", "10000")
-            .set("heartbeat.interval.ms", "500")
-            .set("fetch.message.max.bytes", "10000000");
+        config.set("fetch.message.max.bytes", "10000000");
+        match self.modern {
+            // Timeouts are the coordinator's.
+            true => config.set("group.protocol", "consumer"),
+            false => config.set("session.timeout.ms", "10000").set("heartbeat.interval.ms", "500"),
+        };
         let made: BaseConsumer = config.create().map_err(text)?;
         self.consumers.push(Some(made));
         Ok((self.consumers.len() - 1, self.at(self.consumers.len() - 1)?))

@@ -52,3 +52,10 @@ matrix! {
 matrix! {
     rust_rdkafka: crate::librdkafka::LibRdKafka::new;
 }
+
+/// GR-05: what differs with `group.protocol=consumer`.
+#[cfg(feature = "librdkafka")]
+mod rust_rdkafka_in_kip_848_groups {
+    use crate::scenarios;
+    matrix! { @scenarios crate::librdkafka::LibRdKafka::modern; group_of_two_members restart_in_the_middle }
+}
