@@ -17,7 +17,13 @@ const QUEUE: usize = 1024;
 /// Bytes read at a time.
 const CHUNK: usize = 256 << 10;
 
-type Job = (ConnId, FileRange);
+/// What is read, for whom, and what is said when it is there.
+enum Job {
+    /// The connection sends it.
+    Send(ConnId, FileRange),
+    /// A request of the connection is looked at again.
+    LookAgain(ConnId, Vec<FileRange>),
+}
 
 /// The queue of ranges to read.
 pub struct Readers {
@@ -35,7 +41,17 @@ impl Default for Readers {
 impl Readers {
     /// Has a range read; the connection's mailbox rings when it is there. False: too many wait already.
     pub fn warm(&self, conn: ConnId, range: FileRange) -> bool {
-        match self.jobs.try_send((conn, range)) {
+        self.push(Job::Send(conn, range))
+    }
+
+    /// Has ranges read for a request that waits for them; its connection is woken when they are there. False: too many wait
+    /// already.
+    pub fn warm_all(&self, conn: ConnId, ranges: Vec<FileRange>) -> bool {
+        self.push(Job::LookAgain(conn, ranges))
+    }
+
+    fn push(&self, job: Job) -> bool {
+        match self.jobs.try_send(job) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
@@ -56,10 +72,18 @@ pub fn start(shell: &Arc<Shell>) -> std::io::Result<()> {
 
 fn work(shell: &Shell) {
     let mut buffer = Vec::new();
-    for (conn, range) in &shell.readers.queue {
+    for job in &shell.readers.queue {
         buffer.resize(CHUNK, 0);
-        read(&range, &mut buffer);
-        shell.mailboxes.warmed(conn, range.len);
+        match job {
+            Job::Send(conn, range) => {
+                read(&range, &mut buffer);
+                shell.mailboxes.warmed(conn, range.len);
+            }
+            Job::LookAgain(conn, ranges) => {
+                ranges.iter().for_each(|range| read(range, &mut buffer));
+                shell.mailboxes.wake(conn);
+            }
+        }
         if shell.readers.queue.is_empty() {
             // An idle node holds no buffers.
             buffer = Vec::new();

@@ -116,7 +116,7 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due, look_at_room } = out;
+        let Outputs { answers, wakes, warms, commits, syncs, synced, removals, calls, due, look_at_room } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
         for partition in commits {
             self.journal.push(partition);
@@ -132,6 +132,12 @@ impl Shell {
         }
         for conn in wakes {
             self.mailboxes.wake(conn);
+        }
+        for (conn, ranges) in warms {
+            if !self.readers.warm_all(conn, ranges) {
+                // It asks again, and reads where it is served after some times.
+                self.mailboxes.wake(conn);
+            }
         }
         for call in calls {
             self.submit(call);

@@ -6,6 +6,14 @@ use crate::Conn;
 
 /// The first key of the block.
 pub const FIRST_KEY: i16 = 30_720;
+/// How far VLSN logs are.
+pub const VLSN_DESCRIBE: i16 = FIRST_KEY;
+/// Records by VLSN.
+pub const VLSN_READ: i16 = FIRST_KEY + 1;
+/// Records in the order of VLSNs.
+pub const VLSN_READ_RANGE: i16 = FIRST_KEY + 2;
+/// Appends under a condition.
+pub const VLSN_APPEND: i16 = FIRST_KEY + 3;
 /// A consumer is done up to a VLSN.
 pub const VLSN_COMMIT: i16 = FIRST_KEY + 4;
 /// How far consumers are.
@@ -39,6 +47,19 @@ impl Body {
     pub fn i32(mut self, n: i32) -> Body {
         self.0.put_i32(n);
         self
+    }
+
+    /// A number of 64 bits.
+    pub fn i64(mut self, n: i64) -> Body {
+        self.0.put_i64(n);
+        self
+    }
+
+    /// Bytes.
+    pub fn blob(self, bytes: &[u8]) -> Body {
+        let mut body = self.length(bytes.len());
+        body.0.put_slice(bytes);
+        body
     }
 
     /// An unsigned number of 64 bits.
@@ -122,6 +143,24 @@ impl Answer {
         let taken = self.bytes[self.at..][..N].try_into().expect("as many bytes");
         self.at += N;
         taken
+    }
+
+    /// A number of 8 bits.
+    pub fn i8(&mut self) -> i8 {
+        i8::from_be_bytes(self.take())
+    }
+
+    /// An id.
+    pub fn uuid(&mut self) -> [u8; 16] {
+        self.take()
+    }
+
+    /// Bytes or null.
+    pub fn blob(&mut self) -> Option<Vec<u8>> {
+        let length = self.length()?;
+        let bytes = self.bytes[self.at..][..length].to_vec();
+        self.at += length;
+        Some(bytes)
     }
 
     /// A number of 16 bits.

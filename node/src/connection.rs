@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pyralog_protocol::{ApiKey, MonoMs};
+use pyralog_protocol::{ApiKey, MonoMs, Response};
 use pyralog_storage::DiskFile;
 
-use crate::api::fetch::FetchWait;
+use crate::waiting::Wait;
 
 /// Number of a connection, unique while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +97,8 @@ pub enum Answer {
     Frame(Bytes),
     /// The same in pieces.
     Pieces(Vec<Piece>),
+    /// A value, for a request that was asked as one.
+    Value(Box<Response>),
     /// The connection closes, once everything before is answered.
     Close,
     /// Our own answer could not be encoded; the reason goes to the log and the connection closes (E5).
@@ -116,8 +118,8 @@ pub struct Connection {
     next_slot: u64,
     /// The slot that blocks the ones behind it: everything but Produce is served one at a time, as Kafka does (C16).
     blocking: Option<u64>,
-    /// A fetch that waits for data.
-    pub(crate) fetch: Option<FetchWait>,
+    /// A request that waits for something to change.
+    pub(crate) waiting: Option<Wait>,
     closing: bool,
     in_flight_limit: usize,
 }
@@ -138,7 +140,7 @@ impl Connection {
             slots: VecDeque::new(),
             next_slot: 0,
             blocking: None,
-            fetch: None,
+            waiting: None,
             closing: false,
             in_flight_limit,
         }
@@ -166,16 +168,16 @@ impl Connection {
         self.closing && self.slots.is_empty()
     }
 
-    /// Ends the wait of a fetch: at the next look it is answered with what there is.
+    /// Ends the wait of a request: at the next look it is answered with what there is.
     pub fn stop_waiting(&mut self) {
-        if let Some(wait) = self.fetch.as_mut() {
+        if let Some(wait) = self.waiting.as_mut() {
             wait.stop();
         }
     }
 
     /// When this connection wants to be looked at again.
     pub fn deadline(&self) -> Option<MonoMs> {
-        self.fetch.as_ref().map(FetchWait::deadline)
+        self.waiting.as_ref().map(Wait::deadline)
     }
 
     /// Reserves the next answer's place. A blocking one keeps later requests from being served.
@@ -193,7 +195,7 @@ impl Connection {
     pub fn complete(&mut self, slot: u64, answer: Answer) {
         if self.blocking == Some(slot) {
             self.blocking = None;
-            self.fetch = None;
+            self.waiting = None;
         }
         let first = self.slots.front().map_or(self.next_slot, |s| s.number);
         let index = slot.checked_sub(first).and_then(|i| usize::try_from(i).ok());
@@ -207,13 +209,23 @@ impl Connection {
         self.closing = true;
     }
 
+    /// The answer to the oldest request, if it is there and a value.
+    pub fn next_value(&mut self) -> Option<Response> {
+        self.slots.front()?.answer.as_ref()?;
+        match self.slots.pop_front()?.answer? {
+            Answer::Value(response) => Some(*response),
+            Answer::Frame(_) | Answer::Pieces(_) | Answer::Close | Answer::Unencodable(_) => None,
+        }
+    }
+
     /// The next answer whose turn it is.
     pub fn next_answer(&mut self) -> Option<Vec<Piece>> {
         self.slots.front()?.answer.as_ref()?;
         match self.slots.pop_front()?.answer? {
             Answer::Frame(bytes) => Some(vec![Piece::Bytes(bytes)]),
             Answer::Pieces(pieces) => Some(pieces),
-            Answer::Close | Answer::Unencodable(_) => {
+            // Values are asked for by the shell, never by who sends frames.
+            Answer::Value(_) | Answer::Close | Answer::Unencodable(_) => {
                 self.slots.clear();
                 self.closing = true;
                 None

@@ -17,6 +17,7 @@ pub mod settings;
 pub mod timetable;
 pub mod topology;
 pub mod vlsn;
+mod waiting;
 
 pub use connection::{Answer, ConnId, Connection, FileRange, Piece, Ticket};
 pub use control_loop::ControlLoop;

@@ -20,6 +20,7 @@ use pyralog_protocol::{
 use pyralog_storage::{Disk, Space};
 
 use crate::api::no_room::{self, Verdict};
+use crate::api::vlsn as private;
 use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiation, produce, quorum, replicas};
 use crate::connection::{Answer, Connection};
 use crate::control_loop::Quorum;
@@ -149,6 +150,13 @@ impl<D: Disk> Node<D> {
         Err(error.into())
     }
 
+    /// Serves a request of the shell itself: what comes in over other protocols. The answer is a value, see
+    /// [`Connection::next_value`].
+    pub fn on_request(&self, conn: &mut Connection, request: Request, (draw, now): (Draw, Now), out: &mut Outputs<D>) {
+        let asked = Asked::by_shell(request.api(), self.address(conn));
+        self.serve(Step { conn, asked, draw, now, out }, request);
+    }
+
     fn serve(&self, mut step: Step<'_, D>, request: Request) {
         let topology = self.topology.load();
         let version = step.asked.version;
@@ -160,6 +168,10 @@ impl<D: Disk> Node<D> {
         let response: Response = match request {
             Request::Produce(r) => return produce::produce(&topology, &self.gauge, step, &r),
             Request::Fetch(r) => return fetch::fetch(self, step, &r),
+            Request::VlsnRead(r) => return private::read(self, step, r),
+            Request::VlsnReadRange(r) => return private::read_range(self, step, r),
+            Request::VlsnAppend(r) => return private::append(&topology, &self.gauge, step, r),
+            Request::VlsnDescribe(r) => private::describe(&topology, &r).into(),
             Request::Metadata(r) => return self.metadata(step, &r),
             Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r).into(),
             Request::OffsetForLeaderEpoch(r) => lookups::offset_for_leader_epoch(&topology, &r).into(),
@@ -274,9 +286,11 @@ impl<D: Disk> Node<D> {
         out.answers.push((ticket, answer));
     }
 
-    /// A connection whose fetch waits was woken, or its deadline is there.
+    /// A connection whose request waits was woken, or its deadline is there.
     pub fn on_wake(&self, conn: &mut Connection, now: Now, out: &mut Outputs<D>) {
-        fetch::resume(self, conn, now, out);
+        if let Some(wait) = conn.waiting.take() {
+            wait.resume(self, conn, now, out);
+        }
     }
 
     /// Number of incremental fetch sessions.
@@ -302,7 +316,9 @@ impl<D: Disk> Node<D> {
 
     /// A connection is gone.
     pub fn on_disconnect(&self, conn: &mut Connection) {
-        fetch::abandon(self, conn);
+        if let Some(wait) = conn.waiting.take() {
+            wait.abandon(self, conn.id);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use pyralog_protocol::{MonoMs, TopicId};
 use pyralog_storage::Disk;
 
 use crate::api::Responder;
-use crate::connection::{Answer, ConnId, Ticket};
+use crate::connection::{Answer, ConnId, FileRange, Ticket};
 use crate::partition::{Partition, SyncOutcome};
 
 /// Outputs of one step, in order.
@@ -17,6 +17,8 @@ pub struct Outputs<D: Disk> {
     pub answers: Vec<(Ticket, Answer)>,
     /// Connections whose waiting fetch should be looked at again.
     pub wakes: Vec<ConnId>,
+    /// Ranges of files to be read into memory, and the connections that are to be woken then.
+    pub warms: Vec<(ConnId, Vec<FileRange>)>,
     /// Partitions whose appends want to be made durable, see [`Partition::commit`].
     pub commits: Vec<Arc<Partition<D>>>,
     /// Partitions that want a sync of their segments run on a disk worker, see [`Partition::sync_plan`].
@@ -45,6 +47,7 @@ impl<D: Disk> Default for Outputs<D> {
         Self {
             answers: Vec::new(),
             wakes: Vec::new(),
+            warms: Vec::new(),
             commits: Vec::new(),
             syncs: Vec::new(),
             synced: Vec::new(),

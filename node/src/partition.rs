@@ -21,7 +21,7 @@ use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
 use crate::descriptors::Commons;
 use crate::outputs::Outputs;
-use crate::vlsn::{VlsnBounds, VlsnRules, Vlsns};
+use crate::vlsn::{Expected, VlsnBounds, VlsnRules, Vlsns};
 
 /// When an append counts as acknowledged (`pyralog.durability`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +205,14 @@ pub enum AppendRefused {
     /// The log's routing of VLSNs changed, or is about to, since the batch was checked by it. Whoever asks again finds it.
     #[error("the partition count of the log changes: VLSNs are routed anew in a moment")]
     Rerouted,
+    /// The partition does not end where the writer thought.
+    #[error("the last VLSN of the partition is {}, {} was expected", word(*last), word(*expected))]
+    Unexpected {
+        /// What the writer expected.
+        expected: Option<Vlsn>,
+        /// What there is.
+        last: Option<Vlsn>,
+    },
     /// Another writer took the log for itself.
     #[error(
         "writer epoch {epoch} of this log belongs to producer {owner}: what producer {found} writes is fenced; take the \
@@ -226,6 +234,10 @@ pub enum AppendRefused {
         /// First offset that may be read: the answer names it for refusals inside the log (P21).
         log_start: LogOffset,
     },
+}
+
+fn word(vlsn: Option<Vlsn>) -> String {
+    vlsn.map_or_else(|| "none".to_owned(), |vlsn| vlsn.to_string())
 }
 
 impl<D: Disk> Partition<D> {
@@ -276,10 +288,11 @@ impl<D: Disk> Partition<D> {
         crate::lifecycle::key_of(self.topic, self.index)
     }
 
-    /// Appends a checked batch; one for a VLSN log comes with the routing that it was checked by. With `wait` the caller is told when it is acknowledged, unless it is at once.
+    /// Appends a checked batch; one for a VLSN log comes with the routing that it was checked by, and with what it expects.
+    /// With `wait` the caller is told when it is acknowledged, unless it is at once.
     pub fn append(
         self: &Arc<Self>,
-        (batch, routing): (&CheckedBatch, Option<&Routing>),
+        (batch, routing, expected): (&CheckedBatch, Option<&Routing>, Expected),
         wait: Option<(&Arc<ProduceWait>, usize)>,
         now: Now,
         out: &mut Outputs<D>,
@@ -290,6 +303,7 @@ impl<D: Disk> Partition<D> {
         let epoch = state.epoch;
         state.vlsns.admit(batch, routing)?;
         let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
+        expected.check(batch, log.last_vlsn())?;
         let appended = match log.append(batch, epoch, now) {
             Ok(appended) => appended,
             Err(error) => {
@@ -593,6 +607,11 @@ impl<D: Disk> Partition<D> {
     pub fn thaw(&self) {
         let mut state = self.state.lock();
         state.vlsns.frozen = state.vlsns.frozen.saturating_sub(1);
+    }
+
+    /// The largest VLSN that was ever appended, on disk or not.
+    pub fn last_vlsn(&self) -> Option<Vlsn> {
+        self.state.lock().log.as_ref().ok().and_then(Log::last_vlsn)
     }
 
     /// Which VLSNs of the partition can be read.

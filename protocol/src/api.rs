@@ -7,7 +7,7 @@
 /// An API that is offered, by its number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
-#[allow(missing_docs, reason = "the names are Kafka's, and from 30724 on those of `vlsn::messages`")]
+#[allow(missing_docs, reason = "the names are Kafka's, and from 30720 on those of `vlsn::messages`")]
 pub enum ApiKey {
     Produce = 0,
     Fetch = 1,
@@ -47,6 +47,10 @@ pub enum ApiKey {
     ConsumerGroupDescribe = 69,
     ListConfigResources = 74,
     DescribeTopicPartitions = 75,
+    VlsnDescribe = 30720,
+    VlsnRead = 30721,
+    VlsnReadRange = 30722,
+    VlsnAppend = 30723,
     VlsnCommit = 30724,
     VlsnCommitted = 30725,
     VlsnDeleteCommit = 30726,
@@ -112,7 +116,7 @@ const fn produce() -> ApiSpec {
 }
 
 /// Every API, in the order of the keys.
-pub static APIS: [ApiSpec; 44] = [
+pub static APIS: [ApiSpec; 48] = [
     produce(),
     api(ApiKey::Fetch, "Fetch", (4, 18), 12),
     api(ApiKey::ListOffsets, "ListOffsets", (1, 10), 6),
@@ -151,6 +155,10 @@ pub static APIS: [ApiSpec; 44] = [
     api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), 0),
     api(ApiKey::ListConfigResources, "ListConfigResources", (0, 1), 0),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), 0),
+    api(ApiKey::VlsnDescribe, "VlsnDescribe", (0, 0), 0),
+    api(ApiKey::VlsnRead, "VlsnRead", (0, 0), 0),
+    api(ApiKey::VlsnReadRange, "VlsnReadRange", (0, 0), 0),
+    api(ApiKey::VlsnAppend, "VlsnAppend", (0, 0), 0),
     api(ApiKey::VlsnCommit, "VlsnCommit", (0, 0), 0),
     api(ApiKey::VlsnCommitted, "VlsnCommitted", (0, 0), 0),
     api(ApiKey::VlsnDeleteCommit, "VlsnDeleteCommit", (0, 0), 0),

@@ -66,6 +66,10 @@ macro_rules! with_private_apis {
     ($use:ident $($before:tt)*) => {
         $use! {
             $($before)*
+            VlsnDescribe, VlsnDescribeRequest, VlsnDescribeResponse;
+            VlsnRead, VlsnReadRequest, VlsnReadResponse;
+            VlsnReadRange, VlsnReadRangeRequest, VlsnReadRangeResponse;
+            VlsnAppend, VlsnAppendRequest, VlsnAppendResponse;
             VlsnCommit, VlsnCommitRequest, VlsnCommitResponse;
             VlsnCommitted, VlsnCommittedRequest, VlsnCommittedResponse;
             VlsnDeleteCommit, VlsnDeleteCommitRequest, VlsnDeleteCommitResponse;

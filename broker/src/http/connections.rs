@@ -7,7 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, warn};
 
-use super::Http;
+use super::{Http, Peer};
 
 /// Most connections at a time, fewer where open files are scarce. One more is told so, and closed.
 pub const CONNECTIONS_MAX: usize = 1_000;
@@ -52,12 +55,17 @@ pub async fn serve(listener: TcpListener, app: Router, http: &Http) {
             continue;
         };
         let _ = stream.set_nodelay(true);
+        let (app, from) = (TowerToHyperService::new(app.clone()), Peer(peer.ip().to_canonical()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(from);
+            app.call(request)
+        });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(app.clone()));
+            .serve_connection(TokioIo::new(Patient::new(stream)), service);
         http.counts.accepted.add(1);
         let counts = Arc::clone(&http.counts);
         tokio::spawn(async move {

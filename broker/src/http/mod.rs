@@ -1,13 +1,18 @@
 //! HTTP: health for orchestrators, metrics for Prometheus, and VLSN logs for everybody (docs/VLSN.md).
 //! Limits: connections, heads and stalls in [`connections`]; what waits for the disk here; each route says its own.
 
+mod asker;
+mod bodies;
 mod connections;
+mod control;
+mod errors;
 mod logs;
 mod problem;
 mod request;
 mod values;
 mod vlsn;
 mod waiter;
+mod writes;
 
 pub use connections::CONNECTIONS_MAX;
 pub use waiter::is_http;
@@ -17,10 +22,11 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -29,6 +35,8 @@ use crate::metrics::{Count, Levels};
 use crate::progress::Progress;
 use crate::shell::Shell;
 
+/// What there is below `/v1`, for programs (OpenAPI 3.1).
+const OPENAPI: &str = include_str!("openapi.json");
 /// Requests that read from the disk at a time; more would only queue there.
 const DISK_READS: usize = 8;
 
@@ -43,6 +51,27 @@ pub struct Http {
     disk: Arc<Semaphore>,
     /// Most connections at a time.
     connections: usize,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+struct Peer(std::net::IpAddr);
+
+/// What a request says before its body.
+struct Head {
+    peer: Peer,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Head {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        let peer = peer.ok_or_else(|| Problem::new(Kind::Unavailable, "the address of the client is not known"))?;
+        Ok(Self { peer, uri: parts.uri.clone(), headers: std::mem::take(&mut parts.headers) })
+    }
 }
 
 /// What is counted.
@@ -84,8 +113,18 @@ pub async fn serve(listener: TcpListener, http: Http) {
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/v1/logs/{log}/vlsn", get(vlsn::log))
-        .route("/v1/logs/{log}/vlsn/{vlsn}", get(vlsn::point))
+        .route("/v1/logs/{log}/vlsn", get(vlsn::log).post(writes::many))
+        .route("/v1/logs/{log}/vlsn/{vlsn}", get(vlsn::point).post(writes::one))
+        .route("/v1/logs/{log}/vlsn/commits", get(control::commits))
+        .route(
+            "/v1/logs/{log}/vlsn/commits/{consumer}",
+            get(control::committed).put(control::commit).delete(control::forget),
+        )
+        .route("/v1/logs/{log}/vlsn/writer", post(control::writer))
+        .route("/v1/openapi.json", get(|| async { answer(StatusCode::OK, "application/json", OPENAPI) }))
+        .route("/v1/sequencers", get(control::sequencers))
+        .route("/v1/sequencers/{name}", get(control::sequencer))
+        .route("/v1/sequencers/{name}/reserve", post(control::reserve))
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .with_state(http.clone());

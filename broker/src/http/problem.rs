@@ -18,6 +18,26 @@ pub enum Kind {
     NotAcceptable,
     /// No log of that name.
     UnknownLog,
+    /// The body did not arrive in time.
+    TooSlow,
+    /// The body broke off, or is no JSON.
+    Body,
+    /// The body is JSON, and not what is expected; or the node finds fault with what it says.
+    Content,
+    /// The body, or a record, is too large.
+    TooLarge,
+    /// The body is not in a form that is taken.
+    MediaType,
+    /// What is there already does not allow it.
+    Conflict,
+    /// The partition does not end where the writer expected.
+    Expected,
+    /// Another writer has the log for itself.
+    Fenced,
+    /// The consumer has committed nothing.
+    NoCommit,
+    /// No sequencer of that name.
+    NoSequencer,
     /// The log is not addressed by VLSN.
     NotVlsnLog,
     /// The name is that of a view.
@@ -40,6 +60,16 @@ impl Kind {
             Self::Parameter => (StatusCode::BAD_REQUEST, "bad-parameter", "A parameter is wrong"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", "No accepted form of the answer"),
             Self::UnknownLog => (StatusCode::NOT_FOUND, "unknown-log", "There is no such log"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not arrive in time"),
+            Self::Body => (StatusCode::BAD_REQUEST, "bad-body", "The body cannot be read"),
+            Self::Content => (StatusCode::UNPROCESSABLE_ENTITY, "bad-content", "What is asked for is wrong"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "This is too large"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not in this form"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "What is there does not allow this"),
+            Self::Expected => (StatusCode::PRECONDITION_FAILED, "unexpected-last", "The partition ends elsewhere"),
+            Self::Fenced => (StatusCode::CONFLICT, "fenced", "Another writer has the log for itself"),
+            Self::NoCommit => (StatusCode::NOT_FOUND, "no-commit", "The consumer has committed nothing"),
+            Self::NoSequencer => (StatusCode::NOT_FOUND, "no-sequencer", "There is no such sequencer"),
             Self::NotVlsnLog => (StatusCode::CONFLICT, "not-a-vlsn-log", "The log is not addressed by VLSN"),
             Self::View => (StatusCode::CONFLICT, "view", "The name is that of a view"),
             Self::NotYetWritten => (StatusCode::NOT_FOUND, "not-yet-written", "The VLSN is not written yet"),

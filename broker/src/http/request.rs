@@ -58,12 +58,17 @@ pub fn bad(name: &str, detail: String) -> Problem {
 }
 
 fn unescape(text: &str) -> Result<String, Problem> {
-    let refuse = || bad("", format!("{text:.60?} is not percent-encoded UTF-8"));
+    let bytes = unescape_bytes(&text.replace('+', " "))?;
+    String::from_utf8(bytes).map_err(|_| bad("", format!("{text:.60?} is not percent-encoded UTF-8")))
+}
+
+/// Bytes that are percent-encoded.
+pub fn unescape_bytes(text: &str) -> Result<Vec<u8>, Problem> {
+    let refuse = || bad("", format!("{text:.60?} is not percent-encoded"));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let digits = [rest.next(), rest.next()].map(|digit| char::from(digit.unwrap_or(b'?')).to_digit(16));
                 let [Some(high), Some(low)] = digits else { return Err(refuse()) };
@@ -72,7 +77,7 @@ fn unescape(text: &str) -> Result<String, Problem> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).map_err(|_| refuse())
+    Ok(bytes)
 }
 
 /// Which of the offered media types the client likes best; the first of equals. Without `Accept`, the first of all.

@@ -43,13 +43,15 @@ const LINES: &str = "application/x-ndjson";
 const RAW: &str = "application/octet-stream";
 
 /// A path below a log, or why it is none.
-type Named<T> = Result<Path<T>, PathRejection>;
+pub type Named<T> = Result<Path<T>, PathRejection>;
 
-fn path<T>(named: Named<T>) -> Result<T, Problem> {
+/// The parts of a path.
+pub fn path<T>(named: Named<T>) -> Result<T, Problem> {
     named.map(|Path(parts)| parts).map_err(|error| bad("path", error.to_string()))
 }
 
-fn vlsn_of(name: &str, text: &str) -> Result<Vlsn, Problem> {
+/// A VLSN that a log may have.
+pub fn vlsn_of(name: &str, text: &str) -> Result<Vlsn, Problem> {
     let vlsn = Vlsn(number(name, text, u64::MAX)?);
     if vlsn > Vlsn::MAX {
         return Err(bad(name, format!("{name} is {vlsn}; VLSNs go from 0 to {}", Vlsn::MAX)));

@@ -40,11 +40,16 @@ pub struct Waiter {
     watched: Vec<Arc<Partition<RealDisk>>>,
 }
 
+/// A number for one request.
+pub fn next_id() -> ConnId {
+    static NEXT: AtomicU64 = AtomicU64::new(FIRST_ID);
+    ConnId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Waiter {
     /// A waiter that nothing wakes yet.
     pub fn new(shell: &Arc<Shell>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(FIRST_ID);
-        let id = ConnId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = next_id();
         let mailbox = shell.mailboxes.open(id);
         Self { shell: Arc::clone(shell), id, mailbox, watched: Vec::new() }
     }

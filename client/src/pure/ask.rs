@@ -50,6 +50,10 @@ asks! {
     IncrementalAlterConfigs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
+    VlsnDescribe, VlsnDescribeRequest, VlsnDescribeResponse;
+    VlsnRead, VlsnReadRequest, VlsnReadResponse;
+    VlsnReadRange, VlsnReadRangeRequest, VlsnReadRangeResponse;
+    VlsnAppend, VlsnAppendRequest, VlsnAppendResponse;
     VlsnCommit, VlsnCommitRequest, VlsnCommitResponse;
     VlsnCommitted, VlsnCommittedRequest, VlsnCommittedResponse;
     VlsnDeleteCommit, VlsnDeleteCommitRequest, VlsnDeleteCommitResponse;

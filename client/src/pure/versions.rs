@@ -33,7 +33,11 @@ pub fn spoken(api: ApiKey) -> Option<Versions> {
         ApiKey::IncrementalAlterConfigs => (1, 1),
         ApiKey::OffsetDelete => (0, 0),
         ApiKey::DescribeCluster => (0, 1),
-        ApiKey::VlsnCommit
+        ApiKey::VlsnDescribe
+        | ApiKey::VlsnRead
+        | ApiKey::VlsnReadRange
+        | ApiKey::VlsnAppend
+        | ApiKey::VlsnCommit
         | ApiKey::VlsnCommitted
         | ApiKey::VlsnDeleteCommit
         | ApiKey::SequencerReserve

@@ -35,6 +35,10 @@ pub(crate) fn command_of(request: Request) -> Result<Command, Box<Request>> {
         Request::SequencerDescribe(r) => Command::SequencerDescribe(r),
         Request::WriterEpoch(r) => Command::WriterEpoch(r),
         other @ (Request::Produce(_)
+        | Request::VlsnDescribe(_)
+        | Request::VlsnRead(_)
+        | Request::VlsnReadRange(_)
+        | Request::VlsnAppend(_)
         | Request::Fetch(_)
         | Request::ListOffsets(_)
         | Request::Metadata(_)

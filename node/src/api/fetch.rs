@@ -16,12 +16,13 @@ use pyralog_storage::{Disk, DiskFile, ReadSlice};
 
 use crate::Node;
 use crate::api::{Responder, Step};
-use crate::connection::{Connection, FileRange, Piece};
+use crate::connection::{ConnId, Connection, FileRange, Piece};
 use crate::outputs::Outputs;
 use crate::partition::{Bounds, Located, Partition, Refusal};
 use crate::sessions::{Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
 use crate::vlsn::VlsnLog;
+use crate::waiting::Wait;
 
 /// Fetch v13 names topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -123,12 +124,11 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         return work.finish(node, found, out);
     }
     let unknown = count_unknown(&found);
-    conn.fetch = Some(FetchWait { deadline: now.mono.after_ms(i64::from(wait_ms)), unknown, work });
+    conn.waiting = Some(Wait::Fetch(FetchWait { deadline: now.mono.after_ms(i64::from(wait_ms)), unknown, work }));
 }
 
 /// Looks at a waiting fetch again, because something changed or its time is over.
-pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, now: Now, out: &mut Outputs<D>) {
-    let Some(wait) = conn.fetch.take() else { return };
+pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, wait: FetchWait, now: Now, out: &mut Outputs<D>) {
     let topology = node.topology.load();
     let over = now.mono >= wait.deadline;
     let is_done = |found: &[Found<D>]| over || count_unknown(found) > wait.unknown || wait.work.is_done(found);
@@ -137,7 +137,7 @@ pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, now: Now, o
         wait.work.each_partition(&topology, |partition| partition.watch(conn.id));
         found = wait.work.look(node, &topology);
         if !is_done(&found) {
-            conn.fetch = Some(wait);
+            conn.waiting = Some(Wait::Fetch(wait));
             return;
         }
     }
@@ -146,10 +146,8 @@ pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, now: Now, o
 }
 
 /// Forgets a waiting fetch whose connection is gone.
-pub(crate) fn abandon<D: Disk>(node: &Node<D>, conn: &mut Connection) {
-    if let Some(wait) = conn.fetch.take() {
-        wait.work.each_partition(&node.topology.load(), |partition| partition.unwatch(conn.id));
-    }
+pub(crate) fn abandon<D: Disk>(node: &Node<D>, conn: ConnId, wait: &FetchWait) {
+    wait.work.each_partition(&node.topology.load(), |partition| partition.unwatch(conn));
 }
 
 fn count_unknown<D: Disk>(found: &[Found<D>]) -> usize {

@@ -16,7 +16,8 @@ use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::fetch::encode_fetch_pieces;
 use pyralog_protocol::{
-    Draw, EpochOffset, ErrorCode, LeaderEpoch, Now, RequestHead, Response, TopicId, encode_response, kafka_protocol,
+    ApiKey, Draw, EpochOffset, ErrorCode, LeaderEpoch, Now, RequestHead, Response, TopicId, encode_response,
+    kafka_protocol,
 };
 use pyralog_storage::{Disk, Log};
 use uuid::Uuid;
@@ -43,9 +44,19 @@ impl<D: Disk> Step<'_, D> {
     }
 }
 
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As a frame, for a client of the Kafka protocol.
+    Frame,
+    /// As a value, for the shell itself.
+    Value,
+}
+
 /// The header of a request that is being served.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub form: Form,
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<StrBytes>,
@@ -55,11 +66,18 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub fn new(head: RequestHead, local: (String, u16)) -> Self {
-        Self { version: head.version, correlation_id: head.correlation_id, client_id: head.client_id, local }
+        let RequestHead { version, correlation_id, client_id, .. } = head;
+        Self { form: Form::Frame, version, correlation_id, client_id, local }
+    }
+
+    /// A request of the shell itself, in the newest version of its API.
+    pub fn by_shell(api: ApiKey, local: (String, u16)) -> Self {
+        Self { form: Form::Value, version: api.spec().served.max, correlation_id: 0, client_id: None, local }
     }
 
     pub fn responder(&self, ticket: Ticket) -> Responder {
-        Responder { ticket, version: self.version, correlation_id: self.correlation_id, local: self.local.clone() }
+        let Self { form, version, correlation_id, .. } = *self;
+        Responder { ticket, form, version, correlation_id, local: self.local.clone() }
     }
 }
 
@@ -67,6 +85,7 @@ impl Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Responder {
     pub ticket: Ticket,
+    pub form: Form,
     pub version: i16,
     pub correlation_id: i32,
     pub local: (String, u16),
@@ -76,6 +95,9 @@ impl Responder {
     /// Encodes an answer. One that cannot be encoded is a bug of ours: the connection closes, because silence would
     /// hang the client (E5).
     pub fn answer(&self, response: Response) -> (Ticket, Answer) {
+        if self.form == Form::Value {
+            return (self.ticket, Answer::Value(Box::new(response)));
+        }
         let answer = match encode_response(self.correlation_id, self.version, response) {
             Ok(bytes) => Answer::Frame(bytes),
             Err(error) => Answer::Unencodable(error.to_string()),

@@ -19,11 +19,13 @@ use pyralog_protocol::batch::{self, ProduceError, ProduceRules, VlsnRoute};
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
 use pyralog_storage::{AppendError, Disk};
 
+use crate::api::vlsn::Appended;
 use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
 use crate::partition::{AppendRefused, Partition};
 use crate::room::{Gauge, Room};
 use crate::topology::Topology;
+use crate::vlsn::Expected;
 
 /// Produce v8 brought record errors and messages (KIP-467).
 const RECORD_ERRORS_FROM: i16 = 8;
@@ -35,6 +37,8 @@ const ZSTD_FROM: i16 = 7;
 /// A produce request whose answer is being put together. Partitions tell it when their part is acknowledged.
 pub struct ProduceWait {
     responder: Option<Responder>,
+    /// What the answer says besides, if the request was a VlsnAppend.
+    appended: Option<Mutex<Appended>>,
     /// Parts not known yet, plus one while the handler runs.
     open: AtomicUsize,
     response: Mutex<ProduceResponse>,
@@ -79,8 +83,12 @@ impl ProduceWait {
             self.put(item, |part| *part = refusal(part.index, code, None));
         }
         let response = std::mem::take(&mut *self.response.lock());
+        let response = match &self.appended {
+            Some(appended) => appended.lock().response(response).into(),
+            None => response.into(),
+        };
         match &self.responder {
-            Some(responder) => out.answers.push(responder.answer(response.into())),
+            Some(responder) => out.answers.push(responder.answer(response)),
             None => debug_assert!(false, "acks=0 has no waiting parts"),
         }
     }
@@ -102,12 +110,25 @@ fn refusal(index: i32, code: ErrorCode, message: Option<String>) -> PartitionPro
 
 /// Serves one Produce request.
 pub(crate) fn produce<D: Disk>(topology: &Topology<D>, gauge: &Gauge, step: Step<'_, D>, request: &ProduceRequest) {
+    let version = step.asked.version;
+    serve(topology, gauge, step, (request, version), None);
+}
+
+/// Serves one request: a Produce in a version, or what a VlsnAppend comes to.
+pub(super) fn serve<D: Disk>(
+    topology: &Topology<D>,
+    gauge: &Gauge,
+    step: Step<'_, D>,
+    (request, version): (&ProduceRequest, i16),
+    appended: Option<Appended>,
+) {
     let Step { conn, asked, now, out, .. } = step;
     let silent = request.acks == 0;
     let responder = (!silent).then(|| asked.responder(conn.reserve(false)));
-    let (items, response) = lay_out(request, asked.version);
+    let (items, response) = lay_out(request, version);
     let wait = Arc::new(ProduceWait {
         responder,
+        appended: appended.map(Mutex::new),
         open: AtomicUsize::new(1),
         response: Mutex::new(response),
         failures: Mutex::default(),
@@ -118,7 +139,7 @@ pub(crate) fn produce<D: Disk>(topology: &Topology<D>, gauge: &Gauge, step: Step
         gauge,
         full: (gauge.room() != Room::Enough).then(|| gauge.refuse()),
         request,
-        version: asked.version,
+        version,
         now,
         wait: &wait,
         silent,
@@ -236,7 +257,12 @@ impl<D: Disk> Handler<'_, D> {
                     let why = format!("partition {index} is named twice in the request");
                     *part = refusal(index, ErrorCode::InvalidRequest, Some(why));
                 }),
-                Some(records) => self.append((number, index), &target, records, out),
+                Some(records) => {
+                    self.append((number, index), &target, records, out);
+                    if let Some(appended) = &self.wait.appended {
+                        appended.lock().note(number, target.1.last_vlsn());
+                    }
+                }
             },
         }
     }
@@ -289,8 +315,9 @@ impl<D: Disk> Handler<'_, D> {
             return self.refuse_transactional(number, index);
         }
         let wait = (!self.silent).then_some((self.wait, number));
+        let expected = self.wait.appended.as_ref().map_or(Expected::Anything, |all| all.lock().expected(number));
         self.wait.open.fetch_add(1, Ordering::AcqRel);
-        let done = partition.append((&checked, routing), wait, self.now, out);
+        let done = partition.append((&checked, routing, expected), wait, self.now, out);
         if let Err(AppendRefused::Log { error: AppendError::Reserved { bytes }, .. }) = &done {
             self.gauge.overrun(*bytes);
             out.look_at_room = true;
@@ -322,6 +349,9 @@ impl<D: Disk> Handler<'_, D> {
             // Clients fetch the metadata again and send again: by then the new routing is in force, or the old one still.
             Err(error @ AppendRefused::Rerouted) => {
                 refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
+            }
+            Err(error @ AppendRefused::Unexpected { .. }) => {
+                refusal(index, ErrorCode::OutOfOrderSequenceNumber, self.explained(error.to_string()))
             }
             Err(error @ AppendRefused::Fenced { .. }) => {
                 refusal(index, ErrorCode::ProducerFenced, self.explained(error.to_string()))

@@ -12,7 +12,7 @@ mod view;
 
 pub use page::{Page, PageLimits, VlsnRange};
 pub(crate) use partition::Vlsns;
-pub use partition::{VlsnBounds, VlsnRules, Writer};
+pub use partition::{Expected, VlsnBounds, VlsnRules, Writer};
 pub(crate) use rerouting::{freeze, thaw};
 
 use std::sync::Arc;
@@ -132,19 +132,55 @@ impl<F: DiskFile> PointBatch<F> {
         self.slice.file.is_cached(self.slice.position, self.slice.len)
     }
 
+    /// Its bytes in its file.
+    pub(crate) fn slice(&self) -> &ReadSlice<F> {
+        &self.slice
+    }
+
+    /// The VLSN.
+    pub(crate) fn vlsn(&self) -> Vlsn {
+        self.vlsn
+    }
+
+    /// Sorts by batch, and by VLSN within it.
+    pub(crate) fn order(&self) -> (PartitionIndex, Vlsn) {
+        (self.index, self.vlsn)
+    }
+
+    /// Whether the other VLSN is in the same batch, or would be.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slice.file, &other.slice.file) && self.slice.position == other.slice.position
+    }
+
     /// Reads it. Blocks; needs no log.
     pub fn read(&self) -> Result<Point, VlsnError> {
+        let mut point = Point::Gap;
+        self.read_all([self.vlsn].into_iter(), |_, record| point = Point::Found(record))?;
+        Ok(point)
+    }
+
+    /// The same for several VLSNs of the batch, which rise. What is there is told with its place among them.
+    pub(crate) fn read_all(
+        &self,
+        wanted: impl Iterator<Item = Vlsn>,
+        mut found: impl FnMut(usize, PointRecord),
+    ) -> Result<(), VlsnError> {
         let index = self.index;
         let bytes = self.slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
         let stored = |error| VlsnError::Stored { index, error };
         let batch = StoredBatch::open(&bytes, self.inflate_max).map_err(stored)?;
+        let mut wanted = wanted.enumerate().peekable();
         for record in batch.records() {
             let record = record.map_err(stored)?;
-            if record.vlsn == self.vlsn {
-                return Ok(Point::Found(PointRecord::of(&record, batch.header.leader_epoch)));
+            while wanted.next_if(|(_, vlsn)| *vlsn < record.vlsn).is_some() {}
+            while let Some((at, _)) = wanted.next_if(|(_, vlsn)| *vlsn == record.vlsn) {
+                found(at, PointRecord::of(&record, batch.header.leader_epoch));
+            }
+            if wanted.peek().is_none() {
+                break;
             }
         }
-        Ok(Point::Gap)
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use pyralog_protocol::batch::{Codec, StoredBatch, StoredError, StoredRecord, ViewBatch};
 use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Vlsn};
-use pyralog_storage::{Disk, ReadError};
+use pyralog_storage::{Disk, DiskFile, ReadError, ReadSlice};
 
 use super::{LogBounds, VlsnError, VlsnLog};
 
@@ -59,11 +59,36 @@ struct Part {
 impl<D: Disk> VlsnLog<'_, D> {
     /// Reads on from the beginning of a span.
     pub fn page(&self, span: VlsnRange, limits: PageLimits, bounds: &LogBounds) -> Result<Page, VlsnError> {
+        let parts = self.seek_page(&span, limits, bounds)?;
+        self.page_of(parts, span, limits, bounds)
+    }
+
+    /// Where the records of a page are, with none of them read yet: for those who must not wait for the disk.
+    pub(crate) fn seek_page(
+        &self,
+        span: &VlsnRange,
+        limits: PageLimits,
+        bounds: &LogBounds,
+    ) -> Result<Vec<PagePart<D::File>>, VlsnError> {
+        if span.start >= span.end.min(bounds.undecided) {
+            return Ok(Vec::new());
+        }
+        self.seek_parts(span.start, limits, bounds)
+    }
+
+    /// The page from what [`Self::seek_page`] found for it.
+    pub(crate) fn page_of(
+        &self,
+        parts: Vec<PagePart<D::File>>,
+        span: VlsnRange,
+        limits: PageLimits,
+        bounds: &LogBounds,
+    ) -> Result<Page, VlsnError> {
         let to = span.end.min(bounds.undecided);
-        if span.start >= to {
+        if span.start >= to || parts.is_empty() {
             return Ok(Page { next: span.start, ..Page::default() });
         }
-        let parts = self.read_parts(span.start, limits, bounds)?;
+        let parts = parts.into_iter().map(PagePart::read).collect::<Result<Vec<_>, _>>()?;
         let trimmed = parts.iter().map(|part| part.trimmed).collect();
         let mut page = Paged::new(self, (bounds.epoch, trimmed), span.start, limits);
         let inflate_max = self.inflate_max();
@@ -109,8 +134,13 @@ impl<D: Disk> VlsnLog<'_, D> {
         page.finish()
     }
 
-    /// Bytes of every partition from a VLSN on, about as many of each as the page takes.
-    fn read_parts(&self, from: Vlsn, limits: PageLimits, bounds: &LogBounds) -> Result<Vec<Part>, VlsnError> {
+    /// Where every partition goes on from a VLSN, about as many bytes of each as the page takes.
+    fn seek_parts(
+        &self,
+        from: Vlsn,
+        limits: PageLimits,
+        bounds: &LogBounds,
+    ) -> Result<Vec<PagePart<D::File>>, VlsnError> {
         let share = limits.bytes / self.partitions.len().max(1);
         let bytes = share.saturating_add(share / 4).max(READ_BYTES_MIN) as u64;
         let mut parts = Vec::with_capacity(self.partitions.len());
@@ -125,15 +155,27 @@ impl<D: Disk> VlsnLog<'_, D> {
             });
             let read = read.map_err(|why| VlsnError::Refused { index, why })?;
             let (slice, trimmed) = read.map_err(|error| VlsnError::Read { index, error })?;
-            let Some(slice) = slice else {
-                parts.push(Part { index, bytes: Bytes::new(), more: false, trimmed });
-                continue;
-            };
-            let read = slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
-            let end = last_offset(&read).map_err(|error| stored(index, error))?;
-            parts.push(Part { index, bytes: read, more: end.0.saturating_add(1) < bound.0, trimmed });
+            parts.push(PagePart { index, slice, bound, trimmed });
         }
         Ok(parts)
+    }
+}
+
+/// Where the records of one partition are.
+pub(crate) struct PagePart<F> {
+    index: PartitionIndex,
+    pub slice: Option<ReadSlice<F>>,
+    bound: LogOffset,
+    trimmed: Option<Vlsn>,
+}
+
+impl<F: DiskFile> PagePart<F> {
+    fn read(self) -> Result<Part, VlsnError> {
+        let Self { index, slice, bound, trimmed } = self;
+        let Some(slice) = slice else { return Ok(Part { index, bytes: Bytes::new(), more: false, trimmed }) };
+        let bytes = slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
+        let end = last_offset(&bytes).map_err(|error| stored(index, error))?;
+        Ok(Part { index, bytes, more: end.0.saturating_add(1) < bound.0, trimmed })
     }
 }
 

@@ -27,6 +27,25 @@ pub struct Writer {
     pub producer_id: i64,
 }
 
+/// What a conditional append expects of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Anything,
+    /// That this is its last VLSN, on disk or not.
+    Last(Option<Vlsn>),
+}
+
+impl Expected {
+    /// Whether a batch may be appended behind `last`. One that is there already is none of this one's business: it changes
+    /// nothing, and whoever sends it again is told where it is.
+    pub(crate) fn check(self, batch: &CheckedBatch, last: Option<Vlsn>) -> Result<(), AppendRefused> {
+        let Self::Last(expected) = self else { return Ok(()) };
+        let is_new = batch.vlsns.first().is_some_and(|first| Some(*first) > last);
+        if is_new && expected != last { Err(AppendRefused::Unexpected { expected, last }) } else { Ok(()) }
+    }
+}
+
 /// Which VLSNs of a partition can be read, taken at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VlsnBounds {

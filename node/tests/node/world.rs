@@ -342,7 +342,8 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, wakes, commits, syncs, synced, removals, calls, due: _, look_at_room: _ } = out;
+        let Outputs { answers, mut wakes, warms, commits, syncs, synced, removals, calls, due: _, look_at_room: _ } =
+            out;
         self.synced_on_the_way += synced.len();
         if self.limits.journal_bytes > 0 {
             self.commits.extend(commits);
@@ -360,6 +361,8 @@ impl World {
                 client.mail.push((ticket.slot, answer));
             }
         }
+        // The simulated disk has nothing that is not in memory.
+        wakes.extend(warms.into_iter().map(|(conn, _)| conn));
         for conn in wakes.into_iter().filter(|_| self.planted != Planted::DropWakes) {
             if let Some(client) = self.clients.get_mut(&conn) {
                 client.woken = true;

@@ -1,5 +1,13 @@
 //! The private APIs. What they change goes through the coordinator as every change does; here is what only the data plane
-//! can add to the answers.
+//! can add to the answers, and what it answers alone: how far logs are, and reads by VLSN. Appends stand with Produce.
+
+mod append;
+mod describe;
+mod read;
+
+pub(crate) use append::{Appended, append};
+pub(crate) use describe::describe;
+pub(crate) use read::{ReadWait, abandon, read, read_range, resume};
 
 use std::collections::BTreeMap;
 

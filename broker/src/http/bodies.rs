@@ -1,0 +1,89 @@
+//! Bodies of requests: taken within limits of size, time and memory, and read as JSON or as they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::problem::{Kind, Problem};
+use crate::shell::Shell;
+
+/// Most bytes of a body.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+/// Longest that a body takes to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bodies above this draw on the memory that all requests share.
+const BUDGET_FROM: usize = 64 << 10;
+
+/// What a body is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// JSON.
+    Json,
+    /// Just bytes.
+    Raw,
+}
+
+/// The form of a body, if it is one of those. Nothing said is bytes where these are taken.
+pub fn form(headers: &HeaderMap, raw: bool) -> Result<Form, Problem> {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = said.map(|said| said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match kind.as_deref() {
+        Some("application/json") => Ok(Form::Json),
+        Some("application/octet-stream") | None if raw => Ok(Form::Raw),
+        Some(_) | None => {
+            let known = if raw { "application/json or application/octet-stream" } else { "application/json" };
+            let said = said.unwrap_or("nothing");
+            Err(Problem::new(Kind::MediaType, format!("Content-Type is {said:.100}; the body is taken as {known}")))
+        }
+    }
+}
+
+/// All of a body, `BODY_BYTES_MAX` at most.
+pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES_MAX} bytes"))
+            .with("limit", BODY_BYTES_MAX)
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+        return Err(too_large());
+    }
+    let until = Instant::now() + PATIENCE;
+    let slow = |_| {
+        let seconds = PATIENCE.as_secs();
+        Problem::new(
+            Kind::TooSlow,
+            format!("the body did not arrive within {seconds} s, or there was no memory for it"),
+        )
+    };
+    let (mut bytes, mut permit) = (BytesMut::new(), None);
+    while let Some(frame) = timeout_at(until, body.frame()).await.map_err(slow)? {
+        let frame = frame.map_err(|error| Problem::new(Kind::Body, format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        if permit.is_none() && bytes.len() + data.len() > BUDGET_FROM {
+            // All that it may become, at once: pieces could wait for each other.
+            let kib = u32::try_from(announced.unwrap_or(BODY_BYTES_MAX).div_ceil(1024)).unwrap_or(u32::MAX);
+            let budget = Arc::clone(&shell.request_kib).acquire_many_owned(kib);
+            permit = Some(timeout_at(until, budget).await.map_err(slow)?);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+/// A body of JSON. Unknown members are refused by the type.
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let kind = if error.is_data() { Kind::Content } else { Kind::Body };
+        Problem::new(kind, format!("the body is not what is expected: {error}"))
+    })
+}

@@ -1,0 +1,358 @@
+//! VlsnRead and VlsnReadRange: find the records, or wait until their VLSNs are decided.
+//! Holds: what is not in the page cache is brought there by the shell before it is read, so that no network thread waits
+//! for the disk; whatever a request names, it costs a bounded number of bytes to read.
+
+use pyralog_protocol::kafka_protocol::protocol::StrBytes;
+use pyralog_protocol::vlsn::messages::{
+    READ_VLSNS_MAX, VlsnHeader, VlsnRange as WireRange, VlsnReadRangeRequest, VlsnReadRangeResponse, VlsnReadRequest,
+    VlsnReadResponse, VlsnReadResult, outcome,
+};
+use pyralog_protocol::{ErrorCode, MonoMs, Now, Response, Vlsn};
+use pyralog_storage::{Disk, DiskFile, ReadSlice};
+
+use crate::Node;
+use crate::api::{Responder, Step};
+use crate::connection::{ConnId, Connection, FileRange};
+use crate::outputs::Outputs;
+use crate::topology::Topology;
+use crate::vlsn::{PageLimits, Point, PointBatch, PointRecord, Sought, VlsnError, VlsnLog, VlsnRange};
+use crate::waiting::Wait;
+
+/// Longest wait, whatever the client asks: 1 hour.
+const MAX_WAIT_MS: i32 = 3_600_000;
+/// Most bytes of batches that one VlsnRead has read, whatever it asks for; the first one always is.
+const WORK_BYTES: usize = 32 << 20;
+/// Longest wait for records that come from the disk, in ms. Then they are read where the request is served.
+const WARMING_MS: i64 = 10_000;
+/// How often a request waits for them: what was brought into memory may have left it again.
+const WARMINGS: u32 = 3;
+
+type Refused = (ErrorCode, StrBytes);
+
+/// A read that waits.
+#[derive(Debug)]
+pub(crate) struct ReadWait {
+    responder: Responder,
+    asked: Asked,
+    /// For the VLSNs.
+    deadline: MonoMs,
+    /// Its records come from the disk; until then at the latest.
+    warming: Option<MonoMs>,
+    /// How often they did.
+    warmings: u32,
+    watching: bool,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Points(VlsnReadRequest),
+    Range(VlsnReadRangeRequest),
+}
+
+/// What a look came to.
+enum Seen {
+    Done(Response),
+    /// Not everything is decided.
+    Undecided,
+    /// These are to be brought into memory first.
+    Cold(Vec<FileRange>),
+}
+
+impl ReadWait {
+    /// When it is to be looked at again.
+    pub fn deadline(&self) -> MonoMs {
+        self.warming.unwrap_or(self.deadline)
+    }
+
+    /// The wait is over now.
+    pub fn stop(&mut self) {
+        self.deadline = MonoMs(0);
+        self.warming = None;
+        self.warmings = WARMINGS;
+    }
+}
+
+/// Serves VlsnRead; may leave it waiting in the connection.
+pub(crate) fn read<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: VlsnReadRequest) {
+    begin(node, step, request.max_wait_ms, Asked::Points(request));
+}
+
+/// Serves VlsnReadRange; may leave it waiting in the connection.
+pub(crate) fn read_range<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: VlsnReadRangeRequest) {
+    begin(node, step, request.max_wait_ms, Asked::Range(request));
+}
+
+fn begin<D: Disk>(node: &Node<D>, step: Step<'_, D>, max_wait_ms: i32, asked: Asked) {
+    let Step { conn, asked: head, now, out, .. } = step;
+    let responder = head.responder(conn.reserve(true));
+    let deadline = now.mono.after_ms(i64::from(max_wait_ms.clamp(0, MAX_WAIT_MS)));
+    let wait = ReadWait { responder, asked, deadline, warming: None, warmings: 0, watching: false };
+    resume(node, conn, Box::new(wait), now, out);
+}
+
+/// Looks at a read: for the first time, or again because something changed or its time is over.
+pub(crate) fn resume<D: Disk>(
+    node: &Node<D>,
+    conn: &mut Connection,
+    mut wait: Box<ReadWait>,
+    now: Now,
+    out: &mut Outputs<D>,
+) {
+    let topology = node.topology.load();
+    wait.warming = None;
+    let over = now.mono >= wait.deadline;
+    let mut seen = wait.look(node, &topology, over);
+    if matches!(seen, Seen::Undecided) {
+        // Watch first, look again afterwards: what arrives in between is seen by one of the two.
+        wait.each_partition(&topology, |partition| partition.watch(conn.id));
+        wait.watching = true;
+        seen = wait.look(node, &topology, over);
+    }
+    match seen {
+        Seen::Done(response) => {
+            abandon(node, conn.id, &wait);
+            out.answers.push(wait.responder.answer(response));
+        }
+        Seen::Undecided => conn.waiting = Some(Wait::Read(wait)),
+        Seen::Cold(ranges) => {
+            wait.warmings += 1;
+            wait.warming = Some(now.mono.after_ms(WARMING_MS));
+            out.warms.push((conn.id, ranges));
+            conn.waiting = Some(Wait::Read(wait));
+        }
+    }
+}
+
+/// Forgets a waiting read whose connection is gone.
+pub(crate) fn abandon<D: Disk>(node: &Node<D>, conn: ConnId, wait: &ReadWait) {
+    if wait.watching {
+        wait.each_partition(&node.topology.load(), |partition| partition.unwatch(conn));
+    }
+}
+
+/// The VLSN log of a name, or why there is none.
+pub(super) fn log_of<'t, D: Disk>(topology: &'t Topology<D>, name: &str) -> Result<VlsnLog<'t, D>, Refused> {
+    let (log, _) = topology.image.vlsn_log(name).map_err(|error| (error.code(), text(&error)))?;
+    let entry = topology.by_id(log.metadata.topic_id).and_then(|entry| topology.vlsn_log(entry));
+    entry.ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, StrBytes::from_static_str("the log is not open yet")))
+}
+
+fn text(error: &impl std::fmt::Display) -> StrBytes {
+    StrBytes::from_string(error.to_string())
+}
+
+fn refuse(why: String) -> Refused {
+    (ErrorCode::InvalidRequest, StrBytes::from_string(why))
+}
+
+fn unread(error: &VlsnError) -> Refused {
+    (error.code(), text(error))
+}
+
+/// Most bytes that a request asks for.
+fn bytes_of(max_bytes: i32) -> Result<usize, Refused> {
+    usize::try_from(max_bytes).map_err(|_| refuse(format!("max_bytes is {max_bytes}; it must not be negative")))
+}
+
+fn file_range<F: DiskFile>(slice: &ReadSlice<F>) -> FileRange {
+    FileRange { file: slice.file.clone(), position: slice.position, len: slice.len }
+}
+
+fn cold<'s, F: DiskFile>(slices: impl Iterator<Item = &'s ReadSlice<F>>) -> Vec<FileRange> {
+    slices.filter(|slice| !slice.file.is_cached(slice.position, slice.len)).map(file_range).collect()
+}
+
+impl ReadWait {
+    fn each_partition<D: Disk>(
+        &self,
+        topology: &Topology<D>,
+        mut visit: impl FnMut(&std::sync::Arc<crate::partition::Partition<D>>),
+    ) {
+        let name = match &self.asked {
+            Asked::Points(request) => &request.log,
+            Asked::Range(request) => &request.log,
+        };
+        let Ok(log) = log_of(topology, name) else { return };
+        match &self.asked {
+            Asked::Points(request) if request.vlsns.len() == 1 => {
+                request.vlsns.iter().filter_map(|vlsn| log.partition_of(*vlsn)).for_each(visit);
+            }
+            Asked::Points(_) | Asked::Range(_) => log.partitions().iter().for_each(&mut visit),
+        }
+    }
+
+    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, over: bool) -> Seen {
+        let may_warm = self.warmings < WARMINGS;
+        match &self.asked {
+            Asked::Points(request) => points(node, topology, request, (over, may_warm)).unwrap_or_else(|refused| {
+                let (error_code, error_message) = (refused.0.code(), Some(refused.1));
+                let refused = VlsnReadResponse { error_code, error_message, ..VlsnReadResponse::default() };
+                Seen::Done(refused.into())
+            }),
+            Asked::Range(request) => range(node, topology, request, (over, may_warm)).unwrap_or_else(|refused| {
+                let (error_code, error_message) = (refused.0.code(), Some(refused.1));
+                let refused = VlsnReadRangeResponse { error_code, error_message, ..VlsnReadRangeResponse::default() };
+                Seen::Done(VlsnReadRangeResponse { next: request.from, ..refused }.into())
+            }),
+        }
+    }
+}
+
+/// A VLSN that has a batch, with its place in the request.
+type Placed<F> = (usize, PointBatch<F>);
+
+fn points<D: Disk>(
+    node: &Node<D>,
+    topology: &Topology<D>,
+    request: &VlsnReadRequest,
+    (over, may_warm): (bool, bool),
+) -> Result<Seen, Refused> {
+    let log = log_of(topology, &request.log)?;
+    let asked = request.vlsns.len();
+    if asked > READ_VLSNS_MAX {
+        return Err(refuse(format!("{asked} VLSNs; {READ_VLSNS_MAX} are allowed at once")));
+    }
+    if let Some(large) = request.vlsns.iter().find(|vlsn| **vlsn > Vlsn::MAX) {
+        return Err(refuse(format!("VLSN {large} is above the largest, {}", Vlsn::MAX)));
+    }
+    let max_bytes = bytes_of(request.max_bytes)?;
+    let mut results = Vec::with_capacity(asked);
+    let mut placed: Vec<Placed<D::File>> = Vec::with_capacity(asked);
+    for (at, vlsn) in request.vlsns.iter().enumerate() {
+        let outcome = match log.seek(*vlsn).map_err(|error| unread(&error))? {
+            Sought::Known(Point::NotYet) if !over => return Ok(Seen::Undecided),
+            Sought::Known(point) => outcome_of(&point),
+            Sought::In(batch) => {
+                placed.push((at, batch));
+                outcome::GAP
+            }
+        };
+        results.push(missing(*vlsn, log.routing.partition(*vlsn).0, outcome));
+    }
+    if may_warm {
+        let cold = cold(placed.iter().map(|(_, batch)| batch.slice()));
+        if !cold.is_empty() {
+            return Ok(Seen::Cold(cold));
+        }
+    }
+    let max_bytes = max_bytes.min(node.fetch_budget());
+    fill(&mut results, placed, max_bytes).map_err(|error| unread(&error))?;
+    Ok(Seen::Done(VlsnReadResponse { results, ..VlsnReadResponse::default() }.into()))
+}
+
+/// Reads each batch once, whatever the order and number of what is asked of it.
+fn fill<F: DiskFile>(
+    results: &mut [VlsnReadResult],
+    mut placed: Vec<Placed<F>>,
+    max_bytes: usize,
+) -> Result<(), VlsnError> {
+    placed.sort_by_key(|(_, batch)| batch.order());
+    let (mut work, mut bytes, mut first) = (0_usize, 0_usize, true);
+    for group in placed.chunk_by(|(_, one), (_, other)| one.is_beside(other)) {
+        let Some((_, batch)) = group.first() else { continue };
+        work = work.saturating_add(batch.slice().len);
+        if work > WORK_BYTES && !first || bytes > max_bytes {
+            for (at, _) in group {
+                if let Some(result) = results.get_mut(*at) {
+                    result.outcome = outcome::LEFT_OUT;
+                }
+            }
+            continue;
+        }
+        batch.read_all(group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
+            let Some(result) = group.get(which).and_then(|(at, _)| results.get_mut(*at)) else { return };
+            let size = size_of_record(&record);
+            if first || bytes.saturating_add(size) <= max_bytes {
+                found(result, record);
+            } else {
+                result.outcome = outcome::LEFT_OUT;
+            }
+            bytes = bytes.saturating_add(size);
+            first = false;
+        })?;
+    }
+    Ok(())
+}
+
+fn outcome_of(point: &Point) -> i8 {
+    match point {
+        Point::Found(_) => outcome::FOUND,
+        Point::NotYet => outcome::NOT_YET,
+        Point::Gap => outcome::GAP,
+        Point::Trimmed => outcome::TRIMMED,
+    }
+}
+
+fn missing(vlsn: Vlsn, partition: i32, outcome: i8) -> VlsnReadResult {
+    let (value, headers) = (None, Vec::new());
+    VlsnReadResult { vlsn, outcome, partition, offset: -1, epoch: -1, timestamp: -1, value, headers }
+}
+
+fn found(result: &mut VlsnReadResult, record: PointRecord) {
+    result.outcome = outcome::FOUND;
+    result.offset = record.offset.0;
+    result.epoch = record.epoch.0;
+    result.timestamp = record.timestamp;
+    result.value = record.value;
+    let headers = record.headers.into_iter();
+    // Kafka's headers have names of UTF-8; what is none is shown as well as it can be.
+    result.headers = headers.map(|(name, value)| VlsnHeader { key: utf8(name), value }).collect();
+}
+
+fn utf8(bytes: bytes::Bytes) -> StrBytes {
+    StrBytes::from_utf8(bytes.clone())
+        .unwrap_or_else(|_| StrBytes::from_string(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn size_of_record(record: &PointRecord) -> usize {
+    let headers = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, bytes::Bytes::len));
+    record.value.as_ref().map_or(0, bytes::Bytes::len) + headers.sum::<usize>()
+}
+
+fn range<D: Disk>(
+    node: &Node<D>,
+    topology: &Topology<D>,
+    request: &VlsnReadRangeRequest,
+    (over, may_warm): (bool, bool),
+) -> Result<Seen, Refused> {
+    let log = log_of(topology, &request.log)?;
+    let (from, to) = (request.from, request.to.min(Vlsn::MAX.next()));
+    if from > Vlsn::MAX {
+        return Err(refuse(format!("from is {from}, above the largest VLSN, {}", Vlsn::MAX)));
+    }
+    if to < from {
+        return Err(refuse(format!("to is {to}, below from, which is {from}; the range is [from, to)")));
+    }
+    let max_bytes = bytes_of(request.max_bytes)?;
+    let records = usize::try_from(request.max_records).ok().filter(|records| *records > 0);
+    let records = records.ok_or_else(|| refuse(format!("max_records is {}; at least 1", request.max_records)))?;
+    let bounds = log.bounds().map_err(|error| unread(&error))?;
+    if from < to && from >= bounds.undecided && !over {
+        return Ok(Seen::Undecided);
+    }
+    let limits = PageLimits { bytes: max_bytes.min(node.fetch_budget()), records, name_gaps: true };
+    let span = from..to;
+    let parts = log.seek_page(&span, limits, &bounds).map_err(|error| unread(&error))?;
+    if may_warm {
+        let cold = cold(parts.iter().filter_map(|part| part.slice.as_ref()));
+        if !cold.is_empty() {
+            return Ok(Seen::Cold(cold));
+        }
+    }
+    let page = log.page_of(parts, span, limits, &bounds).map_err(|error| unread(&error))?;
+    Ok(Seen::Done(
+        VlsnReadRangeResponse {
+            next: page.next,
+            undecided: bounds.undecided,
+            gaps: page.gaps.into_iter().map(wire).collect(),
+            trimmed: page.trimmed.into_iter().map(wire).collect(),
+            records: Some(page.records),
+            ..VlsnReadRangeResponse::default()
+        }
+        .into(),
+    ))
+}
+
+fn wire(range: VlsnRange) -> WireRange {
+    WireRange { from: range.start, to: range.end }
+}

@@ -1,0 +1,54 @@
+//! Requests that wait in their connection until something changes: data, a VLSN, records that come from the disk. Each has a
+//! deadline, and is looked at again whenever a partition that it watches, or the shell, wakes its connection.
+
+use pyralog_protocol::{MonoMs, Now};
+use pyralog_storage::Disk;
+
+use crate::Node;
+use crate::api::fetch::{self, FetchWait};
+use crate::api::vlsn::{self, ReadWait};
+use crate::connection::{ConnId, Connection};
+use crate::outputs::Outputs;
+
+/// What waits.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    /// A Fetch.
+    Fetch(FetchWait),
+    /// A read by VLSN.
+    Read(Box<ReadWait>),
+}
+
+impl Wait {
+    /// When it is answered with what there is.
+    pub fn deadline(&self) -> MonoMs {
+        match self {
+            Self::Fetch(wait) => wait.deadline(),
+            Self::Read(wait) => wait.deadline(),
+        }
+    }
+
+    /// The wait is over now.
+    pub fn stop(&mut self) {
+        match self {
+            Self::Fetch(wait) => wait.stop(),
+            Self::Read(wait) => wait.stop(),
+        }
+    }
+
+    /// Its connection was woken, or its time is over.
+    pub fn resume<D: Disk>(self, node: &Node<D>, conn: &mut Connection, now: Now, out: &mut Outputs<D>) {
+        match self {
+            Self::Fetch(wait) => fetch::resume(node, conn, wait, now, out),
+            Self::Read(wait) => vlsn::resume(node, conn, wait, now, out),
+        }
+    }
+
+    /// Its connection is gone.
+    pub fn abandon<D: Disk>(self, node: &Node<D>, conn: ConnId) {
+        match self {
+            Self::Fetch(wait) => fetch::abandon(node, conn, &wait),
+            Self::Read(wait) => vlsn::abandon(node, conn, &wait),
+        }
+    }
+}
