@@ -2,7 +2,9 @@
 //! its records are spread over all partitions.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use pyralog_protocol::LogId;
 
 use crate::client::PyralogClient;
@@ -13,14 +15,15 @@ use crate::record::Record;
 /// Writes and reads records of tenants. Each tenant's records are numbered from 0; one `TenantClient` per log may write at a
 /// time, because the numbers are handed out here. A record that could not be written leaves a gap.
 ///
-/// Opening it reads the log once, to go on behind the highest number of each tenant; reading a tenant reads the log too, for
+/// This is the `TenantClient` of the first documents, with the numbers read back from the log, so that they go on after a
+/// restart, and with a way to read a tenant. Opening it reads the log once, to go on behind the highest number of each tenant; reading a tenant reads the log too, for
 /// there is no index by tenant.
 ///
 /// ```no_run
 /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
 /// use pyralog_client::TenantClient;
 ///
-/// let mut tenants = TenantClient::open(client, "bookings").await?;
+/// let tenants = TenantClient::open(client, "bookings").await?;
 /// let sequence = tenants.write("acme", b"room 12".to_vec()).await?;
 /// for (sequence, record) in tenants.read("acme", sequence..).await? {
 ///     println!("{sequence}: {:?}", record.value);
@@ -33,7 +36,7 @@ pub struct TenantClient {
     client: PyralogClient,
     log_id: LogId,
     /// The next number of each tenant.
-    next: BTreeMap<String, u64>,
+    next: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Tenant and number of a key; the last colon counts, so that tenants may have colons in their names.
@@ -52,7 +55,7 @@ impl TenantClient {
     /// # }
     /// ```
     pub async fn open(client: PyralogClient, log: impl IntoLogId) -> Result<Self> {
-        let mut tenants = Self { client, log_id: log.into_log_id()?, next: BTreeMap::new() };
+        let tenants = Self { client, log_id: log.into_log_id()?, next: Mutex::default() };
         let mut next = BTreeMap::new();
         tenants
             .scan(|record| {
@@ -62,24 +65,27 @@ impl TenantClient {
                 }
             })
             .await?;
-        tenants.next = next;
-        Ok(tenants)
+        Ok(Self { next: Mutex::new(next), ..tenants })
     }
 
     /// Writes a value under the tenant's next number, and returns that number.
     ///
     /// ```no_run
-    /// # async fn example(mut tenants: pyralog_client::TenantClient) -> pyralog_client::Result<()> {
+    /// # async fn example(tenants: pyralog_client::TenantClient) -> pyralog_client::Result<()> {
     /// let first = tenants.write("acme", b"room 12".to_vec()).await?;
     /// let second = tenants.write("acme", b"room 13".to_vec()).await?;
     /// assert_eq!(second, first + 1);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn write(&mut self, tenant_id: &str, value: Vec<u8>) -> Result<u64> {
-        let next = self.next.entry(tenant_id.to_owned()).or_default();
-        let sequence = *next;
-        *next += 1;
+    pub async fn write(&self, tenant_id: &str, value: impl Into<Bytes>) -> Result<u64> {
+        let sequence = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = next.entry(tenant_id.to_owned()).or_default();
+            let sequence = *next;
+            *next += 1;
+            sequence
+        };
         let key = format!("{tenant_id}:{sequence}").into_bytes();
         self.client.produce(&self.log_id, Record::new(Some(key), value)).await?;
         Ok(sequence)

@@ -211,13 +211,13 @@ async fn tenants_have_numbers_of_their_own() {
     let broker = Broker::any();
     let client = broker.client().await;
     let name = log(&client, "tenants", 4).await;
-    let mut tenants = TenantClient::open(client.clone(), &name).await.unwrap();
+    let tenants = TenantClient::open(client.clone(), &name).await.unwrap();
     for n in 0..10 {
         assert_eq!(tenants.write("acme", format!("a{n}").into_bytes()).await.unwrap(), n);
         assert_eq!(tenants.write("other:corp", format!("o{n}").into_bytes()).await.unwrap(), n);
     }
     drop(tenants);
-    let mut tenants = TenantClient::open(client, &name).await.unwrap();
+    let tenants = TenantClient::open(client, &name).await.unwrap();
     assert_eq!(tenants.write("acme", b"a10".to_vec()).await.unwrap(), 10);
     let read = tenants.read("acme", 3..).await.unwrap();
     let values: Vec<_> =

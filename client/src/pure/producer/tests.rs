@@ -280,6 +280,71 @@ fn id_08_refused_batches_cost_an_epoch_and_no_other_record() {
     assert!(bumped > 0, "never a new epoch: the test shows nothing");
 }
 
+/// Writes rising tokens until all are there, or refused for good, looking at the log after each halt: what is behind a
+/// record that was not written.
+fn run_to_the_end(strict: bool, seed: u64) -> (Vec<String>, usize) {
+    let weather = Weather { poison: 2, ..STORM };
+    let mut world = World::new(Settings { strict, ..settings(true) }, seed, Plant::None);
+    let mut left: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    (0..300).for_each(|token| left.entry((token % u64::from(PARTITIONS)) as u32).or_default().push(token));
+    let (mut wrong, mut rounds) = (Vec::new(), 0);
+    while left.values().any(|tokens| !tokens.is_empty()) && rounds < 400 {
+        rounds += 1;
+        world.outcomes.clear();
+        world.machine.mend();
+        let mut pushed: BTreeMap<u32, Vec<(u64, bool)>> = BTreeMap::new();
+        let mut tokens: Vec<u64> = left.values().flatten().copied().collect();
+        tokens.sort_unstable();
+        for token in tokens {
+            let (partition, poison) = ((token % u64::from(PARTITIONS)) as u32, world.chance(weather.poison));
+            let value = [&(if poison { POISON } else { token }).to_be_bytes()[..], &[0; 30]].concat();
+            let record = NewRecord { timestamp: 5, key: None, value: Some(&value), headers: &[] };
+            if world.machine.push(&log(), Target::Partition(partition), record, token, world.now).is_err() {
+                break;
+            }
+            pushed.entry(partition).or_default().push((token, poison));
+            world.step();
+            world.deliver(weather);
+        }
+        while !world.machine.is_idle() {
+            world.machine.hurry();
+            world.step();
+            world.deliver(weather);
+            world.now = world.now.after_ms(3);
+        }
+        for (partition, tokens) in pushed {
+            let written = &world.shelves[partition as usize].log;
+            let mut ends = false;
+            for (token, poison) in tokens {
+                if written.contains(&token) && ends {
+                    wrong.push(format!("round {rounds}: {token} is written behind one that is not"));
+                }
+                ends |= !written.contains(&token);
+                // Refused for good: whoever wrote it does without.
+                let is_done = written.contains(&token) || poison;
+                left.get_mut(&partition).unwrap().retain(|other| *other != token || !is_done);
+            }
+            if !written.is_sorted_by(|a, b| a < b) {
+                wrong.push(format!("round {rounds}: partition {partition} does not rise: {written:?}"));
+            }
+        }
+    }
+    (wrong, rounds)
+}
+
+#[test]
+fn where_order_is_strict_nothing_is_written_behind_a_record_that_was_not() {
+    let mut rounds = 0;
+    for seed in 0..100 {
+        let (wrong, halts) = run_to_the_end(true, seed);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+        rounds += halts;
+    }
+    assert!(rounds > 200, "hardly a halt: the test shows nothing");
+    let seen = (0..20).filter(|seed| !run_to_the_end(false, *seed).0.is_empty()).count();
+    assert!(seen > 10, "a machine that is not strict was not caught");
+}
+
 #[test]
 fn without_idempotence_the_order_is_kept_as_well() {
     for seed in 0..50 {
