@@ -9,6 +9,7 @@ mod commits;
 mod counter;
 mod desk;
 mod error;
+mod private;
 mod reads;
 mod standing;
 mod view;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::client::VlsnClient;
 use super::error::VlsnError;
+use super::private::offered;
 use super::standing::{VlsnStanding, from_partitions, vlsns_at};
 use super::view::{Bounds, Seen, View};
 use crate::client::PyralogClient;
@@ -248,7 +249,15 @@ impl Reads {
 
     /// How far the log is.
     pub async fn standing(&self) -> Result<VlsnStanding, VlsnError> {
-        let standing = from_partitions(&self.client, &self.log, &self.view).await?;
+        let standing = match offered(self.describe().await) {
+            Ok(Some(standing)) => standing,
+            Ok(None) => from_partitions(&self.client, &self.log, &self.view).await?,
+            // There is no view: is there a log at all?
+            Err(VlsnError::NotVlsn { log }) if !self.client.log_exists(&log).await? => {
+                return Err(VlsnError::UnknownLog { log });
+            }
+            Err(error) => return Err(error),
+        };
         *self.routing.write().unwrap_or_else(PoisonError::into_inner) = standing.routing.clone();
         Ok(standing)
     }
@@ -263,12 +272,18 @@ impl Reads {
         if vlsn > Vlsn::MAX.0 {
             return Ok(VlsnRead::NotYet);
         }
-        self.view_read(vlsn, timeout).await
+        match offered(self.point(vlsn, timeout).await)? {
+            Some(read) => Ok(read),
+            None => self.view_read(vlsn, timeout).await,
+        }
     }
 
     /// One page, from what is decided; if nothing is, it is waited for that long.
     pub async fn page(&self, from: u64, to: u64, wait: Duration) -> Result<VlsnPage, VlsnError> {
-        self.view_page(from, to, wait).await
+        match offered(self.range(from, to, wait).await)? {
+            Some(page) => Ok(page),
+            None => self.view_page(from, to, wait).await,
+        }
     }
 
     async fn view_read(&self, vlsn: u64, timeout: Duration) -> Result<VlsnRead, VlsnError> {

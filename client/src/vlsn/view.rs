@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::error::VlsnError;
 use crate::error::{BrokerError, CallError, ConsumeError};
 use crate::net::cluster::{Cluster, Lane, LogFailure, str_bytes};
+use crate::pure::ask::Ask;
 use crate::pure::fetch::{Read, read_records};
 use crate::reader::{asked, request};
 
@@ -47,6 +48,31 @@ pub(crate) struct View {
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("View").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A connection for one request. If that is given up before it is answered, the connection ends: whoever came next would
+/// wait for the answer.
+struct Borrowed<'a> {
+    view: &'a View,
+    lane: Lane,
+    is_done: bool,
+}
+
+impl Borrowed<'_> {
+    fn give_back(mut self) {
+        self.is_done = true;
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.view.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_done && idle.len() < IDLE_MAX {
+            idle.push(self.lane);
+        } else {
+            self.view.cluster.leave(self.lane);
+        }
     }
 }
 
@@ -108,31 +134,38 @@ impl View {
 
     /// What there is from a VLSN on. If nothing is there, it is waited for that long; a VLSN outside is not waited for.
     pub async fn look(&self, vlsn: u64, max_bytes: usize, wait: Duration) -> Result<Seen, VlsnError> {
-        let lane = self.lane();
-        let seen = self.repeat(|| self.look_once(lane, vlsn, max_bytes, wait)).await;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
-            idle.push(lane);
-        } else {
-            self.cluster.leave(lane);
-        }
+        let borrowed = self.borrow();
+        let seen = self.repeat(|| self.look_once(borrowed.lane, vlsn, max_bytes, wait)).await;
+        borrowed.give_back();
         seen
     }
 
-    fn lane(&self) -> Lane {
+    /// Asks who leads the log, once, on a connection that nobody else waits on.
+    pub async fn call<A: Ask>(&self, request: A, wait: Duration) -> Result<A::Answer, VlsnError> {
+        let borrowed = self.borrow();
+        let answer = self.call_on(borrowed.lane, request, wait).await;
+        borrowed.give_back();
+        answer
+    }
+
+    async fn call_on<A: Ask>(&self, lane: Lane, request: A, wait: Duration) -> Result<A::Answer, VlsnError> {
+        let connection = self.cluster.node(self.leader().await?, lane).await?;
+        Ok(connection.call(request, self.cluster.config.request_timeout.saturating_add(wait)).await?)
+    }
+
+    fn borrow(&self) -> Borrowed<'_> {
         // Far from those of readers.
         static LANES: AtomicU64 = AtomicU64::new(1 << 32);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed)))
+        let lane = idle.unwrap_or_else(|| Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed)));
+        Borrowed { view: self, lane, is_done: false }
     }
 
     async fn look_once(&self, lane: Lane, vlsn: u64, max_bytes: usize, wait: Duration) -> Result<Seen, VlsnError> {
         let bytes = i32::try_from(max_bytes).unwrap_or(i32::MAX);
         let partition = asked(0, offset(vlsn), &self.cluster).with_partition_max_bytes(bytes);
         let request = request(&self.name, vec![partition], wait, &self.cluster).with_max_bytes(bytes);
-        let connection = self.cluster.node(self.leader().await?, lane).await?;
-        let timeout = self.cluster.config.request_timeout.saturating_add(wait);
-        let answer: FetchResponse = connection.call(request, timeout).await?;
+        let answer: FetchResponse = self.call_on(lane, request, wait).await?;
         if answer.error_code != 0 {
             return Err(self.refused(answer.error_code));
         }
