@@ -29,37 +29,38 @@ fn numbers(records: &[Record]) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_read_by_vlsn() {
-    let Some(broker) = Broker::pyralog() else { return };
-    let client = broker.client().await;
-    let name = vlsn_log(&client, "ledger", 3).await;
-    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-    assert_eq!(log.last_vlsn().await.unwrap(), None);
-    assert_eq!(log.read(0).await.unwrap(), VlsnRead::NotYet);
-    for n in 0..10 {
-        assert_eq!(log.write(value(n)).await.unwrap(), n);
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = vlsn_log(&client, "ledger", 3).await;
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        assert_eq!(log.last_vlsn().await.unwrap(), None);
+        assert_eq!(log.read(0).await.unwrap(), VlsnRead::NotYet);
+        for n in 0..10 {
+            assert_eq!(log.write(value(n)).await.unwrap(), n);
+        }
+        assert_eq!(log.write(Record::from("headed").with_header("origin", "kiosk")).await.unwrap(), 10);
+        assert_eq!(log.last_vlsn().await.unwrap(), Some(10));
+        for n in 0..10 {
+            let record = log.read(n).await.unwrap().record(n).unwrap();
+            assert_eq!((record.value.to_vec(), record.vlsn(), u64::from(record.partition)), (value(n), Some(n), n % 3));
+        }
+        let headed = log.read(10).await.unwrap().record(10).unwrap();
+        assert_eq!(headed.header("origin"), Some(&b"kiosk"[..]));
+        let page = log.read_range(2, 7).await.unwrap();
+        assert_eq!((numbers(&page.records), page.next), (vec![2, 3, 4, 5, 6], 7));
+        let all = log.read_range(0, u64::MAX).await.unwrap();
+        assert_eq!((numbers(&all.records), all.next), ((0..=10).collect(), 11));
+        assert_eq!((all.gaps, all.trimmed), (vec![], vec![]));
+        let missing = log.read(11).await.unwrap().record(11).unwrap_err();
+        assert_eq!(missing.to_string(), "there is no record at VLSN 11: nobody wrote it so far");
+        // Another handle goes on where this one is.
+        drop(log);
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        assert_eq!(log.write(value(11)).await.unwrap(), 11);
+        assert_eq!(log.read(u64::MAX).await.unwrap(), VlsnRead::NotYet);
+        let beyond = log.write_at(1 << 63, value(0)).await;
+        assert_eq!(beyond, Err(VlsnError::TooLarge { vlsn: 1 << 63 }));
     }
-    assert_eq!(log.write(Record::from("headed").with_header("origin", "kiosk")).await.unwrap(), 10);
-    assert_eq!(log.last_vlsn().await.unwrap(), Some(10));
-    for n in 0..10 {
-        let record = log.read(n).await.unwrap().record(n).unwrap();
-        assert_eq!((record.value.to_vec(), record.vlsn(), u64::from(record.partition)), (value(n), Some(n), n % 3));
-    }
-    let headed = log.read(10).await.unwrap().record(10).unwrap();
-    assert_eq!(headed.header("origin"), Some(&b"kiosk"[..]));
-    let page = log.read_range(2, 7).await.unwrap();
-    assert_eq!((numbers(&page.records), page.next), (vec![2, 3, 4, 5, 6], 7));
-    let all = log.read_range(0, u64::MAX).await.unwrap();
-    assert_eq!((numbers(&all.records), all.next), ((0..=10).collect(), 11));
-    assert_eq!((all.gaps, all.trimmed), (vec![], vec![]));
-    let missing = log.read(11).await.unwrap().record(11).unwrap_err();
-    assert_eq!(missing.to_string(), "there is no record at VLSN 11: nobody wrote it so far");
-    // Another handle goes on where this one is.
-    drop(log);
-    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-    assert_eq!(log.write(value(11)).await.unwrap(), 11);
-    assert_eq!(log.read(u64::MAX).await.unwrap(), VlsnRead::NotYet);
-    let beyond = log.write_at(1 << 63, value(0)).await;
-    assert_eq!(beyond, Err(VlsnError::TooLarge { vlsn: 1 << 63 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,106 +102,113 @@ async fn writers_of_one_handle_share_one_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outcomes_are_four() {
-    let Some(broker) = Broker::pyralog() else { return };
-    let client = broker.client().await;
-    let name = vlsn_log(&client, "outcomes", 2).await;
-    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-    for vlsn in [0, 1, 2, 3, 4, 10, 11, 12, 13] {
-        log.write_at(vlsn, value(vlsn)).await.unwrap();
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = vlsn_log(&client, "outcomes", 2).await;
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        for vlsn in [0, 1, 2, 3, 4, 10, 11, 12, 13] {
+            log.write_at(vlsn, value(vlsn)).await.unwrap();
+        }
+        assert!(log.read(3).await.unwrap().is_found());
+        assert_eq!(log.read(7).await.unwrap(), VlsnRead::Gap);
+        assert_eq!(log.read(14).await.unwrap(), VlsnRead::NotYet);
+        let page = log.read_range(2, 20).await.unwrap();
+        assert_eq!((numbers(&page.records), page.gaps, page.next), (vec![2, 3, 4, 10, 11, 12, 13], vec![5..10], 14));
+        // A gap stays one, and what is there is there.
+        assert_eq!(log.write_at(12, value(12)).await, Ok(12));
+        assert_eq!(
+            log.write_at(6, value(6)).await,
+            Err(VlsnError::Gap { log: log.log_id().clone(), vlsn: 6, last: 12 })
+        );
+        assert_eq!(log.write(value(14)).await, Ok(14), "neither of them stopped the log");
+        // The even partition loses its first two records.
+        client.delete_records(&name, [(0, LogOffset::new(2))]).await.unwrap();
+        let trimmed = log.read(2).await.unwrap();
+        assert_eq!(trimmed, VlsnRead::Trimmed);
+        assert!(log.read(3).await.unwrap().is_found());
+        let page = log.read_range(0, 15).await.unwrap();
+        assert_eq!(numbers(&page.records), [1, 3, 4, 10, 11, 12, 13, 14]);
+        assert_eq!((page.trimmed, page.gaps), (vec![0..1, 2..3], vec![5..10]));
     }
-    assert!(log.read(3).await.unwrap().is_found());
-    assert_eq!(log.read(7).await.unwrap(), VlsnRead::Gap);
-    assert_eq!(log.read(14).await.unwrap(), VlsnRead::NotYet);
-    let page = log.read_range(2, 20).await.unwrap();
-    assert_eq!((numbers(&page.records), page.gaps, page.next), (vec![2, 3, 4, 10, 11, 12, 13], vec![5..10], 14));
-    // A gap stays one, and what is there is there.
-    assert_eq!(log.write_at(12, value(12)).await, Ok(12));
-    assert_eq!(log.write_at(6, value(6)).await, Err(VlsnError::Gap { log: log.log_id().clone(), vlsn: 6, last: 12 }));
-    assert_eq!(log.write(value(14)).await, Ok(14), "neither of them stopped the log");
-    // The even partition loses its first two records.
-    client.delete_records(&name, [(0, LogOffset::new(2))]).await.unwrap();
-    let trimmed = log.read(2).await.unwrap();
-    assert_eq!(trimmed, VlsnRead::Trimmed);
-    assert!(log.read(3).await.unwrap().is_found());
-    let page = log.read_range(0, 15).await.unwrap();
-    assert_eq!(numbers(&page.records), [1, 3, 4, 10, 11, 12, 13, 14]);
-    assert_eq!((page.trimmed, page.gaps), (vec![0..1, 2..3], vec![5..10]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_waits_until_its_vlsn_is_decided() {
-    let Some(broker) = Broker::pyralog() else { return };
-    let client = broker.client().await;
-    let name = vlsn_log(&client, "waits", 2).await;
-    let log = VlsnClient::open(client, &name).await.unwrap();
-    assert_eq!(log.wait(0, Duration::from_millis(50)).await.unwrap(), VlsnRead::NotYet);
-    let (found, gap, ()) =
-        tokio::join!(log.wait(3, Duration::from_secs(20)), log.wait(2, Duration::from_secs(20)), async {
-            for vlsn in [0, 1, 4, 3, 5] {
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                log.write_at(vlsn, value(vlsn)).await.unwrap();
-            }
-        });
-    assert_eq!(found.unwrap().record(3).unwrap().value, value(3));
-    assert_eq!(gap.unwrap(), VlsnRead::Gap);
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = vlsn_log(&client, "waits", 2).await;
+        let log = VlsnClient::open(client, &name).await.unwrap();
+        assert_eq!(log.wait(0, Duration::from_millis(50)).await.unwrap(), VlsnRead::NotYet);
+        let (found, gap, ()) =
+            tokio::join!(log.wait(3, Duration::from_secs(20)), log.wait(2, Duration::from_secs(20)), async {
+                for vlsn in [0, 1, 4, 3, 5] {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    log.write_at(vlsn, value(vlsn)).await.unwrap();
+                }
+            });
+        assert_eq!(found.unwrap().record(3).unwrap().value, value(3));
+        assert_eq!(gap.unwrap(), VlsnRead::Gap);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_follows_a_change_of_the_partition_count() {
-    let Some(broker) = Broker::pyralog() else { return };
-    let client = broker.client().await;
-    let name = vlsn_log(&client, "grows", 2).await;
-    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-    let writer = {
-        let log = log.clone();
-        tokio::spawn(async move {
-            let mut deliveries = Vec::new();
-            for n in 0..4000 {
-                deliveries.push(log.enqueue(value(n)).await.unwrap());
-                if n % 50 == 0 {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = vlsn_log(&client, "grows", 2).await;
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        let writer = {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut deliveries = Vec::new();
+                for n in 0..4000 {
+                    deliveries.push(log.enqueue(value(n)).await.unwrap());
+                    if n % 50 == 0 {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
                 }
-            }
-            for delivery in deliveries {
-                delivery.await.unwrap();
-            }
-        })
-    };
-    for count in [3, 5] {
-        tokio::time::sleep(Duration::from_millis(120)).await;
-        client.update_log_config(&name, LogUpdate::new().partition_count(count)).await.unwrap();
+                for delivery in deliveries {
+                    delivery.await.unwrap();
+                }
+            })
+        };
+        for count in [3, 5] {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            client.update_log_config(&name, LogUpdate::new().partition_count(count)).await.unwrap();
+        }
+        tokio::time::timeout(Duration::from_secs(30), writer).await.unwrap().unwrap();
+        let page = log.read_range(0, 5000).await.unwrap();
+        assert_eq!((numbers(&page.records), page.gaps), ((0..4000).collect(), vec![]));
+        assert!(page.records.iter().all(|record| record.value == value(record.vlsn().unwrap())));
+        assert_eq!(log.standing().await.unwrap().partition_count(), 5);
     }
-    tokio::time::timeout(Duration::from_secs(30), writer).await.unwrap().unwrap();
-    let page = log.read_range(0, 5000).await.unwrap();
-    assert_eq!((numbers(&page.records), page.gaps), ((0..4000).collect(), vec![]));
-    assert!(page.records.iter().all(|record| record.value == value(record.vlsn().unwrap())));
-    assert_eq!(log.standing().await.unwrap().partition_count(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resume_says_what_is_missing_and_sending_again_does_no_harm() {
-    let Some(broker) = Broker::pyralog() else { return };
-    let client = broker.client().await;
-    let name = vlsn_log(&client, "resume", 3).await;
-    {
-        // A writer that died while VLSN 4 was on its way.
-        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-        for vlsn in [0, 1, 2, 3, 5, 6] {
-            log.write_at(vlsn, value(vlsn)).await.unwrap();
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = vlsn_log(&client, "resume", 3).await;
+        {
+            // A writer that died while VLSN 4 was on its way.
+            let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+            for vlsn in [0, 1, 2, 3, 5, 6] {
+                log.write_at(vlsn, value(vlsn)).await.unwrap();
+            }
         }
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        let standing = log.resume().await.unwrap();
+        assert_eq!(
+            (standing.undecided, standing.last, standing.partitions.clone()),
+            (4, Some(6), vec![Some(6), Some(1), Some(5)])
+        );
+        assert_eq!(standing.missing().collect::<Vec<_>>(), [4]);
+        for vlsn in 0..10 {
+            assert_eq!(log.write_at(vlsn, value(vlsn)).await, Ok(vlsn));
+        }
+        let page = log.read_range(0, 20).await.unwrap();
+        assert_eq!((numbers(&page.records), page.gaps), ((0..10).collect(), vec![]));
     }
-    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-    let standing = log.resume().await.unwrap();
-    assert_eq!(
-        (standing.undecided, standing.last, standing.partitions.clone()),
-        (4, Some(6), vec![Some(6), Some(1), Some(5)])
-    );
-    assert_eq!(standing.missing().collect::<Vec<_>>(), [4]);
-    for vlsn in 0..10 {
-        assert_eq!(log.write_at(vlsn, value(vlsn)).await, Ok(vlsn));
-    }
-    let page = log.read_range(0, 20).await.unwrap();
-    assert_eq!((numbers(&page.records), page.gaps), ((0..10).collect(), vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,18 +348,19 @@ async fn a_writer_that_takes_the_log_fences_all_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_that_have_no_vlsns_are_told_so() {
-    let Some(broker) = Broker::pyralog() else { return };
-    let client = broker.client().await;
-    let name = common::log(&client, "plain", 1).await;
-    let refused = VlsnClient::open(client.clone(), &name).await.unwrap_err();
-    assert!(matches!(refused, VlsnError::NotVlsn { .. }), "{refused}");
-    let unknown = VlsnClient::open(client.clone(), unique("nowhere")).await.unwrap_err();
-    assert!(matches!(unknown, VlsnError::UnknownLog { .. }), "{unknown}");
-    // A log that goes while somebody writes.
-    let name = vlsn_log(&client, "gone", 1).await;
-    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
-    log.write("there").await.unwrap();
-    client.delete_log(&name).await.unwrap();
-    assert!(log.write("gone").await.is_err());
-    assert!(log.read(0).await.is_err());
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = common::log(&client, "plain", 1).await;
+        let refused = VlsnClient::open(client.clone(), &name).await.unwrap_err();
+        assert!(matches!(refused, VlsnError::NotVlsn { .. }), "{refused}");
+        let unknown = VlsnClient::open(client.clone(), unique("nowhere")).await.unwrap_err();
+        assert!(matches!(unknown, VlsnError::UnknownLog { .. }), "{unknown}");
+        // A log that goes while somebody writes.
+        let name = vlsn_log(&client, "gone", 1).await;
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        log.write("there").await.unwrap();
+        client.delete_log(&name).await.unwrap();
+        assert!(log.write("gone").await.is_err());
+        assert!(log.read(0).await.is_err());
+    }
 }

@@ -172,7 +172,13 @@ impl Writer {
 
     /// Learns anew of a log, for instance of more partitions.
     pub async fn learn_anew(&self, log: &LogId) -> Result<(), ProduceError> {
-        let view = self.cluster.look_up(log).await.map_err(|f| unknown(log, f))?;
+        let is_retriable = |failure: &LogFailure| match failure {
+            LogFailure::Unknown => false,
+            LogFailure::Refused(reason) => reason.is_retriable(),
+            LogFailure::Call(error) => error.is_retriable(),
+        };
+        let view = self.cluster.repeat(is_retriable, || self.cluster.look_up(log)).await;
+        let view = view.map_err(|failure| unknown(log, failure))?;
         self.machine().learn(log, &leaders(&view));
         Ok(())
     }

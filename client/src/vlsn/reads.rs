@@ -40,8 +40,8 @@ pub enum VlsnRead {
     NotYet,
     /// A later one of its partition is written, so it never comes.
     Gap,
-    /// Retention or a deletion took what was there. (Where the broker has no private API, a gap right behind what was taken
-    /// counts as taken too.)
+    /// Retention or a deletion took what was there. (Where the broker has its private APIs off, a gap right behind
+    /// what was taken counts as taken too.)
     Trimmed,
 }
 

@@ -14,6 +14,7 @@ pub struct Broker {
     address: String,
     child: Option<Child>,
     folder: Option<PathBuf>,
+    settings: &'static [&'static str],
 }
 
 fn binary() -> PathBuf {
@@ -38,8 +39,8 @@ impl Broker {
     /// One elsewhere if that is asked for, or one of our own.
     pub fn any() -> Self {
         match std::env::var("PYRALOG_TEST_BOOTSTRAP") {
-            Ok(address) if !address.is_empty() => Self { address, child: None, folder: None },
-            Ok(_) | Err(_) => Self::own(),
+            Ok(address) if !address.is_empty() => Self { address, child: None, folder: None, settings: &[] },
+            Ok(_) | Err(_) => Self::own(&[]),
         }
     }
 
@@ -62,9 +63,15 @@ impl Broker {
         Some(Self::any())
     }
 
-    fn own() -> Self {
+    /// One as it is, and one of our own without private APIs, where clients have the view only.
+    pub fn both_ways() -> Vec<Self> {
+        let Some(broker) = Self::pyralog() else { return Vec::new() };
+        vec![broker, Self::own(&["pyralog.private.apis.enable=false"])]
+    }
+
+    fn own(settings: &'static [&'static str]) -> Self {
         let folder = std::env::temp_dir().join(unique("pyralog-client-test"));
-        let mut broker = Self { address: "127.0.0.1:0".into(), child: None, folder: Some(folder) };
+        let mut broker = Self { address: "127.0.0.1:0".into(), child: None, folder: Some(folder), settings };
         broker.start();
         broker
     }
@@ -81,6 +88,7 @@ impl Broker {
                 "--set",
                 "num.partitions=4",
             ])
+            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
             .arg("--data")
             .arg(self.folder.as_ref().unwrap())
             .stdin(Stdio::null())
