@@ -398,6 +398,12 @@ pub enum GroupError {
         /// Its name.
         log: LogId,
     },
+    /// There is no group of that name.
+    #[error("there is no group {group}")]
+    Unknown {
+        /// Its name.
+        group: String,
+    },
     /// The group has members, and its offsets are theirs.
     #[error("group {group} has members; stop them first")]
     NotEmpty {
@@ -424,6 +430,64 @@ pub enum GroupError {
         /// What the broker says.
         reason: BrokerError,
     },
+    /// The broker was not reached or not understood.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Why configs were not described or changed.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) {
+/// use pyralog_client::{ConfigChange, ConfigError, ConfigResource};
+///
+/// let changes = [("num.partitions".to_owned(), ConfigChange::Set("-3".to_owned()))].into();
+/// if let Err(ConfigError::Refused { reason, .. }) = client.alter_configs(&ConfigResource::AllNodes, &changes, true).await {
+///     println!("{reason}");
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no node of that number.
+    #[error("there is no node {}, there are {nodes}", node.0)]
+    NoNode {
+        /// What was asked for.
+        node: pyralog_protocol::NodeId,
+        /// Those that there are.
+        nodes: String,
+    },
+    /// The broker says no; nothing was changed.
+    #[error("configs of {of}: {reason}")]
+    Refused {
+        /// What has the configs.
+        of: String,
+        /// What the broker says.
+        reason: BrokerError,
+    },
+    /// The broker was not reached or not understood.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Why a question about the cluster was not answered.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) {
+/// use pyralog_client::ClusterError;
+///
+/// if let Err(ClusterError::Refused(reason)) = client.describe_quorum().await {
+///     println!("{reason}");
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    /// The broker says no.
+    #[error(transparent)]
+    Refused(BrokerError),
     /// The broker was not reached or not understood.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -712,6 +776,12 @@ pub enum PyralogError {
     /// Positions were not read or committed.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// Configs were not described or changed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A question about the cluster was not answered.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// A record was not written.
     #[error(transparent)]
     Produce(#[from] ProduceError),
@@ -874,10 +944,19 @@ impl PyralogError {
             },
             Self::Group(error) => match error {
                 GroupError::Name(_) => ErrorKind::Input,
-                GroupError::UnknownLog { .. } => ErrorKind::Missing,
+                GroupError::UnknownLog { .. } | GroupError::Unknown { .. } => ErrorKind::Missing,
                 GroupError::NotEmpty { .. } => ErrorKind::Refused,
                 GroupError::Refused { reason, .. } | GroupError::RefusedPartition { reason, .. } => reason.kind(),
                 GroupError::Call(error) => error.kind(),
+            },
+            Self::Config(error) => match error {
+                ConfigError::NoNode { .. } => ErrorKind::Missing,
+                ConfigError::Refused { reason, .. } => reason.kind(),
+                ConfigError::Call(error) => error.kind(),
+            },
+            Self::Cluster(error) => match error {
+                ClusterError::Refused(reason) => reason.kind(),
+                ClusterError::Call(error) => error.kind(),
             },
             Self::Produce(error) => error.kind(),
             Self::Consume(error) => error.kind(),

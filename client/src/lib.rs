@@ -16,11 +16,17 @@ mod client;
 #[cfg(feature = "net")]
 mod commits;
 #[cfg(feature = "net")]
+mod configs;
+#[cfg(feature = "net")]
 mod consumer;
+#[cfg(feature = "net")]
+mod groups;
 #[cfg(feature = "net")]
 mod logs;
 #[cfg(feature = "net")]
 mod net;
+#[cfg(feature = "net")]
+mod nodes;
 #[cfg(feature = "net")]
 mod reader;
 #[cfg(feature = "net")]
@@ -32,12 +38,12 @@ mod vlsn;
 
 pub use config::{Acks, ClientConfig, ProducerConfig, ReaderConfig, SettingsError};
 pub use error::{
-    BrokerError, CallError, ConnectError, ConsumeError, CreateLogError, ErrorKind, GroupError, LogError, ProduceError,
-    PyralogError, Result, UpdateLogError,
+    BrokerError, CallError, ClusterError, ConfigError, ConnectError, ConsumeError, CreateLogError, ErrorKind,
+    GroupError, LogError, ProduceError, PyralogError, Result, UpdateLogError,
 };
 pub use log::{
-    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, PartitionStats,
-    RetentionConfig, StartAt,
+    IntoLogId, LogConfig, LogMetadata, LogPartitions, LogStats, LogSummary, LogUpdate, PartitionMetadata,
+    PartitionStats, RetentionConfig, StartAt,
 };
 pub use pyralog_protocol::batch::Codec;
 pub use pyralog_protocol::{EpochOffset, LeaderEpoch as Epoch, LogId, LogIdError, LogOffset, NodeId, TopicId};
@@ -48,9 +54,15 @@ pub use client::PyralogClient;
 #[cfg(feature = "net")]
 pub use commits::PartitionCommitTracker;
 #[cfg(feature = "net")]
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym};
+#[cfg(feature = "net")]
 pub use consumer::{CommitStrategy, ConsumerConfig, UnifiedConsumer};
 #[cfg(feature = "net")]
+pub use groups::{GroupDescription, GroupKind, GroupMember, GroupPosition, GroupReset, GroupSummary, OffsetChange};
+#[cfg(feature = "net")]
 pub use net::writer::Delivery;
+#[cfg(feature = "net")]
+pub use nodes::{ClusterDescription, FolderDescription, NodeDescription, QuorumDescription};
 #[cfg(feature = "net")]
 pub use reader::{LogReader, OffsetReset, ReaderBuilder};
 #[cfg(feature = "net")]

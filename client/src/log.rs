@@ -211,6 +211,25 @@ pub struct LogSummary {
     pub is_internal: bool,
 }
 
+/// A log in a listing, with its partitions.
+///
+/// ```no_run
+/// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+/// for log in client.list_partitions().await? {
+///     let led = log.partitions.iter().filter(|partition| partition.leader.is_some()).count();
+///     println!("{}: {led} of {} partitions are served", log.log_id, log.partitions.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPartitions {
+    /// Its name.
+    pub log_id: LogId,
+    /// Its partitions, by number.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
 /// A log, described.
 ///
 /// ```no_run

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::client::{PyralogClient, Sample};
 use crate::error::{BrokerError, CallError, CreateLogError, LogError, UpdateLogError};
 use crate::log::{
-    IntoLogId, LogConfig, LogMetadata, LogStats, LogSummary, LogUpdate, PartitionMetadata, PartitionStats,
-    RetentionConfig, StartAt,
+    IntoLogId, LogConfig, LogMetadata, LogPartitions, LogStats, LogSummary, LogUpdate, PartitionMetadata,
+    PartitionStats, RetentionConfig, StartAt,
 };
 use crate::net::clock::ms;
 use crate::net::cluster::{LogFailure, str_bytes};
@@ -244,6 +244,38 @@ impl PyralogClient {
                 })
             })
             .collect();
+        logs.sort_by(|a, b| a.log_id.cmp(&b.log_id));
+        Ok(logs)
+    }
+
+    /// All logs by name, with the partitions of each and who leads them.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// let partitions: usize = client.list_partitions().await?.iter().map(|log| log.partitions.len()).sum();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_partitions(&self) -> Result<Vec<LogPartitions>, LogError> {
+        let answer = self.cluster().repeat(CallError::is_retriable, || self.cluster().metadata(None)).await?;
+        let nodes = |ids: &[kp::BrokerId]| ids.iter().map(|id| NodeId(id.0)).collect();
+        let partition = |found: &kp::metadata_response::MetadataResponsePartition| {
+            Some(PartitionMetadata {
+                partition: u32::try_from(found.partition_index).ok()?,
+                leader: (found.leader_id.0 >= 0).then_some(NodeId(found.leader_id.0)),
+                epoch: pyralog_protocol::LeaderEpoch(found.leader_epoch),
+                replicas: nodes(&found.replica_nodes),
+                in_sync_replicas: nodes(&found.isr_nodes),
+            })
+        };
+        let log = |topic: &kp::metadata_response::MetadataResponseTopic| {
+            let log_id = LogId::new(topic.name.as_ref()?).ok()?;
+            let mut partitions: Vec<PartitionMetadata> = topic.partitions.iter().filter_map(partition).collect();
+            partitions.sort_by_key(|partition| partition.partition);
+            Some(LogPartitions { log_id, partitions })
+        };
+        let mut logs: Vec<LogPartitions> =
+            answer.topics.iter().filter(|topic| topic.error_code == 0).filter_map(log).collect();
         logs.sort_by(|a, b| a.log_id.cmp(&b.log_id));
         Ok(logs)
     }

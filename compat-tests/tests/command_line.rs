@@ -352,3 +352,153 @@ fn a_group_goes_on_where_it_was() {
     assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e"]), "");
     assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e", "--from", "earliest"]), "a\nb\nc\n");
 }
+
+#[test]
+fn groups_are_listed_described_reset_and_deleted() {
+    let target = shared();
+    let at = target.kafka();
+    let (log, group) = (create(at, "cli-groups", "2"), unique("cli-billing"));
+    produce(at, &log, &["-p", "0"], b"a\nb\nc\nd\n");
+    produce(at, &log, &["-p", "1"], b"e\n");
+    printed(at, &["consume", &log, "-g", &group, "-e"]);
+
+    let listed = json(at, &["group", "list"]);
+    let found = listed.as_array().unwrap().iter().find(|entry| entry["group"] == group.as_str()).unwrap();
+    assert_eq!((&found["kind"], &found["state"]), (&"classic".into(), &"Empty".into()));
+    assert!(printed(at, &["group", "list"]).lines().any(|line| line.starts_with(&group)));
+    let described = json(at, &["group", "describe", &group]);
+    assert_eq!((&described["state"], &described["members"]), (&"Empty".into(), &Value::Array(Vec::new())));
+    let position = &described["positions"][0];
+    assert_eq!(
+        (&position["committed_offset"], &position["end_offset"], &position["lag"]),
+        (&4.into(), &4.into(), &0.into())
+    );
+
+    // A plan changes nothing.
+    let plan = json(at, &["group", "reset", &group, "--to", "earliest", "--dry-run"]);
+    assert_eq!(plan[0], serde_json::json!({"log": log, "partition": 0, "from_offset": 4, "to_offset": 0}));
+    assert_eq!(json(at, &["group", "describe", &group])["positions"][0]["committed_offset"], 4);
+    for (words, expected) in [
+        (&["--shift", "-3"][..], [1, 0]),
+        (&["--shift", "1", "--log", &format!("{log}:0")], [2, 0]),
+        (&["--to", "3", "-l", &log], [3, 1]),
+        (&["--to", "99"], [4, 1]),
+        (&["--to", "2020-01-01"], [0, 0]),
+        (&["--to", "latest"], [4, 1]),
+        (&["--shift", "-9223372036854775808"], [0, 0]),
+    ] {
+        printed(at, &[&["group", "reset", &group], words].concat());
+        let described = json(at, &["group", "describe", &group]);
+        let now = [0, 1].map(|partition| described["positions"][partition]["committed_offset"].as_i64().unwrap());
+        assert_eq!(now, expected, "{words:?}");
+    }
+    assert!(printed(at, &["group", "describe", &group]).contains("COMMITTED"));
+    for (words, code, part) in [
+        (&["--to", "soon"][..], 2, "--to"),
+        (&["--to", "-5"], 2, "--shift -5"),
+        (&["--shift", "99999999999999999999"], 2, "--shift"),
+        (&[], 2, "--to"),
+        (&["--to", "latest", "--log", &format!("{log}:7")], 4, "partition 7"),
+        (&["--to", "latest", "--log", "no/slash"], 2, "--log"),
+        (&["--to", "latest", "--log", &format!("{log}x")], 4, &format!("is {log} meant?")),
+    ] {
+        let (found, said) = failed(&run(at, &[&["group", "reset", &group], words].concat()));
+        assert!(found == code && said.contains(part), "{words:?}: {found} {said}");
+    }
+    for words in [&["group", "describe"][..], &["group", "delete"], &["group", "reset", "--to", "latest"]] {
+        let (code, said) = failed(&run(at, &[words, &[&format!("{group}x")]].concat()));
+        assert!(code == 4 && said.contains(&format!("is {group} meant?")), "{words:?}: {code} {said}");
+    }
+    assert_eq!(printed(at, &["group", "delete", &group]), format!("deleted {group}\n"));
+    printed(at, &["group", "delete", &group, "--if-exists"]);
+
+    // Whoever chose a name does not control the terminal.
+    let hostile = format!("{}\u{1b}[2J", unique("cli-hostile"));
+    printed(at, &["consume", &log, "-g", &hostile, "-e"]);
+    assert!(!printed(at, &["group", "list"]).contains('\u{1b}'));
+    assert!(!printed(at, &["group", "describe", &hostile]).contains('\u{1b}'));
+    assert!(!printed(at, &["group", "delete", &hostile, "--yes"]).contains('\u{1b}'));
+}
+
+#[test]
+fn a_group_with_members_is_shown_and_kept() {
+    let target = shared();
+    let at = target.kafka();
+    let (log, group) = (create(at, "cli-members", "2"), unique("cli-members"));
+    let conn = target.connect();
+    let mut member = pyralog_compat_tests::consumers::Consumer::join(conn, &group, &[&log]);
+    member.beat();
+    let described = json(at, &["group", "describe", &group]);
+    assert_eq!(
+        (&described["kind"], &described["members"][0]["member_id"]),
+        (&"consumer".into(), &member.id.as_str().into())
+    );
+    assert!(described["epoch"].as_i64().unwrap() > 0, "{described}");
+    assert!(printed(at, &["group", "describe", &group]).contains("PARTITIONS"));
+    let (code, said) = failed(&run(at, &["group", "delete", &group]));
+    assert!(code == 1 && said.contains("has members"), "{code} {said}");
+    let (code, said) = failed(&run(at, &["group", "reset", &group, "--log", &log, "--to", "latest"]));
+    assert!(code == 1 && said.contains(&group), "{code} {said}");
+}
+
+#[test]
+fn configs_are_shown_and_changed() {
+    let target = shared();
+    let at = target.kafka();
+    let log = create(at, "cli-config", "1");
+    let owner = ["--log", &log];
+    printed(at, &[&["config", "set", "retention.ms=1000000", "cleanup.policy+=compact"], &owner[..]].concat());
+    assert_eq!(printed(at, &[&["config", "get", "retention.ms"], &owner[..]].concat()), "1000000\n");
+    assert_eq!(printed(at, &[&["config", "get", "cleanup.policy"], &owner[..]].concat()), "delete,compact\n");
+    printed(at, &[&["config", "set", "cleanup.policy-=delete"], &owner[..]].concat());
+    assert_eq!(printed(at, &[&["config", "get", "cleanup.policy"], &owner[..]].concat()), "compact\n");
+    let found = json(at, &[&["config", "get", "retention.ms"], &owner[..]].concat());
+    assert_eq!((&found["source"], &found["type"], &found["read_only"]), (&"log".into(), &"long".into(), &false.into()));
+    assert_eq!(found["synonyms"][0]["name"], "retention.ms");
+    let set = json(at, &[&["config", "list"], &owner[..]].concat());
+    assert!(set.as_array().unwrap().iter().any(|config| config["name"] == "retention.ms"));
+    let all = json(at, &[&["config", "list", "--all"], &owner[..]].concat());
+    assert!(all.as_array().unwrap().len() > 25, "{all}");
+    assert!(printed(at, &[&["config", "list"], &owner[..]].concat()).starts_with("NAME"));
+
+    printed(at, &[&["config", "set", "-n", "retention.ms=5"], &owner[..]].concat());
+    printed(at, &[&["config", "reset", "retention.ms"], &owner[..]].concat());
+    assert_eq!(printed(at, &[&["config", "get", "retention.ms"], &owner[..]].concat()), "604800000\n");
+
+    let node = json(at, &["node", "status"])["nodes"][0]["node"].to_string();
+    assert!(printed(at, &["config", "list", "--node", &node, "--all"]).contains("num.partitions"));
+    let name = unique("cli-group-config");
+    printed(at, &["config", "set", "consumer.session.timeout.ms=50000", "--group", &name]);
+    assert_eq!(printed(at, &["config", "get", "consumer.session.timeout.ms", "--group", &name]), "50000\n");
+    printed(at, &["config", "reset", "consumer.session.timeout.ms", "--group", &name]);
+    printed(at, &["config", "list", "--all-nodes"]);
+
+    let mistyped = format!("{log}x");
+    for (words, code, part) in [
+        (&["get", "retention.m", "--log", &log][..], 4, "is retention.ms meant?"),
+        (&["set", "retention.ms=soon", "--log", &log], 2, "retention.ms"),
+        (&["set", "nonsense=1", "--log", &log], 2, "nonsense"),
+        (&["set", "retention.ms", "--log", &log], 2, "NAME=VALUE"),
+        (&["list"], 2, "--log"),
+        (&["list", "--log", &log, "--all-nodes"], 2, "cannot be used with"),
+        (&["list", "--log", &mistyped], 4, "meant?"),
+        (&["list", "--node", "4711"], 4, "no node 4711"),
+    ] {
+        let (found, said) = failed(&run(at, &[&["config"], words].concat()));
+        assert!(found == code && said.contains(part), "{words:?}: {found} {said}");
+    }
+}
+
+#[test]
+fn the_status_says_who_is_there_and_what_does_not_serve() {
+    let target = shared();
+    let at = target.kafka();
+    create(at, "cli-status", "3");
+    let status = json(at, &["node", "status"]);
+    assert!(status["partitions"].as_u64().unwrap() >= 3, "{status}");
+    assert_eq!(status["partitions_without_leader"], Value::Array(Vec::new()));
+    assert_eq!(status["quorum"]["leader"], status["nodes"][0]["node"]);
+    assert!(status["nodes"][0]["folders"][0]["partitions"].as_u64().unwrap() >= 3, "{status}");
+    let page = printed(at, &["node", "status"]);
+    assert!(page.contains("under-replicated:") && page.contains("FOLDER"), "{page}");
+}

@@ -4,9 +4,12 @@
 //! code of [`failure::Exit`]. Whoever adds a command adds a module beside these, a variant to [`ClientCommand`], and a
 //! section to `docs/CLI.md`.
 
+mod config;
 mod consume;
 mod failure;
+mod group;
 mod log;
+mod node;
 mod output;
 mod produce;
 mod record;
@@ -26,6 +29,15 @@ pub enum ClientCommand {
     /// List, create, change, pause and delete logs (what Kafka calls topics)
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// List, describe, reset and delete groups of consumers
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Show and change configs of logs, nodes, groups and client metrics
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Show nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Write records: one per line of the standard input
     Produce(produce::ProduceArgs),
     /// Read records, and print one per line
@@ -64,6 +76,9 @@ fn end(outcome: Result<(), Failure>) -> ExitCode {
 async fn dispatch(command: ClientCommand) -> Result<(), Failure> {
     match command {
         ClientCommand::Log(command) => log::run(command).await,
+        ClientCommand::Group(command) => group::run(command).await,
+        ClientCommand::Config(command) => config::run(command).await,
+        ClientCommand::Node(command) => node::run(command).await,
         ClientCommand::Produce(args) => produce::run(args).await,
         ClientCommand::Consume(args) => consume::run(args).await,
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pyralog_client::{LogOffset, StartAt};
+use pyralog_client::{LogId, LogOffset, StartAt};
 
 /// The longest time that is taken for meant: a hundred years.
 const SPAN_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
@@ -48,6 +48,11 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "give bytes as 100, 64KiB, 1MiB, 10GiB or 1TiB".to_owned())?;
     number.checked_mul(1 << shift).filter(|n| i64::try_from(*n).is_ok()).ok_or_else(|| "at most 8 EiB".to_owned())
+}
+
+/// The name of a log.
+pub fn log(text: &str) -> Result<LogId, String> {
+    LogId::new(text).map_err(|error| error.to_string())
 }
 
 /// `NAME=VALUE`; the value may be empty and may have further equals signs.

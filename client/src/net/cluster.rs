@@ -241,7 +241,7 @@ impl Cluster {
     }
 
     /// The node that keeps a group's offsets.
-    async fn coordinator(&self, group: &str) -> Result<NodeId, GroupFailure> {
+    pub async fn coordinator(&self, group: &str) -> Result<NodeId, GroupFailure> {
         if let Some(node) = unpoisoned(self.coordinators.lock()).get(group) {
             return Ok(*node);
         }

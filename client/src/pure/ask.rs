@@ -49,6 +49,7 @@ asks! {
     DeleteGroups, DeleteGroupsRequest, DeleteGroupsResponse;
     IncrementalAlterConfigs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse;
+    DescribeQuorum, DescribeQuorumRequest, DescribeQuorumResponse;
     DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
     VlsnDescribe, VlsnDescribeRequest, VlsnDescribeResponse;
     VlsnRead, VlsnReadRequest, VlsnReadResponse;
@@ -60,4 +61,5 @@ asks! {
     SequencerReserve, SequencerReserveRequest, SequencerReserveResponse;
     SequencerDescribe, SequencerDescribeRequest, SequencerDescribeResponse;
     WriterEpoch, WriterEpochRequest, WriterEpochResponse;
+    ConsumerGroupDescribe, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
 }

@@ -5,6 +5,8 @@
 pub mod ask;
 pub mod backoff;
 pub mod fetch;
+#[cfg(feature = "net")]
+pub mod groups;
 pub mod partitioner;
 pub mod producer;
 pub mod verdict;

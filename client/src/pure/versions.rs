@@ -32,6 +32,7 @@ pub fn spoken(api: ApiKey) -> Option<Versions> {
         ApiKey::DeleteGroups => (2, 2),
         ApiKey::IncrementalAlterConfigs => (1, 1),
         ApiKey::OffsetDelete => (0, 0),
+        ApiKey::DescribeQuorum => (0, 2),
         ApiKey::DescribeCluster => (0, 1),
         ApiKey::VlsnDescribe
         | ApiKey::VlsnRead
@@ -43,6 +44,7 @@ pub fn spoken(api: ApiKey) -> Option<Versions> {
         | ApiKey::SequencerReserve
         | ApiKey::SequencerDescribe
         | ApiKey::WriterEpoch => (0, 0),
+        ApiKey::ConsumerGroupDescribe => (0, 1),
         ApiKey::JoinGroup
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup
@@ -53,11 +55,9 @@ pub fn spoken(api: ApiKey) -> Option<Versions> {
         | ApiKey::ElectLeaders
         | ApiKey::AlterPartitionReassignments
         | ApiKey::ListPartitionReassignments
-        | ApiKey::DescribeQuorum
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeProducers
         | ApiKey::ConsumerGroupHeartbeat
-        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::DescribeTopicPartitions => return None,
     };

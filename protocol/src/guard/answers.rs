@@ -2,11 +2,12 @@
 //! Only those are here that a client of ours reads.
 
 use kafka_protocol::messages::{
-    api_versions_response, create_partitions_response, create_topics_response, delete_groups_response,
-    delete_records_response, delete_topics_response, describe_cluster_response, describe_configs_response,
-    describe_groups_response, describe_log_dirs_response, fetch_response, find_coordinator_response,
-    incremental_alter_configs_response, init_producer_id_response, list_groups_response, list_offsets_response,
-    metadata_response, offset_commit_response, offset_delete_response, offset_fetch_response, produce_response,
+    api_versions_response, consumer_group_describe_response, create_partitions_response, create_topics_response,
+    delete_groups_response, delete_records_response, delete_topics_response, describe_cluster_response,
+    describe_configs_response, describe_groups_response, describe_log_dirs_response, describe_quorum_response,
+    fetch_response, find_coordinator_response, incremental_alter_configs_response, init_producer_id_response,
+    list_groups_response, list_offsets_response, metadata_response, offset_commit_response, offset_delete_response,
+    offset_fetch_response, produce_response,
 };
 
 use super::walk::Kind::{Bool, Bytes, I8, I16, I32, I64, Many, One, Str, Uuid};
@@ -37,6 +38,7 @@ pub(super) fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::DeleteGroups => &DELETE_GROUPS,
         ApiKey::IncrementalAlterConfigs => &INCREMENTAL_ALTER_CONFIGS,
         ApiKey::OffsetDelete => &OFFSET_DELETE,
+        ApiKey::DescribeQuorum => &DESCRIBE_QUORUM,
         ApiKey::DescribeCluster => &DESCRIBE_CLUSTER,
         ApiKey::VlsnDescribe => vlsn::VlsnDescribeResponse::SHAPE,
         ApiKey::VlsnRead => vlsn::VlsnReadResponse::SHAPE,
@@ -48,6 +50,7 @@ pub(super) fn of(api: ApiKey) -> Option<&'static Shape> {
         ApiKey::SequencerReserve => vlsn::SequencerReserveResponse::SHAPE,
         ApiKey::SequencerDescribe => vlsn::SequencerDescribeResponse::SHAPE,
         ApiKey::WriterEpoch => vlsn::WriterEpochResponse::SHAPE,
+        ApiKey::ConsumerGroupDescribe => &CONSUMER_GROUP_DESCRIBE,
         ApiKey::JoinGroup
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup
@@ -58,11 +61,9 @@ pub(super) fn of(api: ApiKey) -> Option<&'static Shape> {
         | ApiKey::ElectLeaders
         | ApiKey::AlterPartitionReassignments
         | ApiKey::ListPartitionReassignments
-        | ApiKey::DescribeQuorum
         | ApiKey::UpdateFeatures
         | ApiKey::DescribeProducers
         | ApiKey::ConsumerGroupHeartbeat
-        | ApiKey::ConsumerGroupDescribe
         | ApiKey::ListConfigResources
         | ApiKey::DescribeTopicPartitions => return None,
     })
@@ -560,6 +561,50 @@ static OFFSET_DELETE: Shape = shape::<offset_delete_response::OffsetDeleteRespon
     field("topics", Many(&One(&OFFSET_DELETE_RESPONSE_TOPIC))),
 ]);
 
+// DescribeQuorum (55)
+
+static QUORUM_REPLICA_STATE: Shape = shape::<describe_quorum_response::ReplicaState>(&[
+    field("replica_id", I32),
+    field("replica_directory_id", Uuid).since(2),
+    field("log_end_offset", I64),
+    field("last_fetch_timestamp", I64).since(1),
+    field("last_caught_up_timestamp", I64).since(1),
+]);
+
+static QUORUM_PARTITION_DATA: Shape = shape::<describe_quorum_response::PartitionData>(&[
+    field("partition_index", I32),
+    field("error_code", I16),
+    field("error_message", Str).since(2).nullable(2),
+    field("leader_id", I32),
+    field("leader_epoch", I32),
+    field("high_watermark", I64),
+    field("current_voters", Many(&One(&QUORUM_REPLICA_STATE))),
+    field("observers", Many(&One(&QUORUM_REPLICA_STATE))),
+]);
+
+static QUORUM_TOPIC_DATA: Shape = shape::<describe_quorum_response::TopicData>(&[
+    field("topic_name", Str),
+    field("partitions", Many(&One(&QUORUM_PARTITION_DATA))),
+]);
+
+static QUORUM_LISTENER: Shape = shape::<describe_quorum_response::Listener>(&[
+    field("name", Str).since(2),
+    field("host", Str).since(2),
+    field("port", I16).since(2),
+]);
+
+static QUORUM_NODE: Shape = shape::<describe_quorum_response::Node>(&[
+    field("node_id", I32).since(2),
+    field("listeners", Many(&One(&QUORUM_LISTENER))).since(2),
+]);
+
+static DESCRIBE_QUORUM: Shape = shape::<describe_quorum_response::DescribeQuorumResponse>(&[
+    field("error_code", I16),
+    field("error_message", Str).since(2).nullable(2),
+    field("topics", Many(&One(&QUORUM_TOPIC_DATA))),
+    field("nodes", Many(&One(&QUORUM_NODE))).since(2),
+]);
+
 // DescribeCluster (60)
 
 static DESCRIBE_CLUSTER_BROKER: Shape = shape::<describe_cluster_response::DescribeClusterBroker>(&[
@@ -579,4 +624,48 @@ static DESCRIBE_CLUSTER: Shape = shape::<describe_cluster_response::DescribeClus
     field("controller_id", I32),
     field("brokers", Many(&One(&DESCRIBE_CLUSTER_BROKER))),
     field("cluster_authorized_operations", I32),
+]);
+
+// ConsumerGroupDescribe (69)
+
+static GROUP_TOPIC_PARTITIONS: Shape = shape::<consumer_group_describe_response::TopicPartitions>(&[
+    field("topic_id", Uuid),
+    field("topic_name", Str),
+    field("partitions", Many(&I32)),
+]);
+
+static GROUP_ASSIGNMENT: Shape = shape::<consumer_group_describe_response::Assignment>(&[field(
+    "topic_partitions",
+    Many(&One(&GROUP_TOPIC_PARTITIONS)),
+)]);
+
+static GROUP_MEMBER: Shape = shape::<consumer_group_describe_response::Member>(&[
+    field("member_id", Str),
+    field("instance_id", Str).nullable(0),
+    field("rack_id", Str).nullable(0),
+    field("member_epoch", I32),
+    field("client_id", Str),
+    field("client_host", Str),
+    field("subscribed_topic_names", Many(&Str)),
+    field("subscribed_topic_regex", Str).nullable(0),
+    field("assignment", One(&GROUP_ASSIGNMENT)),
+    field("target_assignment", One(&GROUP_ASSIGNMENT)),
+    field("member_type", I8).since(1),
+]);
+
+static CONSUMER_GROUP: Shape = shape::<consumer_group_describe_response::DescribedGroup>(&[
+    field("error_code", I16),
+    field("error_message", Str).nullable(0),
+    field("group_id", Str),
+    field("group_state", Str),
+    field("group_epoch", I32),
+    field("assignment_epoch", I32),
+    field("assignor_name", Str),
+    field("members", Many(&One(&GROUP_MEMBER))),
+    field("authorized_operations", I32),
+]);
+
+static CONSUMER_GROUP_DESCRIBE: Shape = shape::<consumer_group_describe_response::ConsumerGroupDescribeResponse>(&[
+    field("throttle_time_ms", I32),
+    field("groups", Many(&One(&CONSUMER_GROUP))),
 ]);
