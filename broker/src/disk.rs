@@ -194,6 +194,17 @@ impl DiskFile for RealFile {
         FileExt::read_at(&self.file, buffer, position)
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        let wanted = buffer.len();
+        let mut into = [io::IoSliceMut::new(buffer)];
+        match rustix::io::preadv2(&self.file, &mut into, position, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == wanted),
+            Err(rustix::io::Errno::AGAIN) => Ok(false),
+            // A file system that does not know the flag cannot say.
+            Err(_) => Ok(self.file.read_exact_at(buffer, position).is_ok()),
+        }
+    }
+
     fn is_cached(&self, position: u64, bytes: usize) -> bool {
         let last = position + (bytes as u64).saturating_sub(1);
         (position..last).step_by(PROBE_EVERY).all(|at| self.is_cached_at(at)) && self.is_cached_at(last)

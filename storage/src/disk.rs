@@ -79,6 +79,10 @@ pub trait DiskFile: std::any::Any + Send + Sync {
     }
     /// Reads up to `buffer.len()` bytes; 0 is the end of the file.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Reads all of `buffer`, unless that had to wait for the disk: then false, and nothing is promised of the buffer.
+    fn read_cached_at(&self, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        Ok(read_full(self, buffer, position)? == buffer.len())
+    }
     /// Whether these bytes can be read without waiting for the disk, as far as that can be told cheaply.
     fn is_cached(&self, _position: u64, _bytes: usize) -> bool {
         true
@@ -101,7 +105,7 @@ pub trait DiskFile: std::any::Any + Send + Sync {
 }
 
 /// Fills the buffer from `position` on; returns how much there was.
-pub(crate) fn read_full<F: DiskFile>(file: &F, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+pub(crate) fn read_full<F: DiskFile + ?Sized>(file: &F, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, position.saturating_add(filled as u64)) {

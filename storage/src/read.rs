@@ -39,6 +39,13 @@ impl<F> Clone for ReadSlice<F> {
 }
 
 impl<F: DiskFile> ReadSlice<F> {
+    /// Reads the range if that need not wait for the disk. None says no more than that it is to be read by [`Self::read`].
+    pub fn read_cached(&self) -> io::Result<Option<Bytes>> {
+        let mut buffer = vec![0; self.len];
+        let cached = self.file.read_cached_at(&mut buffer, self.position)?;
+        Ok(cached.then(|| buffer.into()))
+    }
+
     /// Reads the range. Blocks; needs no log. A range that has become shorter is an error.
     pub fn read(&self) -> io::Result<Bytes> {
         let mut buffer = vec![0; self.len];

@@ -155,20 +155,33 @@ impl<F: DiskFile> PointBatch<F> {
     /// Reads it. Blocks; needs no log.
     pub fn read(&self) -> Result<Point, VlsnError> {
         let mut point = Point::Gap;
-        self.read_all([self.vlsn].into_iter(), |_, record| point = Point::Found(record))?;
+        let bytes = self.bytes()?;
+        self.find_all(&bytes, [self.vlsn].into_iter(), |_, record| point = Point::Found(record))?;
         Ok(point)
     }
 
-    /// The same for several VLSNs of the batch, which rise. What is there is told with its place among them.
-    pub(crate) fn read_all(
+    /// All of the batch. Blocks.
+    pub(crate) fn bytes(&self) -> Result<Bytes, VlsnError> {
+        let index = self.index;
+        self.slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })
+    }
+
+    /// All of the batch, if that need not wait for the disk.
+    pub(crate) fn cached_bytes(&self) -> Result<Option<Bytes>, VlsnError> {
+        let index = self.index;
+        self.slice.read_cached().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })
+    }
+
+    /// Looks in the bytes of the batch for several VLSNs, which rise. What is there is told with its place among them.
+    pub(crate) fn find_all(
         &self,
+        bytes: &[u8],
         wanted: impl Iterator<Item = Vlsn>,
         mut found: impl FnMut(usize, PointRecord),
     ) -> Result<(), VlsnError> {
         let index = self.index;
-        let bytes = self.slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
         let stored = |error| VlsnError::Stored { index, error };
-        let batch = StoredBatch::open(&bytes, self.inflate_max).map_err(stored)?;
+        let batch = StoredBatch::open(bytes, self.inflate_max).map_err(stored)?;
         let mut wanted = wanted.enumerate().peekable();
         for record in batch.records() {
             let record = record.map_err(stored)?;

@@ -229,25 +229,25 @@ fn points<D: Disk>(
         };
         results.push(missing(*vlsn, log.routing.partition(*vlsn).0, outcome));
     }
-    if may_warm {
-        let cold = cold(placed.iter().map(|(_, batch)| batch.slice()));
-        if !cold.is_empty() {
-            return Ok(Seen::Cold(cold));
-        }
-    }
     let max_bytes = max_bytes.min(node.fetch_budget());
-    fill(&mut results, placed, max_bytes).map_err(|error| unread(&error))?;
+    let cold = fill(&mut results, placed, max_bytes, may_warm).map_err(|error| unread(&error))?;
+    if !cold.is_empty() {
+        return Ok(Seen::Cold(cold));
+    }
     Ok(Seen::Done(VlsnReadResponse { results, ..VlsnReadResponse::default() }.into()))
 }
 
-/// Reads each batch once, whatever the order and number of what is asked of it.
+/// Reads each batch once, whatever the order and number of what is asked of it. Those that are not in the page cache are
+/// left for later if `may_warm`, and given back.
 fn fill<F: DiskFile>(
     results: &mut [VlsnReadResult],
     mut placed: Vec<Placed<F>>,
     max_bytes: usize,
-) -> Result<(), VlsnError> {
+    may_warm: bool,
+) -> Result<Vec<FileRange>, VlsnError> {
     placed.sort_by_key(|(_, batch)| batch.order());
     let (mut work, mut bytes, mut first) = (0_usize, 0_usize, true);
+    let mut cold = Vec::new();
     for group in placed.chunk_by(|(_, one), (_, other)| one.is_beside(other)) {
         let Some((_, batch)) = group.first() else { continue };
         work = work.saturating_add(batch.slice().len);
@@ -259,7 +259,12 @@ fn fill<F: DiskFile>(
             }
             continue;
         }
-        batch.read_all(group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
+        let read = if may_warm { batch.cached_bytes()? } else { Some(batch.bytes()?) };
+        let Some(read) = read else {
+            cold.push(file_range(batch.slice()));
+            continue;
+        };
+        batch.find_all(&read, group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
             let Some(result) = group.get(which).and_then(|(at, _)| results.get_mut(*at)) else { return };
             let size = size_of_record(&record);
             if first || bytes.saturating_add(size) <= max_bytes {
@@ -271,7 +276,7 @@ fn fill<F: DiskFile>(
             first = false;
         })?;
     }
-    Ok(())
+    Ok(cold)
 }
 
 fn outcome_of(point: &Point) -> i8 {
