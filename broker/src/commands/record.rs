@@ -219,11 +219,11 @@ mod tests {
             (br#"{"valeu": "x"}"#, "unknown field `valeu`"),
             (br#"{"value": "x", "value_base64": "eA=="}"#, "both value"),
             (br#"{"key_base64": "?"}"#, "key_base64 is not base64"),
-            (br#"{"partition": -1}"#, "partition"),
+            (br#"{"partition": -1}"#, "integer `-1`"),
             (br#"{"partition": 99999999999999999999}"#, "invalid"),
             (br#"{"timestamp": -5}"#, "milliseconds"),
             (br#"{"timestamp": "tomorrow"}"#, "timestamp is \"tomorrow\""),
-            (b"{\"value\": \"\xff\"}", "UTF-8"),
+            (b"{\"value\": \"\xff\"}", "unicode"),
             (&b"[".repeat(100_000), "recursion"),
         ] {
             let error = parse(line).err().unwrap_or_default();
