@@ -36,8 +36,9 @@ test: deps-test ## all tests
 clients: ## fetch the clients that the compatibility tests use
 	compat-tests/clients/setup
 
-bench: build ## measure beside Apache Kafka, half an hour; the table goes to bench/RESULTS.md
+bench: build ## measure beside Apache Kafka, Redis and PostgreSQL, half an hour; the tables go to bench/RESULTS*.md
 	bench/compare --binary $(BIN) --out bench/RESULTS.md
+	bench/vlsn --binary $(BIN) --out bench/RESULTS-VLSN.md
 
 clean: ## remove what was built
 	$(CARGO) clean

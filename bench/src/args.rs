@@ -16,6 +16,8 @@ pub enum BenchCommand {
     Fetch(FetchArgs),
     /// Write single records at a fixed rate and measure how long each takes to be acknowledged (and delivered)
     Latency(LatencyArgs),
+    /// Read, write or commit by VLSN (Pyralog only)
+    Vlsn(VlsnArgs),
 }
 
 /// What all commands need to know.
@@ -147,6 +149,49 @@ pub struct LatencyArgs {
     /// Also read the records with a long poll, and measure when each is delivered
     #[arg(long)]
     pub end_to_end: bool,
+}
+
+/// `pyralog bench vlsn`
+#[derive(Debug, Clone, Args)]
+pub struct VlsnArgs {
+    /// What all commands know.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do
+    #[arg(value_enum)]
+    pub work: VlsnWork,
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(10_000))]
+    pub connections: usize,
+    /// Unanswered requests of each connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1_000))]
+    pub in_flight: usize,
+    /// read: VLSNs are drawn from 0 up to this number, all of which were written
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub vlsns: u64,
+    /// write: bytes of each record's value
+    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = parse_bytes)]
+    pub record_bytes: usize,
+    /// write: records of each request
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(1_000_000))]
+    pub records_per_batch: usize,
+    /// write: end once everything below this VLSN is written
+    #[arg(long, value_name = "VLSN")]
+    pub until_vlsn: Option<u64>,
+    /// Threads of this tool, which share the connections
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(256))]
+    pub threads: usize,
+}
+
+/// What is done by VLSN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VlsnWork {
+    /// One record per request, drawn
+    Read,
+    /// Batches with rising VLSNs from 0 on; needs a log that is empty
+    Write,
+    /// One number per request, durably; each connection is a consumer of its own
+    Commit,
 }
 
 /// `acks` of a producer.

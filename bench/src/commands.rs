@@ -5,16 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::admin::{End, offsets};
-use crate::args::{Common, FetchArgs, LatencyArgs, ProduceArgs};
+use crate::args::{Common, FetchArgs, LatencyArgs, ProduceArgs, VlsnArgs, VlsnWork};
 use crate::collect::Role;
 use crate::engine::{Pace, Plan};
 use crate::error::BenchError;
 use crate::fetch::{AtEnd, Due, FetchShape};
-use crate::frames::ProduceFrame;
+use crate::frames::{ProduceFrame, ProduceHead};
 use crate::payload::{Shape, batches};
 use crate::produce::ProduceShape;
 use crate::run::{Bench, Ends, Prepared};
 use crate::schedule::Schedule;
+use crate::vlsn::{KeyedBatch, KeyedTraffic, Next, VlsnFrame, VlsnTraffic};
 
 /// Answers to Produce requests are small.
 const PRODUCE_READ_BYTES: usize = 64 << 10;
@@ -245,6 +246,66 @@ pub fn latency(args: &LatencyArgs) -> Result<(), BenchError> {
     };
     let frames = produce.frames(&[partition.index])?;
     bench.add(Role::Requests, produce.traffic(0, vec![frames]), &plan)?;
+    bench.run()
+}
+
+/// `pyralog bench vlsn`
+pub fn vlsn(args: &VlsnArgs) -> Result<(), BenchError> {
+    let common = &args.common;
+    let prepared = Prepared::new(common)?;
+    let leaders = prepared.leaders();
+    let count = prepared.partitions.len();
+    say(
+        common,
+        &format!(
+            "{:?} by VLSN in {} ({count} partitions): {} connections x {} in flight",
+            args.work, common.topic, args.connections, args.in_flight
+        ),
+    );
+    let ends = if args.until_vlsn.is_some() { Ends::ByItself } else { Ends::AtItsTime };
+    let mut bench = Bench::new("vlsn", &Pace::Closed, common, ends)?;
+    for share in shares(args.connections, args.threads) {
+        let addresses: Vec<SocketAddr> =
+            share.clone().filter_map(|c| leaders.get(c % leaders.len()).copied()).collect();
+        let plan = Plan {
+            addresses: &addresses,
+            pace: Pace::Closed,
+            in_flight_max: args.in_flight,
+            read_bytes: PRODUCE_READ_BYTES,
+            punctual: false,
+        };
+        match args.work {
+            VlsnWork::Read => {
+                let frames = share.clone().map(|_| VlsnFrame::read(&common.topic)).collect::<Result<_, _>>()?;
+                let traffic = VlsnTraffic::new(share.start, frames, Next::Below(args.vlsns));
+                bench.add(Role::Requests, traffic, &plan)?;
+            }
+            VlsnWork::Commit => {
+                let frame = |connection| VlsnFrame::commit(&common.topic, &format!("bench-{connection}"));
+                let frames = share.clone().map(frame).collect::<Result<_, _>>()?;
+                bench.add(Role::Requests, VlsnTraffic::new(share.start, frames, Next::Rising), &plan)?;
+            }
+            VlsnWork::Write => {
+                let batch = KeyedBatch::new(args.records_per_batch, args.record_bytes)?;
+                let version = prepared.versions.produce;
+                let until = args.until_vlsn.unwrap_or(u64::MAX);
+                let head =
+                    |partition| ProduceHead { version, topic: &common.topic, partition, acks: -1, timeout_ms: 30_000 };
+                let target = |partition: i32| Ok((partition, ProduceFrame::new(&head(partition))?));
+                let own = |connection: usize| {
+                    let indexes = prepared.partitions.iter().map(|partition| partition.index);
+                    indexes
+                        .skip(connection)
+                        .step_by(args.connections)
+                        .map(target)
+                        .collect::<Result<Vec<_>, BenchError>>()
+                };
+                let connections = share.clone().map(own).collect::<Result<Vec<_>, _>>()?;
+                let traffic = KeyedTraffic::new((version, &common.topic), (count, until), batch, connections);
+                bench.add(Role::Requests, traffic, &plan)?;
+            }
+        }
+    }
     bench.run()
 }
 

@@ -26,8 +26,9 @@ mod report;
 mod run;
 mod schedule;
 mod tally;
+mod vlsn;
 
-pub use args::{Acks, BenchCommand, Common, CompressionType, FetchArgs, LatencyArgs, ProduceArgs};
+pub use args::{Acks, BenchCommand, Common, CompressionType, FetchArgs, LatencyArgs, ProduceArgs, VlsnArgs, VlsnWork};
 pub use error::BenchError;
 pub use fetch::AtEnd;
 
@@ -37,6 +38,7 @@ pub fn run(command: &BenchCommand) -> Result<(), BenchError> {
         BenchCommand::Produce(args) => (&args.common, commands::produce(args)),
         BenchCommand::Fetch(args) => (&args.common, commands::fetch(args)),
         BenchCommand::Latency(args) => (&args.common, commands::latency(args)),
+        BenchCommand::Vlsn(args) => (&args.common, commands::vlsn(args)),
     };
     run::clean_up(common, outcome)
 }
