@@ -502,3 +502,61 @@ fn the_status_says_who_is_there_and_what_does_not_serve() {
     let page = printed(at, &["node", "status"]);
     assert!(page.contains("under-replicated:") && page.contains("FOLDER"), "{page}");
 }
+
+#[test]
+fn vlsn_logs_are_written_read_and_committed_by_number() {
+    if on_kafka() {
+        return;
+    }
+    let target = shared();
+    let at = target.kafka();
+    let log = unique("cli-vlsn");
+    printed(at, &["log", "create", &log, "--partitions", "3", "--config", "vlsn.enable=true"]);
+    let written = with_input(at, &["vlsn", "write", &log], b"a\nb\nc\n");
+    assert_eq!(text(&written.stdout), "0\n1\n2\n", "{written:?}");
+    let later = with_input(at, &["vlsn", "write", &log, "--at", "5"], b"f\ng\nh\n");
+    assert_eq!(text(&later.stdout), "5\n6\n7\n", "{later:?}");
+
+    assert_eq!(printed(at, &["vlsn", "get", &log, "1"]), "b\n");
+    let (code, why) = failed(&run(at, &["vlsn", "get", &log, "3"]));
+    assert!(code == 4 && why.contains("left out"), "{code}: {why}");
+    let (code, why) = failed(&run(at, &["vlsn", "get", &log, "100"]));
+    assert!(code == 4 && why.contains("nobody wrote it so far"), "{code}: {why}");
+    let (code, why) = failed(&run(at, &["vlsn", "get", &log, "18446744073709551615"]));
+    assert!(code == 2 && why.contains("9223372036854775806"), "{code}: {why}");
+
+    assert_eq!(printed(at, &["vlsn", "range", &log, "0", "8"]), "a\nb\nc\nf\ng\nh\n");
+    let lines = printed(at, &["vlsn", "range", &log, "1", "6", "--json"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["offset"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2), None, Some(5)]);
+    assert_eq!(lines[2]["gap"], serde_json::json!([3, 5]));
+    let (code, why) = failed(&run(at, &["vlsn", "range", &log, "9", "3"]));
+    assert!(code == 2 && why.contains("9..3"), "{code}: {why}");
+
+    let standing = json(at, &["vlsn", "describe", &log]);
+    assert_eq!((standing["last"].as_u64(), standing["undecided"].as_u64()), (Some(7), Some(8)));
+    printed(at, &["vlsn", "commit", &log, "me", "6"]);
+    let (_, why) = failed(&run(at, &["vlsn", "commit", &log, "me", "2"]));
+    assert!(why.contains('6'), "{why}");
+    let committed = json(at, &["vlsn", "committed", &log, "me"]);
+    assert_eq!((committed["resume_vlsn"].as_u64(), committed["lag"].as_u64()), (Some(7), Some(1)));
+
+    let plain = create(at, "cli-plain", "1");
+    let (_, why) = failed(&run(at, &["vlsn", "describe", &plain]));
+    assert!(why.contains("vlsn.enable=true"), "{why}");
+}
+
+#[test]
+fn sequencers_hand_out_each_number_once() {
+    if on_kafka() {
+        return;
+    }
+    let target = shared();
+    let at = target.kafka();
+    let name = unique("cli-sequencer");
+    assert_eq!(printed(at, &["sequencer", "show", &name]), "0\n");
+    assert_eq!(printed(at, &["sequencer", "reserve", &name, "10"]), "0 10\n");
+    assert_eq!(json(at, &["sequencer", "reserve", &name])["first"].as_u64(), Some(10));
+    assert_eq!(json(at, &["sequencer", "show", &name])["next"].as_u64(), Some(11));
+    assert!(!run(at, &["sequencer", "reserve", &name, "0"]).status.success());
+}

@@ -15,6 +15,7 @@ mod produce;
 mod record;
 mod target;
 mod values;
+mod vlsn;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -38,6 +39,12 @@ pub enum ClientCommand {
     /// Show nodes
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Read logs that are addressed by VLSN, and commit by VLSN
+    #[command(subcommand)]
+    Vlsn(vlsn::VlsnCommand),
+    /// Take numbers from durable counters
+    #[command(subcommand)]
+    Sequencer(vlsn::SequencerCommand),
     /// Write records: one per line of the standard input
     Produce(produce::ProduceArgs),
     /// Read records, and print one per line
@@ -79,6 +86,8 @@ async fn dispatch(command: ClientCommand) -> Result<(), Failure> {
         ClientCommand::Group(command) => group::run(command).await,
         ClientCommand::Config(command) => config::run(command).await,
         ClientCommand::Node(command) => node::run(command).await,
+        ClientCommand::Vlsn(command) => vlsn::run(command).await,
+        ClientCommand::Sequencer(command) => vlsn::run_sequencer(command).await,
         ClientCommand::Produce(args) => produce::run(args).await,
         ClientCommand::Consume(args) => consume::run(args).await,
     }
