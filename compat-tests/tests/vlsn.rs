@@ -269,3 +269,31 @@ fn a_large_view_is_read_in_pages() {
         assert!(value.starts_with(&format!("{n} ")));
     }
 }
+
+#[test]
+fn kcat_seeks_the_view_by_vlsn_and_a_group_goes_on_in_it() {
+    if std::process::Command::new("kcat").arg("-V").output().is_err() {
+        eprintln!("skipped: kcat is not installed");
+        return;
+    }
+    let Some((broker, mut conn, log, view)) = one_log(3, &[]) else { return };
+    for n in 0..30u64 {
+        write(&mut conn, &log, i32::try_from(n % 3).unwrap(), &[n]);
+    }
+    let kcat = |words: &[&str]| {
+        let mut command = std::process::Command::new("kcat");
+        command.args(["-b", broker.kafka(), "-q", "-f", "%o %s\\n"]).args(words);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(kcat(&["-C", "-t", &view, "-o", "7", "-c", "2"]), "7 value 7\n8 value 8\n");
+    assert_eq!(kcat(&["-C", "-t", &view, "-o", "beginning", "-e"]).lines().count(), 30);
+    assert_eq!(kcat(&["-C", "-t", &view, "-o", "-1", "-e"]), "29 value 29\n");
+    let group = format!("{log}-group");
+    let earliest = ["-X", "auto.offset.reset=earliest"];
+    let first = kcat(&[&earliest[..], &["-c", "10", "-G", &group, &view]].concat());
+    assert!(first.starts_with("0 value 0\n") && first.lines().count() == 10, "{first}");
+    let next = kcat(&[&earliest[..], &["-c", "1", "-G", &group, &view]].concat());
+    assert_eq!(next, "10 value 10\n", "it committed the VLSN that it had come to");
+}
