@@ -39,7 +39,8 @@ pub fn set_correlation(frame: &mut [u8], id: i32) {
     set(frame, CORRELATION_AT, &id.to_be_bytes());
 }
 
-fn set(frame: &mut [u8], at: usize, bytes: &[u8]) {
+/// Writes bytes over a field, if it is there.
+pub fn set(frame: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(field) = frame.get_mut(at..at + bytes.len()) {
         field.copy_from_slice(bytes);
     }

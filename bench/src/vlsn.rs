@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use pyralog_protocol::ApiKey;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader};
 use pyralog_protocol::kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::vlsn::Vlsn;
 use pyralog_protocol::vlsn::messages::{VlsnCommitEntry, VlsnCommitRequest, VlsnReadRequest, outcome};
+use pyralog_protocol::{ApiKey, Draw};
 
 use crate::engine::{Amount, Answer, Answers, Outgoing, Traffic};
 use crate::error::BenchError;
-use crate::frames::{ProduceFrame, encode, i16_at, i32_at, produce_error_at, set_correlation};
+use crate::frames::{ProduceFrame, encode, i16_at, i32_at, produce_error_at, set, set_correlation};
 use crate::reader::SmallReader;
 
 /// Found again in an encoded request; no other field looks like it.
@@ -24,12 +24,6 @@ const CRC_AT: usize = 17;
 fn place_of(value: u64, bytes: &[u8], what: &'static str) -> Result<usize, BenchError> {
     let found = bytes.windows(8).position(|window| window == value.to_be_bytes());
     found.ok_or_else(|| BenchError::Request { what, detail: "the VLSN is not in it".to_owned() })
-}
-
-fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(field) = bytes.get_mut(at..at + value.len()) {
-        field.copy_from_slice(value);
-    }
 }
 
 /// How a connection finds its next VLSN.
@@ -94,7 +88,8 @@ pub struct VlsnTraffic {
 #[derive(Debug)]
 struct Asker {
     frame: VlsnFrame,
-    state: u64,
+    used: u64,
+    draw: Draw,
     reader: SmallReader,
 }
 
@@ -102,24 +97,23 @@ impl VlsnTraffic {
     /// `first` is the number of the first connection in the run.
     pub fn new(first: usize, frames: Vec<VlsnFrame>, next: Next) -> Self {
         let api = frames.first().map_or(ApiKey::VlsnRead, |frame| frame.api);
-        let asker = |(index, frame)| Asker { frame, state: (first + index) as u64, reader: SmallReader::default() };
+        let asker = |(index, frame)| Asker::new(frame, first + index);
         Self { api, next, connections: frames.into_iter().enumerate().map(asker).collect() }
     }
 }
 
 impl Asker {
-    fn draw(&mut self, next: Next) -> u64 {
+    fn new(frame: VlsnFrame, number: usize) -> Self {
+        Self { frame, used: 0, draw: Draw::new(number as u128), reader: SmallReader::default() }
+    }
+
+    fn next_vlsn(&mut self, next: Next) -> u64 {
         match next {
             Next::Rising => {
-                self.state += 1;
-                self.state
+                self.used += 1;
+                self.used
             }
-            Next::Below(end) => {
-                self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                (z ^ (z >> 31)) % end.max(1)
-            }
+            Next::Below(end) => self.draw.next_u64() % end.max(1),
         }
     }
 }
@@ -132,7 +126,7 @@ impl Traffic for VlsnTraffic {
     fn put(&mut self, connection: usize, correlation: i32, out: &mut Outgoing) -> Option<Amount> {
         let next = self.next;
         let asker = self.connections.get_mut(connection)?;
-        let vlsn = asker.draw(next);
+        let vlsn = asker.next_vlsn(next);
         let own = out.own();
         let at = own.len();
         own.extend_from_slice(&asker.frame.frame);
@@ -284,7 +278,7 @@ impl Traffic for KeyedTraffic {
 mod tests {
     use pyralog_protocol::batch::StoredBatch;
 
-    use super::{Asker, KeyedBatch, Next, SmallReader, VlsnFrame};
+    use super::{Asker, KeyedBatch, Next, VlsnFrame};
 
     #[test]
     fn keys_are_filled_in_and_the_batch_stays_whole() {
@@ -299,8 +293,8 @@ mod tests {
     #[test]
     fn draws_stay_below_their_end_and_spread() {
         let frame = VlsnFrame::commit("log", "me").expect("encodes");
-        let mut asker = Asker { frame, state: 0, reader: SmallReader::default() };
-        let drawn: Vec<u64> = (0..1000).map(|_| asker.draw(Next::Below(100))).collect();
+        let mut asker = Asker::new(frame, 0);
+        let drawn: Vec<u64> = (0..1000).map(|_| asker.next_vlsn(Next::Below(100))).collect();
         assert!(drawn.iter().all(|vlsn| *vlsn < 100));
         assert!((0..100).filter(|vlsn| drawn.contains(vlsn)).count() > 90);
     }

@@ -12,7 +12,7 @@ use pyralog_protocol::{LogOffset, WallMs};
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode};
 use crate::files::write_derived;
-use crate::index::{Entry, Index, IndexHeader, SPARSE};
+use crate::index::{Entry, Index, IndexHeader, Kind, SPARSE};
 use crate::walk::{Stop, Walk};
 
 /// What segments need from their log.
@@ -309,7 +309,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     }
 
     fn build_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
-        if let Some(stored) = self.stored_index(env)? {
+        if let Some(stored) = self.stored_index(env, SPARSE)? {
             match self.extend_index(env, stored) {
                 // It ends where no batch does: not an index of these batches.
                 Err(SegmentError::Damaged { .. }) => {}
@@ -341,11 +341,15 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         Ok(index)
     }
 
-    /// The index in the file, if all of it is what was written and its last entry is true.
-    fn stored_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Index>, SegmentError> {
-        let path = env.path(&file_name(self.base, "index"));
+    /// The index of a kind in its file, if all of it is what was written and its last entry is true.
+    pub(crate) fn stored_index<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        kind: Kind,
+    ) -> Result<Option<Index>, SegmentError> {
+        let path = env.path(&file_name(self.base, kind.extension));
         let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(None) };
-        let Some(index) = Index::load(&file, SPARSE, self.base.0).filter(|index| index.covered <= self.size) else {
+        let Some(index) = Index::load(&file, kind, self.base.0).filter(|index| index.covered <= self.size) else {
             return Ok(None);
         };
         let true_entry = match index.entries.last() {

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use pyralog_client::{PyralogClient, Record, VlsnClient, VlsnCommitTracker, VlsnRead};
+use pyralog_protocol::Vlsn;
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{self, Row};
 use super::record::Printed;
 use super::target::{Target, suggest_log};
-
-/// The largest VLSN that a log takes.
-const VLSN_MAX: u64 = i64::MAX.unsigned_abs() - 1;
 
 /// What to do with a VLSN log.
 #[derive(Debug, Subcommand)]
@@ -64,7 +62,7 @@ pub struct GetArgs {
     /// The log
     pub log: String,
     /// The VLSN
-    #[arg(value_parser = clap::value_parser!(u64).range(..=VLSN_MAX))]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=Vlsn::MAX.0))]
     pub vlsn: u64,
     /// Wait so long for a record that is not written yet: 500ms, 10s, 5m
     #[arg(long, value_name = "TIME", value_parser = super::values::span)]

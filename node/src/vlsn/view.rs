@@ -6,7 +6,7 @@ use pyralog_protocol::batch::empty_view;
 use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Vlsn};
 use pyralog_storage::{Disk, TimestampOffset};
 
-use super::{PageLimits, VlsnError, VlsnLog};
+use super::{LogBounds, PageLimits, VlsnError, VlsnLog};
 use crate::partition::Bounds;
 
 /// What a reader of the view sees at an offset.
@@ -20,25 +20,27 @@ pub(crate) struct Sight {
 /// (timestamp, offset, leader epoch); -1 stands for none.
 type Timed = (i64, i64, i32);
 
+impl LogBounds {
+    /// The same as the bounds of the view's partition.
+    fn of_view(&self) -> Bounds {
+        Bounds {
+            log_start: LogOffset(self.first.offset()),
+            high_watermark: LogOffset(self.undecided.offset()),
+            epoch: self.epoch,
+        }
+    }
+}
+
 impl<D: Disk> VlsnLog<'_, D> {
     /// Where the view begins and ends.
     pub(crate) fn view_bounds(&self) -> Result<Bounds, VlsnError> {
-        let bounds = self.bounds()?;
-        Ok(Bounds {
-            log_start: LogOffset(bounds.first.offset()),
-            high_watermark: LogOffset(bounds.undecided.offset()),
-            epoch: bounds.epoch,
-        })
+        self.bounds().map(|bounds| bounds.of_view())
     }
 
     /// The view from an offset on.
     pub(crate) fn look(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Sight, VlsnError> {
         let bounds = self.bounds()?;
-        let seen = Bounds {
-            log_start: LogOffset(bounds.first.offset()),
-            high_watermark: LogOffset(bounds.undecided.offset()),
-            epoch: bounds.epoch,
-        };
+        let seen = bounds.of_view();
         let from = u64::try_from(offset).ok().map(Vlsn).filter(|v| (bounds.first..=bounds.undecided).contains(v));
         let Some(from) = from else {
             return Ok(Sight { bounds: seen, records: Err(ErrorCode::OffsetOutOfRange) });

@@ -123,7 +123,7 @@ impl<F: DiskFile> Segment<F> {
     }
 
     fn build_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
-        if let Some(stored) = self.stored_vlsns(env)? {
+        if let Some(stored) = self.stored_index(env, VLSNS)? {
             match self.extend_vlsns(env, stored) {
                 // It ends where no batch does: not an index of these batches.
                 Err(SegmentError::Damaged { .. }) => {}
@@ -144,19 +144,5 @@ impl<F: DiskFile> Segment<F> {
             let last = last.map_err(|error| SegmentError::Damaged { position, what: damage(&error) })?;
             index.note_max(self.base.0, &found.header, 0, last.map_or(i64::MIN, Vlsn::offset));
         }
-    }
-
-    /// The index in the file, if all of it is what was written and its last entry is true.
-    fn stored_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Index>, SegmentError> {
-        let path = env.path(&file_name(self.base, VLSNS.extension));
-        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(None) };
-        let Some(index) = Index::load(&file, VLSNS, self.base.0).filter(|index| index.covered <= self.size) else {
-            return Ok(None);
-        };
-        let true_entry = match index.entries.last() {
-            Some(last) => self.is_true(env, *last)?,
-            None => true,
-        };
-        Ok(true_entry.then_some(index))
     }
 }
