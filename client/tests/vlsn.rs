@@ -101,6 +101,61 @@ async fn writers_of_one_handle_share_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_write_is_made_by_one_of_those_who_race_for_it() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = vlsn_log(&client, "race", 2).await;
+    let counts = (0..4).map(|writer| {
+        let (client, name) = (client.clone(), name.clone());
+        tokio::spawn(async move {
+            let log = VlsnClient::open(client, &name).await.unwrap();
+            let (mut next, mut last, mut won) = (0, None, Vec::new());
+            while next < 100 {
+                // Partition 0 only: its VLSNs are 0, 2, 4, ...
+                match log.write_if(next, last, format!("{writer} wrote {next}")).await {
+                    Ok(vlsn) => {
+                        won.push(vlsn);
+                        last = Some(vlsn);
+                    }
+                    Err(VlsnError::Unexpected { last: Some(found), partition: 0, .. }) => last = Some(found),
+                    Err(other) => panic!("{other}"),
+                }
+                next = last.map_or(0, |last| last + 2);
+            }
+            (writer, won)
+        })
+    });
+    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+    let mut all = Vec::new();
+    for count in counts.collect::<Vec<_>>() {
+        let (writer, won) = count.await.unwrap();
+        for vlsn in &won {
+            let record = log.read(*vlsn).await.unwrap().record(*vlsn);
+            let place = log.read(*vlsn).await.unwrap();
+            assert_eq!(record.unwrap().value, format!("{writer} wrote {vlsn}"), "{place:?}");
+        }
+        all.extend(won);
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..100).step_by(2).collect::<Vec<_>>(), "each was written by one of them");
+
+    // An ordinary write behind it goes on, and so do conditions of the only writer.
+    log.resume().await.unwrap();
+    assert_eq!(log.write("unconditional").await, Ok(99));
+    assert_eq!(log.write_if(100, Some(98), "conditional").await, Ok(100));
+    assert_eq!(log.write_if(100, Some(98), "conditional").await, Ok(100), "the same again");
+    let alone = VlsnClient::builder(client, &name).exclusive().open().await.unwrap();
+    let fenced = log.write_if(102, Some(100), "late").await;
+    assert!(matches!(fenced, Err(VlsnError::Fenced { .. })), "{fenced:?}");
+    let behind = alone.write_if(102, Some(98), "behind").await.unwrap_err();
+    assert!(behind.to_string().ends_with("partition 0 ends at 100, 98 was expected"), "{behind}");
+    assert_eq!(alone.write_if(102, Some(100), "alone").await, Ok(102));
+    assert_eq!(alone.write_if(102, Some(100), "alone").await, Ok(102), "the same again");
+    assert!(alone.write_if(102, Some(100), "something else").await.is_err());
+    assert_eq!(alone.write_if(1 << 63, None, "").await, Err(VlsnError::TooLarge { vlsn: 1 << 63 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outcomes_are_four() {
     for broker in Broker::both_ways() {
         let client = broker.client().await;

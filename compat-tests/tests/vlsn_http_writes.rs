@@ -89,6 +89,9 @@ fn a_condition_on_the_last_vlsn_is_kept() {
     assert_eq!((&refused["last"], &refused["vlsn"]), (&json!(0), &json!(1)));
     assert_eq!(write(1, "0").json()["last"], json!(1));
     assert_eq!(write(1, "0").status, 200, "sent again, it is there");
+    let other = world.raw("/v1/logs/LOG/vlsn/1?expected_last=0", &[], b"y");
+    let taken = problem(&other, 412, "unexpected-last");
+    assert!(taken["detail"].as_str().unwrap().contains("VLSN 1 is there already, with another record"), "{taken}");
     problem(&write(5, "x"), 400, "bad-parameter");
 }
 

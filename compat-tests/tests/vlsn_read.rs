@@ -267,6 +267,56 @@ fn one_of_many_writers_gets_through_on_each_condition() {
     }
 }
 
+/// Writers that race for the same VLSN write different things under it.
+#[test]
+fn one_of_many_writers_of_the_same_vlsn_gets_through() {
+    let Some((broker, mut conn, log)) = world(1) else { return };
+    for round in 0..20_u64 {
+        let expected = i64::try_from(round).unwrap() - 1;
+        let attempts: Vec<Vec<u8>> = (0..4)
+            .map(|n| {
+                let codec = [Codec::None, Codec::Gzip, Codec::Lz4, Codec::Zstd][n];
+                let mut attempt = batch(&[round]);
+                attempt.records[0].value = Some(format!("writer {n}").into_bytes());
+                attempt.codec(codec).encode()
+            })
+            .collect();
+        let writers = attempts.clone().into_iter().map(|batch| {
+            let (mut conn, log) = (broker.connect(), log.clone());
+            std::thread::spawn(move || append_batch(&mut conn, &log, (0, expected), &batch))
+        });
+        let answers: Vec<_> = writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).collect();
+        let won: Vec<usize> = (0..4).filter(|n| answers[*n].0 == 0).collect();
+        assert_eq!(won.len(), 1, "{answers:?}");
+        assert!(answers.iter().all(|(code, last)| [0, OUT_OF_ORDER].contains(code) && *last == expected + 1));
+        let found = read(&mut conn, &log, 0, i32::MAX, &[round]).1[0].4.clone();
+        assert_eq!(found, Some(format!("writer {}", won[0])));
+        for (n, batch) in attempts.iter().enumerate() {
+            let again = append_batch(&mut conn, &log, (0, expected), batch).0;
+            assert_eq!(again == 0, n == won[0], "whoever got through may send again, writer {n} got {again}");
+        }
+    }
+    // Sent again in other batches than before, and over records that lie between.
+    write(&mut conn, &log, 0, &[100, 101, 102, 103]);
+    assert_eq!(append(&mut conn, &log, &[(0, 19, &[100, 102])]).1, [(0, 0, 20, 103)]);
+    assert_eq!(append(&mut conn, &log, &[(0, 19, &[100, 101, 102, 103])]).1, [(0, 0, 20, 103)]);
+    write(&mut conn, &log, 0, &[104]);
+    assert_eq!(append(&mut conn, &log, &[(0, 102, &[103, 104])]).1, [(0, 0, 23, 104)]);
+}
+
+/// Error and last VLSN.
+fn append_batch(conn: &mut Conn, log: &str, (partition, expected): (i32, i64), batch: &[u8]) -> (i16, i64) {
+    let body =
+        Body::new().text(log).i32(1000).array(&[()], |body, ()| body.i32(partition).i64(expected).blob(batch).end());
+    let mut answer = conn.ask_private(VLSN_APPEND, &body.end());
+    assert_eq!((answer.i16(), answer.maybe()), (0, None));
+    let parts = answer.array(|one| {
+        let (_, code, _) = (one.i32(), one.i16(), one.maybe());
+        (code, (one.i64(), one.i64()).1)
+    });
+    parts[0]
+}
+
 #[test]
 fn describe_tells_how_far_each_log_is() {
     let Some((_broker, mut conn, log)) = world(2) else { return };

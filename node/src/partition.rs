@@ -213,6 +213,12 @@ pub enum AppendRefused {
         /// What there is.
         last: Option<Vlsn>,
     },
+    /// A conditional append finds its VLSNs written with other records: somebody was quicker.
+    #[error("VLSN {vlsn} is there already, with another record: somebody else wrote it")]
+    Taken {
+        /// The batch's first VLSN.
+        vlsn: Vlsn,
+    },
     /// Another writer took the log for itself.
     #[error(
         "writer epoch {epoch} of this log belongs to producer {owner}: what producer {found} writes is fenced; take the \

@@ -279,7 +279,7 @@ impl Writer {
 }
 
 /// The record as the batch builder wants it.
-fn as_new<T>(record: &Record, f: impl FnOnce(NewRecord<'_>) -> T) -> T {
+pub(crate) fn as_new<T>(record: &Record, f: impl FnOnce(NewRecord<'_>) -> T) -> T {
     let headers: Vec<_> = record.headers.iter().map(|h| (h.key.as_bytes(), h.value.as_deref())).collect();
     let (key, value) = (record.key.as_deref(), record.wire_value());
     f(NewRecord { timestamp: to_ms(record.timestamp), key, value, headers: &headers })

@@ -30,7 +30,10 @@ use crate::record::Record;
 /// last VLSN instead of at 0, so that nothing is needed to survive a crash; writes are pipelined and sent again as needed
 /// without a VLSN ever being written twice; a read is one look into an index and tells four outcomes apart.
 ///
-/// One writer at a time: two that hand out VLSNs each for itself get into each other's way, and are refused with an error.
+/// One writer at a time: two that hand out VLSNs each for itself take the same ones, and since a VLSN that is written already
+/// counts as written, whoever comes second is not told. Where that may happen, be the only writer
+/// ([`VlsnBuilder::exclusive`]), share a sequencer ([`VlsnBuilder::sequencer`]), or write on a condition
+/// ([`VlsnClient::write_if`]).
 ///
 /// ```no_run
 /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -244,7 +247,7 @@ impl VlsnClient {
         VlsnBuilder { client, log: log.into_log_id(), counter: Counter::Memory, exclusive: false }
     }
 
-    fn desk(&self) -> &Arc<Desk> {
+    pub(super) fn desk(&self) -> &Arc<Desk> {
         &self.handle.desk
     }
 

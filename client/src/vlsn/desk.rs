@@ -138,12 +138,24 @@ impl Desk {
         }
     }
 
+    /// Whether nothing is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.unsettled().records.is_empty()
+    }
+
+    /// How far the log is, looked at anew.
+    pub async fn fresh_standing(&self) -> Result<VlsnStanding, VlsnError> {
+        self.writer.learn_anew(self.log()).await?;
+        self.reads.standing().await
+    }
+
     /// Whether a record is on its way.
     pub fn is_unsettled(&self, vlsn: u64) -> bool {
         self.unsettled().records.contains_key(&vlsn)
     }
 
-    fn check(&self) -> Result<(), VlsnError> {
+    /// Whether records are taken.
+    pub fn check(&self) -> Result<(), VlsnError> {
         self.unsettled().stopped.clone().map_or(Ok(()), Err)
     }
 
@@ -232,8 +244,7 @@ impl Desk {
         if !may_be_routing {
             return Ok(None);
         }
-        self.writer.learn_anew(self.log()).await?;
-        let fresh = self.reads.standing().await?;
+        let fresh = self.fresh_standing().await?;
         Ok((fresh.routing != order.standing.routing).then_some(fresh))
     }
 
@@ -303,8 +314,7 @@ impl Desk {
     pub async fn go_on(self: &Arc<Self>) -> Result<VlsnStanding, VlsnError> {
         self.flush().await;
         let mut order = self.order.lock().await;
-        self.writer.learn_anew(self.log()).await?;
-        let fresh = self.reads.standing().await?;
+        let fresh = self.fresh_standing().await?;
         order.next = fresh.last.map_or(0, |last| last.saturating_add(1));
         order.standing = fresh.clone();
         self.writer.mend();

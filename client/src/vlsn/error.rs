@@ -59,6 +59,23 @@ pub enum VlsnError {
         /// The VLSN.
         vlsn: u64,
     },
+    /// The partition does not end where a conditional write thought, or somebody else wrote under its VLSN.
+    #[error(
+        "VLSN {vlsn} of log {log} was not written: partition {partition} ends at {}, {} was expected",
+        word(*last), word(*expected)
+    )]
+    Unexpected {
+        /// The log.
+        log: LogId,
+        /// What was to be written.
+        vlsn: u64,
+        /// Its partition.
+        partition: u32,
+        /// What the last VLSN was thought to be.
+        expected: Option<u64>,
+        /// What it is.
+        last: Option<u64>,
+    },
     /// There is no record at a VLSN; only [`VlsnRead::record`](crate::VlsnRead::record) says so.
     #[error("there is no record at VLSN {vlsn}: {why}")]
     RecordNotFound {
@@ -143,6 +160,10 @@ pub enum VlsnError {
     Call(#[from] CallError),
 }
 
+fn word(vlsn: Option<u64>) -> String {
+    vlsn.map_or_else(|| "none".to_owned(), |vlsn| vlsn.to_string())
+}
+
 impl VlsnError {
     /// Of a record that was to be written.
     pub(crate) fn of_write(log: &LogId, error: ProduceError) -> Self {
@@ -176,6 +197,7 @@ impl VlsnError {
             | Self::Gap { .. }
             | Self::Trimmed { .. }
             | Self::RecordNotFound { .. }
+            | Self::Unexpected { .. }
             | Self::Fenced { .. }
             | Self::Stopped { .. }
             | Self::Counter { .. }
@@ -198,7 +220,7 @@ impl VlsnError {
             Self::UnknownLog { .. } | Self::Gap { .. } | Self::Trimmed { .. } | Self::RecordNotFound { .. } => {
                 ErrorKind::Missing
             }
-            Self::Fenced { .. } | Self::CommittedBeyond { .. } => ErrorKind::Refused,
+            Self::Fenced { .. } | Self::CommittedBeyond { .. } | Self::Unexpected { .. } => ErrorKind::Refused,
             Self::Stopped { because, .. } => because.kind(),
             Self::Counter { .. } => ErrorKind::Caller,
             Self::Produce(error) => error.kind(),

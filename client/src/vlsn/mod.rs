@@ -6,6 +6,7 @@
 
 mod client;
 mod commits;
+mod conditional;
 mod counter;
 mod desk;
 mod error;

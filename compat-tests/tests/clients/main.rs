@@ -29,7 +29,7 @@ macro_rules! matrix {
             use crate::scenarios;
             matrix! { @scenarios $connect;
                 create_topic produce_with_each_codec consume_from_each_position group_of_two_members
-                headers tombstones timestamps large_records restart_in_the_middle }
+                headers tombstones timestamps large_records restart_in_the_middle vlsn_view }
         }
     )* };
     (@scenarios $connect:expr; $($scenario:ident)*) => { $(

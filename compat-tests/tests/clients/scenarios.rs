@@ -303,3 +303,60 @@ pub fn restart_in_the_middle(client: &mut dyn Client, target: &mut Target) {
     poll_until(client, &[member], |_, read| has_all(read, &both(50..100)));
     assert_eq!(values(&read(client, &topic, 1, 100)), values(&numbered(1, 0..100)));
 }
+
+/// Records whose keys are VLSNs; all of these are text, because they are small.
+fn by_vlsn(vlsns: impl Iterator<Item = u8>) -> Vec<Record> {
+    let key = |vlsn: u8| String::from_utf8([0u64.to_be_bytes()[..7].to_vec(), vec![vlsn]].concat()).unwrap();
+    vlsns.map(|vlsn| record(i32::from(vlsn % 3), &key(vlsn), &format!("value {vlsn}"))).collect()
+}
+
+/// A VLSN log is written with keys of eight bytes, and its view, a topic of one partition, read by seeking to VLSNs, followed,
+/// and consumed by a group that commits and goes on. No client needs anything new for it.
+pub fn vlsn_view(client: &mut dyn Client, target: &mut Target) {
+    if !target.has_vlsn_logs() {
+        eprintln!("skipped: the broker at PYRALOG_TEST_BOOTSTRAP need not have VLSN logs");
+        return;
+    }
+    const GAP: u8 = 8;
+    let log = create(client, target, 3, &[("vlsn.enable", "true")]);
+    let view = format!("{log}.vlsn");
+    let write = |client: &mut dyn Client, target: &Target, codec: &str, vlsns: std::ops::Range<u8>| {
+        let records = by_vlsn(vlsns.filter(|vlsn| *vlsn != GAP));
+        if client.is_only_a_pipe() {
+            target.append(&log, &records); // a key with zero bytes does not pass through kcat's standard input
+        } else {
+            client.produce(&log, codec, &records).unwrap();
+        }
+    };
+    let expect = |records: &[Record], vlsns: std::ops::Range<u8>| {
+        let vlsns: Vec<u8> = vlsns.filter(|vlsn| *vlsn != GAP).collect();
+        assert_eq!(offsets(records), vlsns.iter().map(|vlsn| i64::from(*vlsn)).collect::<Vec<_>>());
+        assert_eq!(values(records), vlsns.iter().map(|vlsn| format!("value {vlsn}")).collect::<Vec<_>>());
+    };
+    write(client, target, "lz4", 0..30);
+    assert_eq!(client.partitions(&view).unwrap(), 1);
+    for from in [0, 7, GAP, 29] {
+        let handle = client.open(&view, 0, From::Offset(from.into())).unwrap();
+        let left = (from..30).filter(|vlsn| *vlsn != GAP).count();
+        expect(&exactly(client, handle, left), from..30);
+        client.close(handle).unwrap();
+    }
+
+    let group = unique("group");
+    let member = client.join(&group, &view).unwrap();
+    let read = poll_until(client, &[member], |_, read| read[0].len() >= 29);
+    expect(&read[0], 0..30);
+    client.commit(member).unwrap();
+    client.close(member).unwrap();
+
+    let follower = client.open(&view, 0, From::End).unwrap();
+    write(client, target, "none", 30..36);
+    expect(&exactly(client, follower, 6), 30..36);
+    client.close(follower).unwrap();
+    let member = client.join(&group, &view).unwrap();
+    expect(&poll_until(client, &[member], |_, read| read[0].len() >= 6)[0], 30..36);
+    client.close(member).unwrap();
+
+    let refused = client.produce(&view, "none", &numbered(0, 0..1));
+    assert!(refused.is_err(), "the view took a record");
+}

@@ -1,10 +1,12 @@
 //! The broker of one scenario: a process of its own on a port that stays the same over a restart, or one that runs elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 
-use pyralog_compat_tests::{Broker, BrokerOptions, Conn};
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, batch};
 pub use pyralog_compat_tests::{now_ms, unique};
+
+use crate::client::Record;
 
 pub struct Target {
     address: String,
@@ -28,6 +30,24 @@ impl Target {
     pub fn create(&self, topic: &str, partitions: i32, configs: &BTreeMap<&str, String>) {
         let configs: Vec<(&str, &str)> = configs.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Conn::connect(&self.address).create_topic(topic, partitions, &configs);
+    }
+
+    /// Another broker may stand at the given address.
+    pub fn has_vlsn_logs(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Appends records, one batch for each partition.
+    pub fn append(&self, topic: &str, records: &[Record]) {
+        let mut conn = Conn::connect(&self.address);
+        for partition in records.iter().map(|record| record.partition).collect::<BTreeSet<_>>() {
+            let of_it = records.iter().filter(|record| record.partition == partition);
+            let plain = |record: &Record| batch::Record {
+                key: record.key.clone().map(String::into_bytes),
+                ..batch::Record::of(record.value.as_deref().unwrap_or_default())
+            };
+            conn.append(topic, partition, &Batch::new(of_it.map(plain).collect()).encode());
+        }
     }
 
     pub fn can_restart(&self) -> bool {

@@ -15,17 +15,17 @@ use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use pyralog_coordinator::config::PausedError;
 use pyralog_coordinator::metadata::LogState;
-use pyralog_protocol::batch::{self, ProduceError, ProduceRules, VlsnRoute};
+use pyralog_protocol::batch::{self, CheckedBatch, ProduceError, ProduceRules, VlsnRoute};
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
 use pyralog_storage::{AppendError, Disk};
 
 use crate::api::vlsn::Appended;
 use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
-use crate::partition::{AppendRefused, Partition};
+use crate::partition::{AppendDone, AppendRefused, Partition};
 use crate::room::{Gauge, Room};
 use crate::topology::Topology;
-use crate::vlsn::Expected;
+use crate::vlsn::{self, Expected};
 
 /// Produce v8 brought record errors and messages (KIP-467).
 const RECORD_ERRORS_FROM: i16 = 8;
@@ -323,6 +323,10 @@ impl<D: Disk> Handler<'_, D> {
             out.look_at_room = true;
         }
         let closed = self.silent || done.as_ref().map_or(true, |done| done.acknowledged);
+        let done = done.and_then(|done| match expected {
+            Expected::Last(_) if done.appended.duplicate => self.own(log, partition, &checked, done),
+            Expected::Last(_) | Expected::Anything => Ok(done),
+        });
         // A sync worker may be quicker than this line; it reads the response only once the handler's own share of
         // `open` is gone.
         self.wait.put(number, |part| *part = self.answer(index, done));
@@ -331,11 +335,23 @@ impl<D: Disk> Handler<'_, D> {
         }
     }
 
-    fn answer(
+    /// A conditional append that is there already, if it is the caller's own.
+    fn own(
         &self,
-        index: i32,
-        done: Result<crate::partition::AppendDone, AppendRefused>,
-    ) -> PartitionProduceResponse {
+        log: &LogState,
+        partition: &Arc<Partition<D>>,
+        batch: &CheckedBatch,
+        done: AppendDone,
+    ) -> Result<AppendDone, AppendRefused> {
+        let is_own = vlsn::holds(partition, batch, &done.appended, crate::settings::inflate_max(&log.settings));
+        match is_own {
+            Ok(true) => Ok(done),
+            // What cannot be read cannot be compared, and is not called a success.
+            Ok(false) | Err(_) => Err(AppendRefused::Taken { vlsn: batch.vlsns.first().copied().unwrap_or_default() }),
+        }
+    }
+
+    fn answer(&self, index: i32, done: Result<AppendDone, AppendRefused>) -> PartitionProduceResponse {
         match done {
             Ok(done) => PartitionProduceResponse::default()
                 .with_index(index)
@@ -350,7 +366,7 @@ impl<D: Disk> Handler<'_, D> {
             Err(error @ AppendRefused::Rerouted) => {
                 refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
             }
-            Err(error @ AppendRefused::Unexpected { .. }) => {
+            Err(error @ (AppendRefused::Unexpected { .. } | AppendRefused::Taken { .. })) => {
                 refusal(index, ErrorCode::OutOfOrderSequenceNumber, self.explained(error.to_string()))
             }
             Err(error @ AppendRefused::Fenced { .. }) => {

@@ -8,12 +8,14 @@
 mod page;
 mod partition;
 mod rerouting;
+mod same;
 mod view;
 
 pub use page::{Page, PageLimits, VlsnRange};
 pub(crate) use partition::Vlsns;
 pub use partition::{Expected, VlsnBounds, VlsnRules, Writer};
 pub(crate) use rerouting::{freeze, thaw};
+pub(crate) use same::holds;
 
 use std::sync::Arc;
 
