@@ -65,7 +65,12 @@ impl Vlsns {
         if metadata.len() > COMMIT_METADATA_BYTES_MAX {
             return Err(CommitError::Metadata(metadata.len()));
         }
-        match self.commits.get(&id).and_then(|of_log| of_log.get(consumer)).map(|commit| commit.vlsn) {
+        let current = self.commits.get(&id).and_then(|of_log| of_log.get(consumer));
+        let (held, limit) = (current.map_or(0, Commit::metadata_bytes), self.limits.commit_metadata_bytes);
+        if metadata.len() > held && self.metadata_bytes - held + metadata.len() > limit {
+            return Err(CommitError::TooMuchMetadata(limit));
+        }
+        match current.map(|commit| commit.vlsn) {
             Some(current) if vlsn < current && !force => return Err(CommitError::Backwards { asked: vlsn, current }),
             None if self.commit_count >= self.limits.commits => return Err(CommitError::TooMany(self.limits.commits)),
             Some(_) | None => {}

@@ -40,6 +40,10 @@ pub(super) enum CommitError {
     Backwards { asked: Vlsn, current: Vlsn },
     #[error("the metadata has {0} bytes, {COMMIT_METADATA_BYTES_MAX} are allowed")]
     Metadata(usize),
+    #[error(
+        "the metadata of all commits may have {0} bytes together: commit without, or delete commits of consumers that are gone"
+    )]
+    TooMuchMetadata(usize),
     #[error("there are {0} commits, and no more are allowed: delete those of consumers that are gone")]
     TooMany(usize),
 }
@@ -50,7 +54,7 @@ impl CommitError {
             Self::Consumer(_) | Self::TooLarge { .. } | Self::Backwards { .. } => ErrorCode::InvalidRequest,
             Self::Log(error) => error.code(),
             Self::Metadata(_) => ErrorCode::OffsetMetadataTooLarge,
-            Self::TooMany(_) => ErrorCode::PolicyViolation,
+            Self::TooMany(_) | Self::TooMuchMetadata(_) => ErrorCode::PolicyViolation,
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::record::Record;
 pub struct VlsnLimits {
     /// Most commits of all consumers and logs; one more gets POLICY_VIOLATION.
     pub commits: usize,
+    /// Most bytes of metadata of all commits together; more gets POLICY_VIOLATION.
+    pub commit_metadata_bytes: usize,
     /// Most commits in one answer; a question about more gets POLICY_VIOLATION.
     pub commits_listed: usize,
     /// Most sequencers; one more gets POLICY_VIOLATION.
@@ -39,7 +41,7 @@ pub struct VlsnLimits {
 
 impl Default for VlsnLimits {
     fn default() -> Self {
-        Self { commits: 1_000_000, commits_listed: 100_000, sequencers: 100_000 }
+        Self { commits: 1_000_000, commit_metadata_bytes: 256 << 20, commits_listed: 100_000, sequencers: 100_000 }
     }
 }
 
@@ -50,6 +52,8 @@ pub struct Vlsns {
     commits: BTreeMap<TopicId, BTreeMap<String, Commit>>,
     /// How many there are in all.
     commit_count: usize,
+    /// How many bytes their metadata have in all.
+    metadata_bytes: usize,
     /// The first number that nobody has.
     sequencers: BTreeMap<LogId, u64>,
     limits: VlsnLimits,
@@ -58,7 +62,8 @@ pub struct Vlsns {
 /// Hard state alone; limits come with the process.
 impl PartialEq for Vlsns {
     fn eq(&self, other: &Self) -> bool {
-        (&self.commits, self.commit_count, &self.sequencers) == (&other.commits, other.commit_count, &other.sequencers)
+        let state = |of: &Self| (of.commit_count, of.metadata_bytes);
+        (&self.commits, &self.sequencers, state(self)) == (&other.commits, &other.sequencers, state(other))
     }
 }
 
@@ -114,19 +119,31 @@ impl Vlsns {
         match record {
             VlsnRecord::Commit { id, consumer, commit } => {
                 let old = self.commits.entry(*id).or_default().insert(consumer.clone(), commit.clone());
-                self.commit_count += usize::from(old.is_none());
+                self.commit_count += 1;
+                self.metadata_bytes += commit.metadata_bytes();
+                self.forget(old.iter());
             }
             VlsnRecord::CommitRemoved { id, consumer } => {
                 let Some(of_log) = self.commits.get_mut(id) else { return };
-                self.commit_count -= usize::from(of_log.remove(consumer).is_some());
+                let old = of_log.remove(consumer);
                 if of_log.is_empty() {
                     self.commits.remove(id);
                 }
+                self.forget(old.iter());
             }
             VlsnRecord::LogRemoved { id } => {
-                self.commit_count -= self.commits.remove(id).map_or(0, |of_log| of_log.len());
+                let of_log = self.commits.remove(id).unwrap_or_default();
+                self.forget(of_log.values());
             }
             VlsnRecord::Sequencer { name, next } => drop(self.sequencers.insert(name.clone(), *next)),
+        }
+    }
+
+    /// These commits count no more.
+    fn forget<'c>(&mut self, commits: impl Iterator<Item = &'c Commit>) {
+        for commit in commits {
+            self.commit_count -= 1;
+            self.metadata_bytes -= commit.metadata_bytes();
         }
     }
 

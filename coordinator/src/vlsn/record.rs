@@ -57,6 +57,13 @@ pub struct Commit {
     pub committed_at: WallMs,
 }
 
+impl Commit {
+    /// Bytes of its metadata.
+    pub(super) fn metadata_bytes(&self) -> usize {
+        self.metadata.as_ref().map_or(0, String::len)
+    }
+}
+
 /// First byte of the keys, one per kind. New kinds get new bytes: the store of an older version stays readable.
 mod tag {
     pub const COMMIT: u8 = 1;

@@ -142,7 +142,7 @@ fn a_deleted_log_takes_its_commits_with_it_in_the_same_change() {
 
 #[test]
 fn the_number_of_commits_and_of_those_in_an_answer_is_bounded() {
-    let mut b = Bench::new(VlsnLimits { commits: 3, commits_listed: 2, sequencers: 2 });
+    let mut b = Bench::new(VlsnLimits { commits: 3, commits_listed: 2, sequencers: 2, ..VlsnLimits::default() });
     b.create("x", 1, true);
     for consumer in ["a", "b", "c"] {
         assert_eq!(b.commit(consumer, "x", 1, false).0, 0);
@@ -154,6 +154,33 @@ fn the_number_of_commits_and_of_those_in_an_answer_is_bounded() {
     assert_eq!(b.committed(Some("a"), None).unwrap().len(), 1);
     assert_eq!((b.reserve("p", 1, 0).error_code, b.reserve("q", 1, 0).error_code), (0, 0));
     assert_eq!((b.reserve("r", 1, 0).error_code, b.reserve("q", 1, 0).error_code), (44, 0));
+}
+
+#[test]
+fn the_metadata_of_all_commits_together_is_bounded() {
+    let mut b = Bench::new(VlsnLimits { commit_metadata_bytes: 10, ..VlsnLimits::default() });
+    b.create("x", 1, true);
+    let mut commit = |consumer: &str, metadata: Option<&str>| {
+        let result = b.commit_all(consumer, &[("x", 1, metadata)], false).remove(0);
+        (result.error_code, result.error_message.map(|m| m.to_string()).unwrap_or_default())
+    };
+    assert_eq!(commit("a", Some("12345678")).0, 0);
+    let (code, why) = commit("b", Some("123"));
+    assert_eq!((code, why.contains("may have 10 bytes together")), (44, true), "{why}");
+    assert_eq!(commit("b", None).0, 0, "without any it counts");
+    assert_eq!(commit("a", Some("123456789")).0, 0, "its own makes room");
+    assert_eq!(commit("a", Some("1")).0, 0);
+    assert_eq!(commit("b", Some("123456789")).0, 0);
+    let mut b2 = b.reloaded();
+    std::mem::swap(&mut b.coordinator, &mut b2);
+    assert_eq!(b2.vlsns, b.coordinator.vlsns, "counted again on load");
+    b.delete("x");
+    b.create("x", 1, true);
+    assert_eq!(
+        b.commit_all("a", &[("x", 1, Some("1234567890"))], false)[0].error_code,
+        0,
+        "those of a deleted log are gone"
+    );
 }
 
 #[test]
