@@ -140,8 +140,8 @@ fn release(shell: &Shell, released: Released) {
 /// Moves away what an image drops, opens what it adds, and makes it visible.
 pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
     shell.node.retire(&image, out);
-    for (dir, topic) in std::mem::take(&mut out.removals) {
-        shell.remover.push(&dir, topic);
+    for removal in std::mem::take(&mut out.removals) {
+        shell.remover.push_folder(&removal);
     }
     let missing = shell.node.missing(&image);
     let opened = open_all(

@@ -28,6 +28,8 @@ const BALLAST_SHARE: u64 = 16;
 const BALLAST_MAX: u64 = 16 << 20;
 /// Room that a start needs for the metadata store.
 const START_NEEDS: u64 = 8 << 20;
+/// With less than this free, what is deleted goes at once.
+const FREE_MIN: u64 = 16 << 20;
 /// How often partitions that could not be created are tried again.
 const CREATE_EVERY: Duration = Duration::from_secs(5);
 
@@ -133,6 +135,8 @@ impl Watch {
         };
         self.blind = false;
         let before = std::mem::replace(&mut self.level, level).room;
+        // Also where nothing is kept in reserve.
+        self.shell.remover.set_tight(level.room != Room::Enough || level.free_bytes < FREE_MIN);
         if self.level.room != before {
             self.tell(before);
             // Retention has other hours while the disk is full.

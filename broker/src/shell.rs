@@ -116,8 +116,11 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, warms, commits, syncs, synced, removals, calls, due, look_at_room } = out;
+        let Outputs { answers, wakes, warms, commits, syncs, synced, removals, graves, calls, due, look_at_room } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
+        for grave in graves {
+            self.remover.push_file(grave);
+        }
         for partition in commits {
             self.journal.push(partition);
         }

@@ -316,6 +316,11 @@ fn op_10_somebody_else_takes_the_last_byte_and_the_broker_lives_and_recovers() {
     conn.wait_for_topic(&kept, 1);
     assert_eq!((conn.end_offset(&kept, 0), conn.end_offset(&doomed, 0)), (20, 20));
     conn.delete_topic(&doomed);
+    let logs = disk.path().join("data/logs");
+    let waits = || {
+        std::fs::read_dir(&logs).expect("logs").flatten().any(|e| e.path().extension().is_some_and(|e| e == "deleted"))
+    };
+    eventually("no file.delete.delay.ms on a full disk", || (!waits()).then_some(()));
     std::fs::remove_file(disk.path().join("filler")).expect("remove");
     eventually("appends are taken again", || (conn.produce(&kept, 0, &batch).error_code == 0).then_some(()));
     assert_eq!(commit(&mut conn, &kept, 9), 0);

@@ -72,6 +72,7 @@ impl<D: Disk> Partition<D> {
         let outcome = match plan {
             Ok(None) => return Ok(None),
             Ok(Some(mut plan)) => plan.run(means.map, means.chunk, means.pace, &mut |new| {
+                let _turn = self.take_turn();
                 self.with_log(|log, _| log.swap_in(new)).map_err(gone)?
             }),
             Err(error) => Err(error),

@@ -11,6 +11,7 @@ pub mod limits;
 mod node;
 pub mod outputs;
 pub mod partition;
+mod retention;
 pub mod room;
 pub mod sessions;
 pub mod settings;

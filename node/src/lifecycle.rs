@@ -12,7 +12,7 @@ use pyralog_storage::{
 };
 
 use crate::Node;
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, Removal};
 use crate::partition::{Durability, Partition, Refusal};
 use crate::settings;
 use crate::topology::{LogEntry, Topology};
@@ -156,7 +156,8 @@ impl<D: Disk> Node<D> {
         for (_, entry) in topology.logs.iter().filter(|(topic, _)| image.log_by_id(**topic).is_none()) {
             for partition in &entry.partitions {
                 drop(partition.delete(out));
-                out.removals.push((partition.dir.clone(), partition.topic));
+                let delay_ms = settings::delete_delay_ms(&entry.log.settings);
+                out.removals.push(Removal { dir: partition.dir.clone(), topic: partition.topic, delay_ms });
             }
         }
     }

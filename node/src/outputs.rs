@@ -25,8 +25,10 @@ pub struct Outputs<D: Disk> {
     pub syncs: Vec<Arc<Partition<D>>>,
     /// Syncs that were run on the way, and how they went.
     pub synced: Vec<(Arc<Partition<D>>, SyncOutcome)>,
-    /// Folders of deleted partitions, to be renamed and removed in the background.
-    pub removals: Vec<(String, TopicId)>,
+    /// Folders of deleted partitions, to be renamed at once and removed later.
+    pub removals: Vec<Removal>,
+    /// Files of segments that have left their log, to be removed later.
+    pub graves: Vec<Grave>,
     /// Requests for the control loop.
     pub calls: Vec<Call>,
     /// [`Node::run_due`](crate::Node::run_due) is to be called at this moment at the latest.
@@ -52,11 +54,32 @@ impl<D: Disk> Default for Outputs<D> {
             syncs: Vec::new(),
             synced: Vec::new(),
             removals: Vec::new(),
+            graves: Vec::new(),
             calls: Vec::new(),
             due: None,
             look_at_room: false,
         }
     }
+}
+
+/// A folder of a deleted partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The folder.
+    pub dir: String,
+    /// Its log.
+    pub topic: TopicId,
+    /// `file.delete.delay.ms` of the log: how long its files stay on disk.
+    pub delay_ms: u64,
+}
+
+/// A file that nobody uses any more, and that says so by its name: a start that finds it removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grave {
+    /// Its path.
+    pub path: String,
+    /// How long it stays on disk.
+    pub delay_ms: u64,
 }
 
 /// A request to the coordinator and how its answer is to be encoded.

@@ -9,12 +9,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pyralog_protocol::batch::CheckedBatch;
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, Routing, TopicId, Vlsn};
 use pyralog_storage::{
-    AppendError, Appended, Commit, DeleteError, Disk, Held, Log, LogConfig, Offline, PartitionKey, Pending, ReadError,
-    ReadSlice, SyncPlan,
+    AppendError, Appended, Commit, Disk, Held, Log, LogConfig, Offline, PartitionKey, Pending, ReadError, ReadSlice,
+    SyncPlan,
 };
 
 use crate::api::produce::ProduceWait;
@@ -101,6 +101,8 @@ pub struct Partition<D: Disk> {
     pub dir: String,
     high_watermark: AtomicI64,
     commons: Arc<Commons<D>>,
+    /// For whoever replaces `partition.meta` or moves files of the folder, also without the lock below. Taken before it.
+    turn: Mutex<()>,
     state: Mutex<State<D>>,
 }
 
@@ -269,6 +271,7 @@ impl<D: Disk> Partition<D> {
             dir,
             high_watermark: AtomicI64::new(high_watermark),
             commons,
+            turn: Mutex::new(()),
             state: Mutex::new(State {
                 log,
                 epoch,
@@ -526,6 +529,11 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// The same for whoever does not have the lock.
+    pub(crate) fn settle_now(&self, out: &mut Outputs<D>) {
+        self.settle(&mut self.state.lock(), out);
+    }
+
     /// Asks for a sync of what is not in the segments on disk. Tells whether anything is.
     pub fn flush(self: &Arc<Self>, out: &mut Outputs<D>) -> bool {
         let mut state = self.state.lock();
@@ -580,8 +588,14 @@ impl<D: Disk> Partition<D> {
         log
     }
 
+    /// Waits until nobody else moves files of the folder; nobody does as long as the guard lives.
+    pub(crate) fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+
     /// Ends service because the log was deleted. Gives the open log back, for its files to be removed.
     pub fn delete(&self, out: &mut Outputs<D>) -> Option<Log<D>> {
+        let _turn = self.take_turn();
         let mut state = self.state.lock();
         self.refuse(&mut state, Refusal::Deleted, out)
     }
@@ -674,6 +688,16 @@ impl<D: Disk> Partition<D> {
         out: &mut Outputs<D>,
         change: impl FnOnce(&mut Log<D>, Bounds) -> T,
     ) -> Result<T, Refusal> {
+        let _turn = self.take_turn();
+        self.change_log_in_turn(out, change)
+    }
+
+    /// The same for whoever has [taken the turn](Self::take_turn) already.
+    pub(crate) fn change_log_in_turn<T>(
+        &self,
+        out: &mut Outputs<D>,
+        change: impl FnOnce(&mut Log<D>, Bounds) -> T,
+    ) -> Result<T, Refusal> {
         let mut state = self.state.lock();
         let State { log, epoch, .. } = &mut *state;
         let log = log.as_mut().map_err(|r| *r)?;
@@ -715,25 +739,6 @@ impl<D: Disk> Partition<D> {
     /// Forgets idempotent producers that were silent for long. Gives their number.
     pub fn expire_producers(&self, now: Now) -> usize {
         self.state.lock().log.as_mut().map_or(0, |log| log.expire_producers(now))
-    }
-
-    /// Applies retention. Gives the number of segments that went.
-    pub fn enforce_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
-        self.commons.files.before_read();
-        let mut state = self.state.lock();
-        let high_watermark = LogOffset(self.high_watermark.load(Ordering::Acquire));
-        let Ok(log) = state.log.as_mut() else { return Ok(0) };
-        let before = log.log_start();
-        let removed = log.enforce_retention(now, high_watermark);
-        let moved = log.log_start() != before;
-        if log.may_hold_files() {
-            self.list(&mut state);
-        }
-        self.settle(&mut state, out);
-        if moved {
-            Self::wake_all(&mut state, out);
-        }
-        Ok(removed?.segments)
     }
 
     /// Writes what makes the next start short, if anything changed since the last time, and gives the recovery point: the
@@ -780,6 +785,7 @@ impl<D: Disk> Partition<D> {
     /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Gives its end. Whoever
     /// still waited is told that the partition does not serve.
     pub fn close(&self, out: &mut Outputs<D>) -> Result<Option<LogOffset>, Offline> {
+        let _turn = self.take_turn();
         let mut state = self.state.lock();
         let synced = match state.log.as_mut() {
             Ok(log) => log.sync(),

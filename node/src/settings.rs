@@ -26,6 +26,7 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
         preallocate: settings.preallocate,
         retention_bytes: limit(settings.retention_bytes),
         retention_ms: limit(settings.retention_ms),
+        delete_delay_ms: delete_delay_ms(settings),
         // Where everything acknowledged is on disk, in the journal at least, there is nothing more to be asked for.
         flush_records: match durability(settings) {
             Durability::Fsync => u64::MAX,
@@ -38,6 +39,11 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
         compaction: settings.cleanup.compact.then(|| compaction(settings)),
         ..defaults
     }
+}
+
+/// How long files stay on disk that are out of service.
+pub(crate) fn delete_delay_ms(settings: &TopicSettings) -> u64 {
+    u64::try_from(settings.file_delete_delay_ms).unwrap_or(0)
 }
 
 /// As much as a batch of the largest size may inflate to when it is produced.

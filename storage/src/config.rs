@@ -21,6 +21,8 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// `retention.ms`: a segment goes when its newest record is older.
     pub retention_ms: Option<u64>,
+    /// `file.delete.delay.ms`: how long the file of a segment that has left the log stays on disk.
+    pub delete_delay_ms: u64,
     /// `flush.messages`: a sync is due when so many records are not in the segments on disk.
     pub flush_records: u64,
     /// `index.interval.bytes`: distance of index entries in bytes of log.
@@ -49,6 +51,7 @@ impl Default for LogConfig {
             preallocate: false,
             retention_bytes: None,
             retention_ms: Some(7 * 24 * 3_600_000),
+            delete_delay_ms: 60_000,
             flush_records: u64::MAX,
             index_interval_bytes: 4096,
             producer_expiration_ms: 86_400_000,

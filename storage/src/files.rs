@@ -115,7 +115,7 @@ pub fn read_small<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, FileError> {
 /// old one or the new one.
 pub fn replace_durably<D: Disk>(disk: &D, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let prepared = prepare(disk, dir, name, bytes)?;
-    finish(disk, dir, name, prepared)
+    finish(disk, dir, name, name, prepared)
 }
 
 /// First half of a replacement: writes the temporary file. A failure changes nothing.
@@ -125,11 +125,12 @@ pub(crate) fn prepare<D: Disk>(disk: &D, dir: &str, name: &str, bytes: &[u8]) ->
     Ok(file)
 }
 
-/// Second half: makes it durable and puts it in place. After a failure it is not known which of both is there.
-pub(crate) fn finish<D: Disk>(disk: &D, dir: &str, name: &str, prepared: D::File) -> io::Result<()> {
+/// Second half: makes it durable and puts it in place, under the name it was prepared for or another. After a failure it
+/// is not known which of both is there.
+pub(crate) fn finish<D: Disk>(disk: &D, dir: &str, from: &str, name: &str, prepared: D::File) -> io::Result<()> {
     prepared.sync_data()?;
     drop(prepared);
-    disk.rename(&format!("{dir}/{name}.tmp"), &format!("{dir}/{name}"))?;
+    disk.rename(&format!("{dir}/{from}.tmp"), &format!("{dir}/{name}"))?;
     disk.sync_dir(dir)
 }
 

@@ -49,6 +49,6 @@ pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Held, Log, Offline,
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};
-pub use retention::{DeleteError, Removed};
+pub use retention::{DeleteError, Graves, Removed, Retention, Written};
 pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
 pub use vlsn::{RejectedVlsn, VlsnConflict, VlsnPlace, VlsnsRefused};

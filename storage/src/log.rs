@@ -20,7 +20,7 @@ use crate::compact;
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 use crate::epochs::Epochs;
-use crate::files::{replace_durably, write_derived};
+use crate::files::write_derived;
 use crate::index::Index;
 use crate::producers::{PastBatch, ProducerInfo, Producers, SequenceError};
 use crate::segment::{Env, Segment, SegmentError, file_name};
@@ -50,6 +50,8 @@ pub struct Log<D: Disk> {
     pub(crate) last_vlsn: Option<Vlsn>,
     /// Offsets of the snapshot files that may be used, rising.
     pub(crate) snapshots: Vec<LogOffset>,
+    /// Retention is about to write the snapshot of this offset, beside the log.
+    pub(crate) snapshot_aside: Option<LogOffset>,
     /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
     pub(crate) dirty: Vec<(LogOffset, Arc<D::File>)>,
     /// Files may be open.
@@ -286,6 +288,7 @@ impl<D: Disk> Log<D> {
             compact: compact::State::default(),
             last_vlsn: meta.trimmed,
             snapshots: Vec::new(),
+            snapshot_aside: None,
             dirty: Vec::new(),
             holds_files: false,
             dir_changes: 0,
@@ -550,7 +553,7 @@ impl<D: Disk> Log<D> {
         if let Some(active) = self.segments.last() {
             let _ = active.store_index(&self.env, self.flushed_end);
             let _ = active.store_vlsns(&self.env, self.flushed_end);
-            let _ = self.store_snapshot(write_derived);
+            let _ = self.store_snapshot();
         }
         Ok(self.flushed_end)
     }
@@ -675,7 +678,7 @@ impl<D: Disk> Log<D> {
             let _ = sealed.store_vlsns(&self.env, LogOffset::MAX);
             (sealed.index, sealed.vlsns) = (None, None);
             self.flush_at = self.log_end;
-            let _ = self.store_snapshot(write_derived);
+            let _ = self.store_snapshot();
         }
         let mut active = Segment::created(self.log_end, file, now);
         active.preallocated = preallocated;
@@ -760,34 +763,44 @@ impl<D: Disk> Log<D> {
 
     /// Writes down how far the log is clean.
     pub(crate) fn note_clean(&mut self) {
-        let _ = self.store_snapshot(write_derived);
+        let _ = self.store_snapshot();
     }
 
-    /// Makes a snapshot durable: before retention takes the batches that it could be rebuilt from (I11).
-    pub(crate) fn store_snapshot_durably(&mut self) -> io::Result<()> {
-        self.store_snapshot(replace_durably)
+    /// Writes the snapshot of this moment without a sync. Derived: a failure costs a longer start.
+    fn store_snapshot(&mut self) -> io::Result<()> {
+        let Some(snapshot) = self.snapshot() else { return Ok(()) };
+        if self.snapshot_aside == Some(self.log_end) {
+            // A better one is being written: it is synced.
+            return Ok(());
+        }
+        let name = file_name(self.log_end, "snapshot");
+        write_derived(&*self.env.disk, &self.env.dir, &name, &snapshot.encode())?;
+        self.adopt_snapshot(self.log_end);
+        Ok(())
     }
 
-    /// Writes the snapshot of this moment and drops the oldest ones. Derived: a failure costs a longer start.
-    fn store_snapshot(&mut self, write: impl Fn(&D, &str, &str, &[u8]) -> io::Result<()>) -> io::Result<()> {
-        let Some(active) = self.segments.last() else { return Ok(()) };
-        let snapshot = Snapshot {
+    /// Producers and epochs of this moment. None before the first segment.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        let active = self.segments.last()?;
+        Some(Snapshot {
             log_end: self.log_end,
             active_base: active.base,
             active_size: active.size,
             first_dirty: self.compact.first_dirty,
             epochs: self.epochs.clone(),
             producers: self.producers.clone(),
-        };
-        let name = file_name(self.log_end, "snapshot");
-        write(&self.env.disk, &self.env.dir, &name, &snapshot.encode())?;
-        self.snapshots.retain(|s| *s != self.log_end);
-        self.snapshots.push(self.log_end);
+        })
+    }
+
+    /// Takes note of a snapshot file, and drops the oldest ones.
+    pub(crate) fn adopt_snapshot(&mut self, at: LogOffset) {
+        if let Err(place) = self.snapshots.binary_search(&at) {
+            self.snapshots.insert(place, at);
+        }
         while self.snapshots.len() > SNAPSHOTS_KEPT {
             let oldest = self.snapshots.remove(0);
             let _ = self.env.disk.remove_file(&self.env.path(&file_name(oldest, "snapshot")));
         }
-        Ok(())
     }
 }
 

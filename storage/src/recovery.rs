@@ -27,6 +27,7 @@ use crate::journal::{Redo, RedoBatch};
 use crate::log::Log;
 use crate::producers::Producers;
 use crate::read::step;
+use crate::retention::is_grave;
 use crate::segment::{DERIVED, Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::suspect::SYNC_FAILED_FILE;
@@ -149,6 +150,8 @@ struct Listing {
     leftovers: Vec<String>,
     /// What a compaction left.
     swaps: Vec<String>,
+    /// Of segments that had left the log when its process ended.
+    graves: Vec<String>,
     /// A process ended after a failed sync.
     suspect: bool,
 }
@@ -191,6 +194,9 @@ impl<D: Disk> Log<D> {
         let mut log = Self::empty(env, meta);
         let listing = log.list_settled()?;
         log.drop_leftovers(&listing.leftovers).map_err(|e| log.io(e))?;
+        for grave in &listing.graves {
+            remove_if_there(&*log.env.disk, &log.env.path(grave)).map_err(|e| log.io(e))?;
+        }
         if !hint.clean && log.start_may_be_new(&listing) {
             log.env.disk.sync_dir(&log.env.dir).map_err(|e| log.io(e))?;
         }
@@ -241,6 +247,8 @@ impl<D: Disk> Log<D> {
             listing.suspect |= name == SYNC_FAILED_FILE;
             if swap::is_ours(&name) {
                 listing.swaps.push(name);
+            } else if is_grave(&name) {
+                listing.graves.push(name);
             } else if name.ends_with(".tmp") {
                 listing.leftovers.push(name);
             }

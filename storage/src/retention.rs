@@ -2,8 +2,13 @@
 //!
 //! Holds: the log start is durable before a file goes or a deletion is answered, so that no deleted record comes back
 //! (L9, IO-15). A file whose removal a crash undid lies below the log start and goes at the next open.
+//!
+//! Retention is three steps, of which the log is needed for two short ones: what has to go is decided, what has to be on
+//! disk before is written beside the log, the log lets go. Whoever does them sees to it that nothing else replaces
+//! `partition.meta` between the first and the last. Files are taken out of service and removed without the log.
 
 use std::io;
+use std::sync::Arc;
 
 use pyralog_protocol::{ErrorCode, LogOffset, Now, Vlsn};
 
@@ -11,7 +16,7 @@ use crate::disk::{Disk, is_full};
 use crate::files::{finish, prepare};
 use crate::log::{Log, Offline, end_of_segment};
 use crate::read::ReadError;
-use crate::segment::{DERIVED, file_name};
+use crate::segment::{DERIVED, Segment, file_name, parse_name};
 use crate::state::{META_FILE, PartitionMeta};
 
 /// What retention took.
@@ -55,6 +60,143 @@ impl DeleteError {
     }
 }
 
+/// Segments that leave their log in one go at most.
+const ROUND: usize = 64;
+
+/// Ending of the file of a segment that has left its log. Whoever finds one may remove it.
+const DELETED: &str = ".deleted";
+
+/// Whether a file of that name is the rest of a segment that has left its log.
+pub(crate) fn is_grave(name: &str) -> bool {
+    name.strip_suffix(DELETED).is_some_and(|log| parse_name(log, "log").is_some())
+}
+
+/// Files of segments, the oldest first.
+struct Files<D: Disk> {
+    disk: Arc<D>,
+    dir: String,
+    bases: Vec<LogOffset>,
+}
+
+impl<D: Disk> Files<D> {
+    fn path(&self, base: LogOffset, extension: &str) -> String {
+        format!("{}/{}", self.dir, file_name(base, extension))
+    }
+
+    fn remove_derived(&self) {
+        for (base, kind) in self.bases.iter().flat_map(|base| DERIVED.map(|kind| (*base, kind))) {
+            let _ = self.disk.remove_file(&self.path(base, kind));
+        }
+    }
+
+    /// Replaces a small file, by way of a file of our own: others may replace one of that name meanwhile. Where there is no
+    /// room, what is derived makes some (OP-10).
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Trouble> {
+        let (disk, temporary) = (&*self.disk, "retention");
+        let prepared = match prepare(disk, &self.dir, temporary, bytes) {
+            Err(error) if is_full(&error) => {
+                self.remove_derived();
+                prepare(disk, &self.dir, temporary, bytes)
+            }
+            prepared => prepared,
+        };
+        let prepared = prepared.map_err(Trouble::Unchanged)?;
+        finish(disk, &self.dir, temporary, name, prepared).map_err(Trouble::Final)
+    }
+}
+
+/// Segments that have to go, and what has to be on disk before. Run it while the log goes on, then hand both to
+/// [`Log::retain`].
+pub struct Retention<D: Disk> {
+    files: Files<D>,
+    /// The log starts here afterwards.
+    start: LogOffset,
+    before: PartitionMeta,
+    /// What takes its place, if the log start moves.
+    meta: Option<PartitionMeta>,
+    /// Producers and epochs of the moment, and where the log ended then.
+    snapshot: (LogOffset, Option<Vec<u8>>),
+}
+
+/// How [`Retention::run`] went.
+#[derive(Debug)]
+#[must_use]
+pub struct Written(Result<Stored, Trouble>);
+
+#[derive(Debug)]
+enum Stored {
+    All,
+    /// But the snapshot, for want of room.
+    NoSnapshot,
+}
+
+#[derive(Debug)]
+enum Trouble {
+    /// Nothing changed.
+    Unchanged(io::Error),
+    /// Nobody knows what is on disk.
+    Final(io::Error),
+}
+
+impl<D: Disk> Retention<D> {
+    /// Makes durable what could not be rebuilt without the segments (I11), and then the new log start. Blocks.
+    pub fn run(&self) -> Written {
+        Written(self.write())
+    }
+
+    fn write(&self) -> Result<Stored, Trouble> {
+        let stored = match &self.snapshot {
+            (at, Some(bytes)) => self.files.replace(&file_name(*at, "snapshot"), bytes),
+            (_, None) => Ok(()),
+        };
+        let snapshot = match stored {
+            Ok(()) => Stored::All,
+            // To have room again is worth more.
+            Err(Trouble::Unchanged(error) | Trouble::Final(error)) if is_full(&error) => Stored::NoSnapshot,
+            Err(trouble) => return Err(trouble),
+        };
+        if let Some(meta) = &self.meta {
+            self.files.replace(META_FILE, &meta.encode())?;
+        }
+        Ok(snapshot)
+    }
+}
+
+/// What is left of segments that have left their log: their files.
+#[must_use]
+pub struct Graves<D: Disk> {
+    files: Files<D>,
+    /// What they held.
+    pub removed: Removed,
+}
+
+impl<D: Disk> Graves<D> {
+    /// Takes the files out of service and gives their new paths: for whoever removes them later. What a crash leaves goes at
+    /// the next open. A file that cannot be renamed is removed at once.
+    pub fn bury(self) -> Vec<String> {
+        let files = &self.files;
+        files.remove_derived();
+        let mut buried = Vec::with_capacity(files.bases.len());
+        for log in files.bases.iter().map(|base| files.path(*base, "log")) {
+            let grave = format!("{log}{DELETED}");
+            match files.disk.rename(&log, &grave) {
+                Ok(()) => buried.push(grave),
+                Err(_) => drop(files.disk.remove_file(&log)),
+            }
+        }
+        buried
+    }
+
+    /// Removes the files.
+    pub fn remove(self) {
+        self.files.remove_derived();
+        for base in &self.files.bases {
+            // What is not removed now lies below the log start and goes at the next open.
+            let _ = self.files.disk.remove_file(&self.files.path(*base, "log"));
+        }
+    }
+}
+
 impl<D: Disk> Log<D> {
     /// Deletes the records below `offset`, which must not be above `high_watermark`; returns the log start, which is
     /// durable then (L9, L12). Below the log start nothing changes. The space comes back with the next
@@ -77,8 +219,22 @@ impl<D: Disk> Log<D> {
     }
 
     /// Removes the oldest segments that are below the log start, too old, or too much. Only whole segments that end at or
-    /// below `high_watermark`; the active one is rolled first if it has to go.
+    /// below `high_watermark`; the active one is rolled first if it has to go. Here and now, files included.
     pub fn enforce_retention(&mut self, now: Now, high_watermark: LogOffset) -> Result<Removed, DeleteError> {
+        let mut removed = Removed::default();
+        while let Some(plan) = self.plan_retention(now, high_watermark)? {
+            let written = plan.run();
+            let graves = self.retain(plan, written)?;
+            removed.segments += graves.removed.segments;
+            removed.bytes += graves.removed.bytes;
+            graves.remove();
+        }
+        Ok(removed)
+    }
+
+    /// The first step of the same for a log that goes on meanwhile: which segments have to go, at most [`ROUND`] of them, so
+    /// that nobody is kept waiting. None: there are no more.
+    pub fn plan_retention(&mut self, now: Now, high_watermark: LogOffset) -> Result<Option<Retention<D>>, DeleteError> {
         self.check_online()?;
         self.holds_files = true;
         let mut doomed = self.doomed(now, high_watermark)?;
@@ -90,32 +246,46 @@ impl<D: Disk> Log<D> {
             }
         }
         if doomed == 0 {
-            return Ok(Removed::default());
+            return Ok(None);
         }
         let start = self.segments.get(doomed).map_or(self.log_end, |s| s.base);
         let trimmed = self.last_vlsn_below(start)?;
-        // First what is derived: on a full disk that makes the room that the rest needs (OP-10).
-        for segment in self.segments.iter_mut().take(doomed) {
-            segment.release();
-            for kind in DERIVED {
-                let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, kind)));
-            }
+        // What nobody reads any more has no descriptor, so that its room comes back when its file goes.
+        self.segments.iter_mut().take(doomed).for_each(Segment::release);
+        let bases = self.segments.iter().take(doomed).map(|s| s.base).collect();
+        let meta = (start > self.log_start()).then_some(PartitionMeta { log_start: start, trimmed, ..self.meta });
+        self.snapshot_aside = Some(self.log_end);
+        let snapshot = self.snapshot().map(|snapshot| snapshot.encode());
+        let files = Files { disk: Arc::clone(&self.env.disk), dir: self.env.dir.clone(), bases };
+        Ok(Some(Retention { files, start, before: self.meta, meta, snapshot: (self.log_end, snapshot) }))
+    }
+
+    /// The last step, after [`Retention::run`]: the log starts anew, and lets go of the segments.
+    pub fn retain(&mut self, plan: Retention<D>, written: Written) -> Result<Graves<D>, DeleteError> {
+        self.check_online()?;
+        self.snapshot_aside = None;
+        let Retention { files, start, before, meta, snapshot } = plan;
+        match written.0 {
+            Ok(Stored::All) => self.adopt_snapshot(snapshot.0),
+            Ok(Stored::NoSnapshot) => {}
+            Err(Trouble::Unchanged(error)) if is_full(&error) => return Err(DeleteError::DiskFull(error)),
+            Err(Trouble::Unchanged(error)) => return Err(ReadError::Io(error).into()),
+            Err(Trouble::Final(error)) => return Err(self.failed(error)),
         }
-        match self.store_snapshot_durably() {
-            Err(error) if !is_full(&error) => return Err(self.failed(error)),
-            Ok(()) | Err(_) => {}
+        assert_eq!(before, self.meta, "partition.meta was replaced while retention was under way");
+        if let Some(meta) = meta {
+            self.meta = meta;
+            self.epochs.cut_start(start);
         }
-        if start > self.log_start() {
-            self.move_start(start, trimmed)?;
+        let mut graves = Graves { files, removed: Removed::default() };
+        let gone = self.segments.iter().skip(1).take_while(|next| next.base <= start).count();
+        for segment in self.segments.drain(..gone) {
+            graves.removed.segments += 1;
+            graves.removed.bytes += segment.size;
         }
-        let mut removed = Removed::default();
-        for segment in self.segments.drain(..doomed) {
-            removed.segments += 1;
-            removed.bytes += segment.size;
-            // What is not removed now lies below the log start and goes at the next open.
-            let _ = self.env.disk.remove_file(&self.env.path(&file_name(segment.base, "log")));
-        }
-        Ok(removed)
+        // Nothing of them has to be on disk any more, and an open file keeps its room.
+        self.dirty.retain(|(base, _)| *base >= start);
+        Ok(graves)
     }
 
     /// How many of the oldest segments have to go.
@@ -123,7 +293,7 @@ impl<D: Disk> Log<D> {
         let mut surplus = self.env.config.retention_bytes.map_or(0, |limit| self.size_bytes().saturating_sub(limit));
         let limited = self.env.config.retention_bytes.is_some();
         let mut doomed = 0;
-        while let Some(segment) = self.segments.get(doomed) {
+        while let Some(segment) = self.segments.get(doomed).filter(|_| doomed < ROUND) {
             let (base, size) = (segment.base, segment.size);
             let end = end_of_segment(&self.segments, base, self.log_end);
             let is_active = doomed + 1 == self.segments.len();
@@ -163,7 +333,7 @@ impl<D: Disk> Log<D> {
             Err(error) if is_full(&error) => return Err(DeleteError::DiskFull(error)),
             Err(error) => return Err(ReadError::Io(error).into()),
         };
-        finish(&*self.env.disk, &self.env.dir, META_FILE, prepared).map_err(|e| self.failed(e))?;
+        finish(&*self.env.disk, &self.env.dir, META_FILE, META_FILE, prepared).map_err(|e| self.failed(e))?;
         self.meta = meta;
         Ok(())
     }

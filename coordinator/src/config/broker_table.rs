@@ -168,7 +168,7 @@ pub(super) const BROKER: &[Config] = &[
     long("log.roll.jitter.ms", None).cluster_wide().doc("Default of the topic config `segment.jitter.ms`."),
     long("log.roll.ms", None).cluster_wide().doc("Default of the topic config `segment.ms`."),
     int("log.segment.bytes", Some("1073741824")).min(1048576).cluster_wide().doc("Default of the topic config `segment.bytes`."),
-    long("log.segment.delete.delay.ms", Some("60000")).min(0).cluster_wide().doc("Default of the topic config `file.delete.delay.ms`.").unused(NotYet),
+    long("log.segment.delete.delay.ms", Some("60000")).min(0).cluster_wide().doc("Default of the topic config `file.delete.delay.ms`."),
     int("max.connection.creation.rate", Some("2147483647")).min(0).cluster_wide().unused(OtherDesign),
     int("max.connections", Some("2147483647")).min(0).cluster_wide().doc("Most connections of the broker."),
     int("max.connections.per.ip", Some("2147483647")).min(0).cluster_wide().doc("Most connections from one address."),

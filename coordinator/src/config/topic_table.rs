@@ -13,7 +13,7 @@ pub(super) const TOPIC: &[Config] = &[
     string("compression.type", Some("producer")).values(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]).synonyms(&["compression.type"]).doc("Codec in which batches are stored; producer keeps what the producer chose."),
     int("compression.zstd.level", Some("3")).range(-131072, 22).synonyms(&["compression.zstd.level"]).doc("Level of zstd when compression.type is zstd."),
     long("delete.retention.ms", Some("86400000")).min(0).synonyms(&["log.cleaner.delete.retention.ms"]).doc("How long tombstones of a compacted log stay readable, in milliseconds."),
-    long("file.delete.delay.ms", Some("60000")).min(0).synonyms(&["log.segment.delete.delay.ms"]).doc("How long a removed segment stays on disk before its file goes, in milliseconds.").unused(NotYet),
+    long("file.delete.delay.ms", Some("60000")).min(0).synonyms(&["log.segment.delete.delay.ms"]).doc("How long a removed segment stays on disk before its file goes, and the folder of a deleted log, in milliseconds; not while the disk is short of room."),
     long("flush.messages", Some("9223372036854775807")).min(1).synonyms(&["log.flush.interval.messages"]).doc("Sync after this many records, where the durability is memory."),
     long("flush.ms", Some("9223372036854775807")).min(0).synonyms(&["log.flush.interval.ms", "log.flush.scheduler.interval.ms"]).doc("Sync at the latest after this many milliseconds, where the durability is memory."),
     list("follower.replication.throttled.replicas", Some("")).check(Check::ThrottledReplicas).doc("Replicas whose catching up is throttled, as partition:broker pairs or *.").unused(Replication),

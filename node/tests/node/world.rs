@@ -25,6 +25,7 @@ use pyralog_coordinator::{Command, Context, Coordinator, Settings, Token};
 use pyralog_node::control_loop::Asker;
 use pyralog_node::lifecycle::{DELETED, LOGS, partitions_of};
 use pyralog_node::lifecycle::{Opened, PartitionSpec};
+use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
@@ -342,8 +343,10 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, mut wakes, warms, commits, syncs, synced, removals, calls, due: _, look_at_room: _ } =
-            out;
+        let Outputs { answers, mut wakes, warms, commits, syncs, synced, removals, graves, calls, .. } = out;
+        for grave in graves {
+            self.disk.remove_file(&grave.path).unwrap();
+        }
         self.synced_on_the_way += synced.len();
         if self.limits.journal_bytes > 0 {
             self.commits.extend(commits);
@@ -469,7 +472,7 @@ impl World {
         let mut out = Outputs::default();
         if let Some(image) = released.image {
             self.node.retire(&image, &mut out);
-            for (dir, topic) in std::mem::take(&mut out.removals) {
+            for Removal { dir, topic, .. } in std::mem::take(&mut out.removals) {
                 let grave = format!("{LOGS}/{topic}-{}{DELETED}", dir.rsplit('-').next().unwrap());
                 self.disk.rename(&dir, &grave).unwrap();
                 self.graves.push(grave);

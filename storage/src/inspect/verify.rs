@@ -15,6 +15,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::files::read_small;
 use crate::index::{Entry, Index, Kind, SPARSE, VLSNS};
 use crate::journal::{PartitionKey, Redo};
+use crate::retention::is_grave;
 use crate::segment::{file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::suspect::SYNC_FAILED_FILE;
@@ -467,6 +468,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
                 "a sync failed here: the next start writes again what it relies on"
             } else if swap::is_ours(name) {
                 "a compaction was on its way: the next start finishes or undoes it"
+            } else if is_grave(name) {
+                "a segment that has left the log: the next start removes it"
             } else if name.ends_with(".tmp") {
                 "a replacement that did not finish"
             } else if orphan(name, "index") || orphan(name, "vlsn") {

@@ -81,6 +81,43 @@ fn files_that_come_back_after_a_crash_go_at_the_next_open() {
 }
 
 #[test]
+fn op_16_the_log_goes_on_between_the_steps_of_retention() {
+    let (disk, mut log) = filled(LogConfig { retention_bytes: Some(1000), ..small() });
+    let plan = log.plan_retention(at(8000), off(8)).unwrap().expect("something has to go");
+    let first = log.read(off(0), 100, true, off(8)).unwrap().expect("not gone yet");
+    let written = plan.run();
+    // A segment is full meanwhile, which writes a snapshot of the same offset.
+    for n in 8..12 {
+        let batch = checked(BatchBuilder::new().kv(1000 * n, b"k", &[b'v'; 600]));
+        log.append(&batch, EPOCH, at(1000 * n)).unwrap();
+    }
+    log.checkpoint().unwrap();
+    assert_eq!(log.log_start(), off(0));
+    let graves = log.retain(plan, written).unwrap();
+    assert_eq!((graves.removed.segments, log.log_start()), (3, off(6)));
+    let buried = graves.bury();
+    assert_eq!(buried[0], format!("{DIR}/{:020}.log.deleted", 0));
+    assert_eq!(disk.paths().iter().filter(|path| path.ends_with(".log.deleted")).count(), 3);
+    assert!(!disk.paths().iter().any(|path| path.ends_with(&format!("{:020}.index", 0))));
+    assert!(!first.read().unwrap().is_empty(), "whoever reads goes on");
+    assert_eq!(contents(&mut log, 6).len(), 6);
+    drop(log);
+    let (mut log, _) = open(&disk, small(), unclean(0));
+    assert_eq!((log.log_start(), contents(&mut log, 6).len()), (off(6), 6));
+    assert!(!disk.paths().iter().any(|path| path.ends_with(".deleted")), "what was left goes at the start");
+}
+
+#[test]
+fn what_retention_takes_holds_no_descriptor() {
+    let (disk, mut log) = filled(LogConfig { retention_bytes: Some(0), ..small() });
+    let batch = checked(BatchBuilder::new().kv(9000, b"k", b"v"));
+    log.append(&batch, EPOCH, at(9000)).unwrap();
+    contents(&mut log, 0);
+    log.enforce_retention(at(9000), off(9)).unwrap();
+    assert_eq!((log.log_start(), disk.open_files()), (off(9), 1), "the new active one");
+}
+
+#[test]
 fn io_15_the_log_start_never_falls_when_power_is_lost_during_retention() {
     for nth in 1..20 {
         for seed in 0..4 {

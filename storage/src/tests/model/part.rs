@@ -11,7 +11,10 @@ use super::op::{Look, PRODUCERS, Sent, Wrong};
 use super::{Stop, bug, refused};
 use crate::sim::{SimDisk, SimFile};
 use crate::tests::{TOPIC, off, small};
-use crate::{AppendError, Appended, Log, LogConfig, PartitionKey, ReadError, ReadSlice, SyncPlan, TimestampOffset};
+use crate::{
+    AppendError, Appended, DeleteError, Log, LogConfig, PartitionKey, ReadError, ReadSlice, Retention, SyncPlan,
+    TimestampOffset, Written,
+};
 
 /// Batches remembered per producer, in the model's own words.
 const REMEMBERED: usize = 5;
@@ -62,6 +65,8 @@ pub struct Part {
     /// Offsets of a batch that a test damaged below the recovery point.
     pub damaged: Option<Range<i64>>,
     held: Option<Held>,
+    /// Retention that has written and of which the log does not know yet, and its bounds.
+    retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Now)>,
 }
 
 /// What the model knows of a producer: its epoch, and (first and last sequence, index of the batch).
@@ -105,6 +110,7 @@ impl Part {
             sure_from: 0,
             damaged: None,
             held: None,
+            retaining: None,
         }
     }
 
@@ -134,6 +140,7 @@ impl Part {
     /// Nothing of the process is left but its disk.
     pub fn next_process(&mut self, disk: SimDisk) {
         (self.log, self.plan, self.held, self.disk) = (None, None, None, disk);
+        self.retaining = None;
     }
 
     pub fn is_serving(&self) -> bool {
@@ -450,6 +457,7 @@ impl Part {
     }
 
     pub fn delete_records(&mut self, percent: u64) -> Result<(), Stop> {
+        self.end_retention()?;
         let bound = self.bound();
         let target = share(self.start..bound, percent * 10);
         self.moving = Some(target);
@@ -469,18 +477,51 @@ impl Part {
     }
 
     pub fn retention(&mut self, now: Now) -> Result<(), Stop> {
+        self.end_retention()?;
         let (before, bound) = (self.start, self.bound());
         self.moving = Some(bound);
         let log = self.log.as_mut().unwrap();
         log.expire_producers(now);
-        let outcome = log.enforce_retention(now, off(bound));
+        let outcome = log.enforce_retention(now, off(bound)).map(drop);
+        self.retained(outcome, before..bound, now)
+    }
+
+    /// The first steps of retention. What comes in between must not matter.
+    pub fn begin_retention(&mut self, now: Now) -> Result<(), Stop> {
+        self.end_retention()?;
+        let (before, bound) = (self.start, self.bound());
+        self.moving = Some(bound);
+        match self.log.as_mut().unwrap().plan_retention(now, off(bound)) {
+            Ok(Some(plan)) => {
+                let written = plan.run();
+                self.retaining = Some((plan, written, before..bound, now));
+                Ok(())
+            }
+            planned => self.retained(planned.map(drop), before..bound, now),
+        }
+    }
+
+    /// The last step, and what is left to be removed.
+    pub fn end_retention(&mut self) -> Result<(), Stop> {
+        let Some((plan, written, bounds, now)) = self.retaining.take() else { return Ok(()) };
+        let graves = self.log.as_mut().unwrap().retain(plan, written);
+        let outcome = graves.map(|graves| match bounds.end % 2 {
+            0 => graves.remove(),
+            // They stay until the next start.
+            _ => drop(graves.bury()),
+        });
+        self.retained(outcome, bounds, now)
+    }
+
+    fn retained(&mut self, outcome: Result<(), DeleteError>, bounds: Range<i64>, now: Now) -> Result<(), Stop> {
+        let (before, bound) = (bounds.start, bounds.end);
         if let Err(error) = outcome {
             // A full disk, say. The start may have moved and no file gone; a log that goes on tells.
             if self.log.as_ref().is_some_and(|log| log.offline().is_none()) {
                 self.moved(self.log.as_ref().map_or(before, |log| log.log_start().0));
             }
             return match (error, self.damaged.is_some()) {
-                (crate::DeleteError::Read(ReadError::Damaged { .. }), true) => Ok(()),
+                (DeleteError::Read(ReadError::Damaged { .. }), true) => Ok(()),
                 (error, _) => refused(format!("{}: retention: {error}", self.dir)),
             };
         }

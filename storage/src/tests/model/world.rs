@@ -116,6 +116,14 @@ impl World {
             Op::Fault(..) if self.faults.crash_at.is_some() => Ok(()),
             Op::Commit(bits) => self.commit(*bits),
             Op::Checkpoint => self.checkpoint(),
+            Op::EndRetention => {
+                for part in self.parts.iter_mut().filter(|part| part.is_serving()) {
+                    let before = part.start;
+                    part.end_retention()?;
+                    self.tally.retained_late += u64::from(part.start > before);
+                }
+                Ok(())
+            }
             Op::Wait(ms) => {
                 self.wait(*ms);
                 Ok(())
@@ -197,6 +205,7 @@ impl World {
                 self.tally.retained += u64::from(self.parts[at].start > before);
                 Ok(())
             }
+            Op::BeginRetention(_) => part.begin_retention(now),
             Op::NextEpoch(_) => {
                 part.epoch += 1;
                 part.log.as_mut().unwrap().begin_epoch(LeaderEpoch(part.epoch));
@@ -358,6 +367,7 @@ impl World {
             }
             self.end_sync(at)?;
             let part = &mut self.parts[at];
+            part.end_retention()?;
             let closed = part.log.take().unwrap().close_clean();
             let point = closed.or_else(|error| refused(error.to_string()))?;
             part.acked = part.end();
@@ -549,6 +559,7 @@ fn part_of(op: &Op) -> Option<usize> {
         Op::Append(at, _) | Op::Resend(at, ..) | Op::Wrong(at, ..) | Op::Sync(at) | Op::BeginSync(at) => Some(*at),
         Op::RunSync(at) | Op::EndSync(at) | Op::Release(at) | Op::Read(at, _) | Op::Hold(at, _) => Some(*at),
         Op::Time(at, _) | Op::ReadAll(at) | Op::DeleteRecords(at, _) | Op::Retention(at) => Some(*at),
+        Op::BeginRetention(at) => Some(*at),
         Op::NextEpoch(at) | Op::Configure(at, _) | Op::Harm(at, ..) | Op::Damage(at, ..) => Some(*at),
         _ => None,
     }

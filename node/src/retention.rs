@@ -1,0 +1,46 @@
+//! Retention of one partition: the log's steps, between its lock and the caller's thread. The partition serves meanwhile,
+//! however many segments go: its lock is held for moments. Which partition, and when, is the shell's.
+
+use std::sync::Arc;
+
+use pyralog_protocol::Now;
+use pyralog_storage::{DeleteError, Disk, Graves, Offline, Retention, Written};
+
+use crate::outputs::{Grave, Outputs};
+use crate::partition::Partition;
+
+impl<D: Disk> Partition<D> {
+    /// Takes the segments out of service that have to go, and hands out their files. Gives their number.
+    pub fn enforce_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<usize, DeleteError> {
+        let mut removed = 0;
+        loop {
+            // The folder is this log's until this is over: with the deletion of the log it may become another's.
+            let _turn = self.take_turn();
+            let Some(plan) = self.plan_retention(now, out)? else { return Ok(removed) };
+            let written = plan.run();
+            let (graves, delay_ms) = self.retain(plan, written, out)?;
+            removed += graves.removed.segments;
+            out.graves.extend(graves.bury().into_iter().map(|path| Grave { path, delay_ms }));
+        }
+    }
+
+    fn plan_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<Option<Retention<D>>, DeleteError> {
+        let plan = self.with_log(|log, bounds| log.plan_retention(now, bounds.high_watermark));
+        self.settle_now(out);
+        // A partition that does not serve keeps what it has.
+        plan.unwrap_or(Ok(None))
+    }
+
+    fn retain(
+        self: &Arc<Self>,
+        plan: Retention<D>,
+        written: Written,
+        out: &mut Outputs<D>,
+    ) -> Result<(Graves<D>, u64), DeleteError> {
+        let retained = self.change_log_in_turn(out, |log, _| {
+            let graves = log.retain(plan, written)?;
+            Ok((graves, log.config().delete_delay_ms))
+        });
+        retained.unwrap_or_else(|refusal| Err(Offline(format!("the partition is {refusal:?}")).into()))
+    }
+}
