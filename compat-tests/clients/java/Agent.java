@@ -126,7 +126,7 @@ public final class Agent {
         return answer;
     }
 
-    private int consume(String group) {
+    private int consume(String group, JsonNode request) {
         Properties settings = common();
         if (group != null) settings.put("group.id", group);
         settings.put("enable.auto.commit", "false");
@@ -134,7 +134,11 @@ public final class Agent {
         settings.put("max.partition.fetch.bytes", "10000000");
         settings.put("session.timeout.ms", "10000");
         settings.put("heartbeat.interval.ms", "500");
-        settings.put("max.poll.records", "1000000");
+        settings.put("max.poll.records", request.path("poll_records").asText("1000000"));
+        if (request.has("auto_commit_ms")) {
+            settings.put("enable.auto.commit", "true");
+            settings.put("auto.commit.interval.ms", request.get("auto_commit_ms").asText());
+        }
         consumers.add(new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer()));
         return consumers.size() - 1;
     }
@@ -145,7 +149,7 @@ public final class Agent {
 
     private ObjectNode open(JsonNode request) {
         TopicPartition at = new TopicPartition(request.get("topic").asText(), request.get("partition").asInt());
-        int handle = consume(null);
+        int handle = consume(null, request);
         KafkaConsumer<String, String> consumer = consumers.get(handle);
         consumer.assign(List.of(at));
         JsonNode from = request.get("from");
@@ -158,7 +162,7 @@ public final class Agent {
     }
 
     private ObjectNode join(JsonNode request) {
-        int handle = consume(request.get("group").asText());
+        int handle = consume(request.get("group").asText(), request);
         consumers.get(handle).subscribe(List.of(request.get("topic").asText()));
         return JSON.createObjectNode().put("handle", handle);
     }

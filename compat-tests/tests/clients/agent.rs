@@ -45,7 +45,7 @@ impl Agent {
         Self { requests: child.stdin.take(), answers: BufReader::new(child.stdout.take().unwrap()), child }
     }
 
-    fn ask(&mut self, request: &Value) -> Result<Value> {
+    pub fn ask(&mut self, request: &Value) -> Result<Value> {
         let requests = self.requests.as_mut().ok_or("closed")?;
         writeln!(requests, "{request}").map_err(|e| e.to_string())?;
         let mut line = String::new();
@@ -55,6 +55,12 @@ impl Agent {
             Some(error) => Err(error.to_owned()),
             None => Ok(answer),
         }
+    }
+
+    /// kill -9: its consumers neither commit nor leave.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

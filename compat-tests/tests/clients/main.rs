@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod auto_commit;
 mod client;
+mod connect;
 mod java_tools;
 mod kcat_pipe;
 #[cfg(feature = "librdkafka")]
 mod librdkafka;
 mod scenarios;
+mod streams;
 mod target;
 
 use client::Client;
