@@ -1,21 +1,25 @@
 //! The threads that write the journal. They take turns: while one waits for the disk, what is appended collects for the
 //! other; while one tells the clients of its round, the other writes the next.
 //!
+//! A client that waits for one record at a time, while nobody else writes, would gain nothing from them but two hops
+//! between threads, and each hop is a chance to wait for a processor. The connection's own thread writes its round, see
+//! [`commit_here`].
+//!
 //! What the journal cannot take is synced in the segments by the disk workers: large batches, and everything while no
 //! journal file is free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::room::Room;
 use pyralog_protocol::LogOffset;
 use pyralog_storage::{Disk, Journal, JournalError, JournalLimits, PartitionKey, Round, Space, prepare_file};
+use tokio::task::block_in_place;
 use tracing::{error, warn};
 
 use crate::control::or_exit;
@@ -47,6 +51,8 @@ const NOTES_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Threads. The journal is written by one at a time.
 const WRITERS: usize = 2;
+/// Bytes of a round that a connection's thread writes: what a partition gives at most fits, with room for its frame.
+const OWN_ROUND_BYTES: usize = PARTITION_BYTES + (64 << 10);
 
 type Target = Arc<Partition<RealDisk>>;
 
@@ -58,13 +64,34 @@ pub fn limits_for(space: Space) -> JournalLimits {
 
 /// What the rest of the broker sees of the journal.
 pub struct Journaling {
-    queue: Sender<Target>,
-    arrivals: Receiver<Target>,
+    queue: Mutex<Queue>,
+    /// Something was put into the queue.
+    arrived: Condvar,
+    /// The journal's thread that waits or writes. The other one is not woken for every arrival meanwhile.
+    turn: Mutex<()>,
     state: Mutex<State>,
+    /// For a connection's thread; taken before `state`.
+    own: Mutex<Writer>,
+    /// The last round was of one partition: the next commit has nobody to share a round with either, it seems.
+    alone: AtomicBool,
     /// Partitions whose segments were synced, until the journal says so too.
     notes: Mutex<BTreeMap<PartitionKey, LogOffset>>,
     limits: JournalLimits,
     by_sync: AtomicUsize,
+}
+
+/// What waits for a round.
+#[derive(Default)]
+struct Queue {
+    partitions: VecDeque<Target>,
+    /// What did not fit into the last round.
+    held: Option<(Target, CommitBy)>,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.partitions.is_empty() && self.held.is_none()
+    }
 }
 
 struct State {
@@ -72,23 +99,48 @@ struct State {
     prepare_after: Instant,
     look_after: Instant,
     notes_after: Instant,
-    /// What did not fit into the last round.
-    held: Option<(Target, CommitBy)>,
 }
 
 impl Journaling {
     /// Over an opened journal.
     pub fn new(journal: Journal<RealDisk>, limits: JournalLimits) -> Self {
-        let (queue, arrivals) = unbounded();
         let now = Instant::now();
-        let state = State { journal, prepare_after: now, look_after: now, notes_after: now, held: None };
-        let (notes, by_sync) = (Mutex::default(), AtomicUsize::new(0));
-        Self { queue, arrivals, state: Mutex::new(state), notes, limits, by_sync }
+        let state = State { journal, prepare_after: now, look_after: now, notes_after: now };
+        Self {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            turn: Mutex::new(()),
+            state: Mutex::new(state),
+            own: Mutex::new(Writer::new(OWN_ROUND_BYTES)),
+            alone: AtomicBool::new(false),
+            notes: Mutex::default(),
+            limits,
+            by_sync: AtomicUsize::new(0),
+        }
     }
 
     /// Adds a partition whose appends want to be durable. Each is in the queue at most once.
     pub fn push(&self, partition: Target) {
-        let _ = self.queue.send(partition);
+        self.queue.lock().partitions.push_back(partition);
+        self.arrived.notify_one();
+    }
+
+    /// Keeps what did not fit for the next round.
+    fn hold(&self, held: (Target, CommitBy)) {
+        self.queue.lock().held = Some(held);
+        self.arrived.notify_one();
+    }
+
+    fn next(&self) -> Option<Target> {
+        self.queue.lock().partitions.pop_front()
+    }
+
+    /// Waits until there is something in the queue.
+    fn wait(&self) {
+        let mut queue = self.queue.lock();
+        while queue.is_empty() {
+            self.arrived.wait(&mut queue);
+        }
     }
 
     /// Notes what a finished sync covers, for the next recovery.
@@ -124,47 +176,90 @@ pub fn start(shell: &Arc<Shell>) -> std::io::Result<()> {
 #[derive(Default)]
 struct Members(Vec<(Target, LogOffset)>);
 
-fn work(shell: &Shell) {
-    let journaling = &shell.journal;
-    let mut round = Round::new(ROUND_BYTES);
-    let mut members = Members::default();
-    loop {
-        let mut out = shell.outputs();
-        // Waiting with the lock held makes the other thread wait behind it, and take over when this one has written.
-        let mut state = journaling.state.lock();
-        if !gather(journaling, &mut state, &mut round, &mut members, &mut out) {
-            return;
-        }
-        let outcome = write(shell, &mut state, &mut round);
-        look_after(shell, &mut state, &mut out);
-        drop(state);
-        finish(shell, &mut members, &outcome, &mut out);
-        shell.dispatch(out);
-        round.clear();
+/// What is needed to write rounds, used again and again.
+struct Writer {
+    round: Round,
+    members: Members,
+}
+
+impl Writer {
+    fn new(round_bytes: usize) -> Self {
+        Self { round: Round::new(round_bytes), members: Members::default() }
     }
 }
 
-/// Takes what waits, and waits for something if nothing does. False: the process ends.
+fn work(shell: &Shell) {
+    let journaling = &shell.journal;
+    let mut writer = Writer::new(ROUND_BYTES);
+    loop {
+        // While one thread waits for the disk, the other waits here, and what it will take collects.
+        let turn = journaling.turn.lock();
+        journaling.wait();
+        let mut out = shell.outputs();
+        let mut state = journaling.state.lock();
+        let outcome = write_round(shell, &mut state, None, &mut writer, &mut out);
+        drop((state, turn));
+        finish(shell, &mut writer, &outcome, &mut out);
+        shell.dispatch(out);
+    }
+}
+
+/// Makes durable, on the thread that calls, what a partition has appended: if nobody writes or waits, and the last round was
+/// of one partition as well. Otherwise gives the partition back, for the [queue](Journaling::push). Blocks.
+pub fn commit_here(shell: &Shell, partition: Target, out: &mut ShellOutputs) -> Option<Target> {
+    let journaling = &shell.journal;
+    if !journaling.alone.load(Ordering::Relaxed) || !journaling.queue.lock().is_empty() {
+        return Some(partition);
+    }
+    let (Some(mut writer), Some(mut state)) = (journaling.own.try_lock(), journaling.state.try_lock()) else {
+        return Some(partition);
+    };
+    block_in_place(|| {
+        or_exit(|| {
+            let outcome = write_round(shell, &mut state, Some(partition), &mut writer, out);
+            drop(state);
+            finish(shell, &mut writer, &outcome, out);
+        });
+    });
+    None
+}
+
+/// One round: of what waits, and of `first`, which was never in the queue.
+fn write_round(
+    shell: &Shell,
+    state: &mut State,
+    first: Option<Target>,
+    writer: &mut Writer,
+    out: &mut ShellOutputs,
+) -> Result<(), JournalError> {
+    gather(&shell.journal, state, first, writer, out);
+    let outcome = write(shell, state, &mut writer.round);
+    look_after(shell, state, out);
+    outcome
+}
+
+/// Takes what waits.
 fn gather(
     journaling: &Journaling,
     state: &mut State,
-    round: &mut Round,
-    members: &mut Members,
+    first: Option<Target>,
+    Writer { round, members }: &mut Writer,
     out: &mut ShellOutputs,
-) -> bool {
-    if let Some((partition, commit)) = state.held.take() {
-        state.held = members.take(partition, commit, round, out);
-    }
-    if round.is_empty() {
-        let Ok(partition) = journaling.arrivals.recv() else { return false };
-        let commit = partition.commit(out);
-        state.held = members.take(partition, commit, round, out);
-    }
-    while state.held.is_none()
-        && let Ok(partition) = journaling.arrivals.try_recv()
+) {
+    let held = journaling.queue.lock().held.take();
+    let mut left = held.and_then(|(partition, commit)| members.take(partition, commit, round, out));
+    let mut next = first;
+    while left.is_none()
+        && let Some(partition) = next.take().or_else(|| journaling.next())
     {
         let commit = partition.commit(out);
-        state.held = members.take(partition, commit, round, out);
+        left = members.take(partition, commit, round, out);
+    }
+    if let Some(left) = left {
+        journaling.hold(left);
+    }
+    if !members.0.is_empty() {
+        journaling.alone.store(members.0.len() == 1, Ordering::Relaxed);
     }
     let now = Instant::now();
     if !round.is_empty() || now >= state.notes_after {
@@ -173,7 +268,6 @@ fn gather(
             round.note_flushed(key, below);
         }
     }
-    true
 }
 
 impl Members {
@@ -243,8 +337,9 @@ fn look_after(shell: &Shell, state: &mut State, out: &mut ShellOutputs) {
     }
 }
 
-fn finish(shell: &Shell, members: &mut Members, outcome: &Result<(), JournalError>, out: &mut ShellOutputs) {
-    for (partition, end) in members.0.drain(..) {
+fn finish(shell: &Shell, writer: &mut Writer, outcome: &Result<(), JournalError>, out: &mut ShellOutputs) {
+    writer.round.clear();
+    for (partition, end) in writer.members.0.drain(..) {
         match outcome {
             Ok(()) => partition.journaled(end, out),
             Err(JournalError::NoRoom) => partition.commit_by_sync(end, out),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use pyralog_node::partition::Partition;
 use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::Interest;
@@ -15,9 +16,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use crate::disk::RealDisk;
+use crate::journaling;
 use crate::mailbox::{Events, Mailbox};
 use crate::outgoing::{Outgoing, Progress};
-use crate::shell::Shell;
+use crate::shell::{Shell, ShellOutputs};
 
 /// First buffer of a connection from which something came in, in bytes: one that says little costs little.
 const FIRST_BUFFER: usize = 4 << 10;
@@ -192,7 +195,7 @@ impl Session {
     }
 
     /// Keeps what is for this connection and passes the rest on.
-    fn absorb(&mut self, mut out: crate::shell::ShellOutputs) {
+    fn absorb(&mut self, mut out: ShellOutputs) {
         for (ticket, answer) in std::mem::take(&mut out.answers) {
             if ticket.conn == self.conn.id {
                 self.complete(ticket.slot, answer);
@@ -279,7 +282,11 @@ impl Session {
             let mut out = self.shell.outputs();
             let served =
                 self.shell.node.on_frame(&mut self.conn, frame, (self.shell.draw(), self.shell.clock.now()), &mut out);
+            let own = self.take_own_commit(&mut out);
             self.absorb(out);
+            if let Some(partition) = own {
+                self.commit(partition);
+            }
             self.permit = None;
             if let Err(reason) = served {
                 self.shell.metrics.requests_refused.add(1);
@@ -292,6 +299,22 @@ impl Session {
             self.input = BytesMut::new();
         }
         Ok(())
+    }
+
+    /// The commit that all of this connection waits for.
+    fn take_own_commit(&self, out: &mut ShellOutputs) -> Option<Arc<Partition<RealDisk>>> {
+        let only = out.commits.len() == 1 && self.conn.unanswered() == 1 && self.next_frame().is_none();
+        if only { out.commits.pop() } else { None }
+    }
+
+    /// Has it made durable: here, if there is nobody to share a round with. Other tasks of this thread are not held up by
+    /// that: another thread takes them over.
+    fn commit(&mut self, partition: Arc<Partition<RealDisk>>) {
+        let mut out = self.shell.outputs();
+        if let Some(partition) = journaling::commit_here(&self.shell, partition, &mut out) {
+            out.commits.push(partition);
+        }
+        self.absorb(out);
     }
 
     async fn read_some(&mut self) -> Result<(), End> {

@@ -163,6 +163,11 @@ impl Connection {
         self.slots.is_empty()
     }
 
+    /// Requests without an answer that has left.
+    pub fn unanswered(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether the connection is to be closed now: it was told to, and all earlier answers have left.
     pub fn is_closed(&self) -> bool {
         self.closing && self.slots.is_empty()
