@@ -28,6 +28,8 @@ pub enum Progress {
     Done,
     /// The socket takes no more.
     Full,
+    /// As many bytes as were allowed have left; the socket may take more.
+    TurnOver,
     /// These bytes have to come from the disk first.
     Cold(FileRange),
 }
@@ -72,9 +74,19 @@ impl Outgoing {
         self.warm = bytes;
     }
 
-    /// Sends what the socket takes. `sent` is told of every step: bytes, and memory that became free.
-    pub fn write(&mut self, stream: &TcpStream, mut sent: impl FnMut(usize, usize)) -> io::Result<Progress> {
+    /// Sends what the socket takes, up to about `most` bytes. `sent` is told of every step: bytes, and memory that became
+    /// free.
+    pub fn write(
+        &mut self,
+        stream: &TcpStream,
+        most: usize,
+        mut sent: impl FnMut(usize, usize),
+    ) -> io::Result<Progress> {
+        let mut left = most;
         loop {
+            if left == 0 && !self.pieces.is_empty() {
+                return Ok(Progress::TurnOver);
+            }
             let step = match self.pieces.front() {
                 None => return Ok(Progress::Done),
                 Some(Piece::Bytes(_)) => self.write_bytes(stream),
@@ -86,11 +98,12 @@ impl Outgoing {
                         }
                         self.warm = ahead;
                     }
-                    send_range(stream, range, self.warm)
+                    send_range(stream, range, self.warm.min(left))
                 }
             };
             match step {
                 Ok(written) => {
+                    left = left.saturating_sub(written);
                     let free = self.advance(written);
                     sent(written, free);
                 }
@@ -151,17 +164,20 @@ impl Outgoing {
     }
 }
 
-fn send_range(stream: &TcpStream, range: &FileRange, warm: usize) -> io::Result<usize> {
+fn send_range(stream: &TcpStream, range: &FileRange, most: usize) -> io::Result<usize> {
     let file: &dyn Any = &*range.file;
     let Some(file) = file.downcast_ref::<RealFile>() else {
         return Err(io::Error::other("records in a file that cannot be sent"));
     };
     let mut position = range.position;
     let sent = stream.try_io(Interest::WRITABLE, || {
-        Ok(rustix::fs::sendfile(stream, file.as_file(), Some(&mut position), range.len.min(warm))?)
+        Ok(rustix::fs::sendfile(stream, file.as_file(), Some(&mut position), range.len.min(most))?)
     })?;
     if sent == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a segment is shorter than what was promised of it"));
     }
     Ok(sent)
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,11 @@ const FIRST_BUFFER: usize = 4 << 10;
 const BUSY_BUFFER: usize = 64 << 10;
 /// Frames above this are read into a buffer that grows as they arrive, under the shared budget.
 const BUDGET_FROM: usize = 64 << 10;
+/// Frames from [`BUSY_BUFFER`] to here make the next buffer as large as they were: most clients send batches of one size,
+/// and a frame that fills its buffer is read without being copied once.
+const FRAME_BUFFER_MAX: usize = 1 << 20;
+/// Bytes that a connection writes before others have their turn: who reads a backlog is not to hold up who writes.
+const TURN_BYTES: usize = 256 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
 const UNSENT_LIMIT: usize = 8 << 20;
 
@@ -67,6 +72,8 @@ pub struct Session {
     permit: Option<OwnedSemaphorePermit>,
     /// Size of the next buffer; grows while reads fill what they are given.
     read_size: usize,
+    /// Size of the last frame, if the next one shall have a buffer of that size.
+    frame_size: usize,
     unsent: Outgoing,
     /// A reader thread brings what is to be sent next into memory.
     warming: bool,
@@ -98,6 +105,7 @@ impl Session {
             input: BytesMut::new(),
             permit: None,
             read_size: FIRST_BUFFER,
+            frame_size: 0,
             unsent: Outgoing::default(),
             warming: false,
             active: Instant::now(),
@@ -119,7 +127,9 @@ impl Session {
         loop {
             self.serve_frames().await?;
             self.collect_answers();
-            self.write_some()?;
+            if self.write_some()? {
+                tokio::task::yield_now().await;
+            }
             let over = self.conn.is_closed() || (self.stopping || self.ended) && self.conn.is_idle();
             if self.unsent.is_empty() && over {
                 return Err(End::Done);
@@ -278,6 +288,8 @@ impl Session {
             }
             self.input.advance(LENGTH_BYTES);
             let frame = self.input.split_to(length);
+            let size = LENGTH_BYTES + length;
+            self.frame_size = if (BUSY_BUFFER..=FRAME_BUFFER_MAX).contains(&size) { size } else { 0 };
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
             let served =
@@ -342,9 +354,14 @@ impl Session {
         }
     }
 
-    /// Makes room for the next read: a first small buffer, then as much as has already arrived again, up to the frame.
+    /// Makes room for the next read: a first small buffer, then as much as has already arrived again, up to the frame. A
+    /// client that sent a large frame gets a buffer for another one, as far as the budget has room.
     async fn make_room(&mut self) -> Result<(), End> {
         if self.input.capacity() > self.input.len() {
+            return Ok(());
+        }
+        if self.input.is_empty() && self.frame_size > 0 && self.has_budget(self.frame_size) {
+            self.input.reserve(self.frame_size);
             return Ok(());
         }
         let missing = match self.frame_length()? {
@@ -359,15 +376,31 @@ impl Session {
         Ok(())
     }
 
+    /// Takes from the budget what is there without waiting.
+    fn has_budget(&mut self, bytes: usize) -> bool {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        match Arc::clone(&self.shell.request_kib).try_acquire_many_owned(kib) {
+            Ok(permit) => {
+                self.keep(permit);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn keep(&mut self, permit: OwnedSemaphorePermit) {
+        match self.permit.as_mut() {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
+        }
+    }
+
     async fn take_budget(&mut self, bytes: usize) -> Result<(), End> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let patience = self.shell.node.limits().stall_ms;
         let wait = Arc::clone(&self.shell.request_kib).acquire_many_owned(kib);
         match tokio::time::timeout(Duration::from_millis(patience), wait).await {
-            Ok(Ok(permit)) => match self.permit.as_mut() {
-                Some(held) => held.merge(permit),
-                None => self.permit = Some(permit),
-            },
+            Ok(Ok(permit)) => self.keep(permit),
             Ok(Err(_)) | Err(_) => return Err(End::Budget(patience / 1000)),
         }
         Ok(())
@@ -380,11 +413,12 @@ impl Session {
         }
     }
 
-    fn write_some(&mut self) -> Result<(), End> {
+    /// Writes what the socket takes, up to the end of a turn. Tells whether that has come.
+    fn write_some(&mut self) -> Result<bool, End> {
         while !self.warming {
             let shell = &self.shell;
             let mut moved = false;
-            let progress = self.unsent.write(&self.stream, |bytes, memory| {
+            let progress = self.unsent.write(&self.stream, TURN_BYTES, |bytes, memory| {
                 shell.metrics.bytes_out.add(bytes as u64);
                 shell.node.take_unsent(memory);
                 moved = true;
@@ -394,6 +428,7 @@ impl Session {
             }
             match progress {
                 Progress::Done | Progress::Full => break,
+                Progress::TurnOver => return Ok(true),
                 Progress::Cold(range) => {
                     let bytes = range.len;
                     self.warming = self.shell.readers.warm(self.conn.id, range);
@@ -403,6 +438,6 @@ impl Session {
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
