@@ -37,6 +37,7 @@ clients: ## fetch the clients that the compatibility tests use
 	compat-tests/clients/setup
 
 bench: build ## measure beside Apache Kafka, Redis and PostgreSQL, half an hour; the tables go to bench/RESULTS*.md
+	$(CARGO) build --release --locked -p pyralog-bench --example naive
 	bench/compare --binary $(BIN) --out bench/RESULTS.md
 	bench/vlsn --binary $(BIN) --out bench/RESULTS-VLSN.md
 

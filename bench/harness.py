@@ -203,6 +203,17 @@ class Kafka(Broker):
             time.sleep(0.02)
 
 
+class Naive(Broker):
+    """The server of examples/naive.rs, which does the least that a produce request needs."""
+
+    topic_configs = {"memory": {}, "fsync": {"sync": "true"}}
+
+    def __init__(self, data, program):
+        self.name = "naive limit"
+        self._spawn([program, data], stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().split("kafka=")[1].strip()
+
+
 class Load:
     """The load generator, `pyralog bench`, which is the same for all brokers."""
 

@@ -84,6 +84,8 @@ class Row:
     rounds_max: int = 100
     # Whether it uses the brokers that run all the time, or starts some of its own.
     shares_broker: bool = True
+    # Whether the naive server can be measured as well.
+    naive: bool = False
 
     def brief(self, found):
         shown = [f"{m.title} {m.show(found[m.key])}" for m in self.metrics if found.get(m.key) is not None]
@@ -251,13 +253,13 @@ RECOVERY = (Metric("recovery_s", "s until all partitions take records", 2), Metr
 ROWS = (
     Row("produce-large", "64 x 1 KiB per request, 8 partitions, 8 connections x 4 in flight, no fsync; 2 s each",
         produce("memory", 8, times=IN_PAGE_CACHE, **LARGE),
-        goals=(Goal(MB_PER_S, 2, at_least=True, ratio=True), Goal(CPU_PER_GB, 1.5))),
+        goals=(Goal(MB_PER_S, 2, at_least=True, ratio=True), Goal(CPU_PER_GB, 1.5)), naive=True),
     Row("produce-large-fsync", "the same, every acknowledgement synced", produce("fsync", 8, **LARGE),
-        goals=(Goal(MB_PER_S, 2.5, at_least=True, ratio=True),)),
+        goals=(Goal(MB_PER_S, 2.5, at_least=True, ratio=True),), naive=True),
     Row("produce-small", "1 x 100 B per request, 8 partitions, 64 connections, no fsync", produce("memory", 8, **SMALL),
-        goals=(Goal(REQUESTS, 1.5, at_least=True, ratio=True), Goal(CPU_PER_REQUEST, 15))),
+        goals=(Goal(REQUESTS, 1.5, at_least=True, ratio=True), Goal(CPU_PER_REQUEST, 15)), naive=True),
     Row("produce-small-fsync", "the same, every acknowledgement synced", produce("fsync", 8, **SMALL),
-        goals=(Goal(REQUESTS, 8, at_least=True, ratio=True),)),
+        goals=(Goal(REQUESTS, 8, at_least=True, ratio=True),), naive=True),
     Row("produce-small-fsync-256", "the same over 256 partitions", produce("fsync", 256, **SMALL),
         goals=(Goal(REQUESTS, 4, at_least=True, ratio=True),)),
     Row("fetch", "1 MiB answers of what is in the page cache, 8 partitions, 8 connections", fetch,
