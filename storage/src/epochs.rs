@@ -46,6 +46,11 @@ impl Epochs {
         after.checked_sub(1).and_then(|at| self.0.get(at)).map(|e| e.epoch)
     }
 
+    /// The log now ends at `end`: epochs that begin there or later have written nothing.
+    pub fn cut_end(&mut self, end: LogOffset) {
+        self.0.retain(|e| e.offset < end);
+    }
+
     /// The log now begins at `start`: the epoch in force there begins there too, older ones are gone.
     pub fn cut_start(&mut self, start: LogOffset) {
         let keep = self.0.partition_point(|e| e.offset <= start).saturating_sub(1);

@@ -31,6 +31,7 @@ mod state;
 mod suspect;
 #[cfg(test)]
 mod tests;
+mod truncation;
 mod vlsn;
 mod walk;
 
@@ -43,7 +44,8 @@ pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, OpenMode, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
 pub use journal::{
-    JOURNAL_DIR, Journal, JournalError, JournalLimits, PartitionKey, Redo, RedoBatch, Replay, Round, prepare_file,
+    JOURNAL_DIR, Journal, JournalError, JournalLimits, JournalPlace, PartitionKey, Redo, RedoBatch, Replay, Round,
+    prepare_file,
 };
 pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Held, Log, Offline, Pending, SyncPlan, create, delete};
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
@@ -51,4 +53,5 @@ pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};
 pub use retention::{DeleteError, Graves, Removed, Retention, Written};
 pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
+pub use truncation::{TruncateError, TruncationTarget};
 pub use vlsn::{RejectedVlsn, VlsnConflict, VlsnPlace, VlsnsRefused};

@@ -25,6 +25,7 @@ use crate::index::Index;
 use crate::producers::{PastBatch, ProducerInfo, Producers, SequenceError};
 use crate::segment::{Env, Segment, SegmentError, file_name};
 use crate::state::{PartitionMeta, Snapshot};
+use crate::truncation::Truncated;
 use crate::vlsn::VlsnsRefused;
 
 /// Snapshots kept: the newest may lie beyond what survives a power loss, the one before hardly ever does.
@@ -50,6 +51,8 @@ pub struct Log<D: Disk> {
     pub(crate) last_vlsn: Option<Vlsn>,
     /// Offsets of the snapshot files that may be used, rising.
     pub(crate) snapshots: Vec<LogOffset>,
+    /// The log was cut, and not everybody knows yet.
+    pub(crate) truncated: Option<Truncated>,
     /// Retention is about to write the snapshot of this offset, beside the log.
     pub(crate) snapshot_aside: Option<LogOffset>,
     /// Files with writes that no finished sync covers, by segment. They keep their descriptor (IO-02).
@@ -288,6 +291,7 @@ impl<D: Disk> Log<D> {
             compact: compact::State::default(),
             last_vlsn: meta.trimmed,
             snapshots: Vec::new(),
+            truncated: None,
             snapshot_aside: None,
             dirty: Vec::new(),
             holds_files: false,
@@ -333,6 +337,11 @@ impl<D: Disk> Log<D> {
         if bytes == 0 {
             self.pending = PendingBatches::default();
         }
+    }
+
+    /// Nothing of what was kept for the journal is to go there.
+    pub(crate) fn forget_pending(&mut self) {
+        self.pending.clear();
     }
 
     /// How what was appended until now becomes durable: by the journal if all of it is kept for it, else by a sync.

@@ -23,7 +23,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::epochs::Epochs;
 use crate::files::{FileError, read_small};
 use crate::index::Entry;
-use crate::journal::{Redo, RedoBatch};
+use crate::journal::{JournalPlace, Redo, RedoBatch, Since};
 use crate::log::Log;
 use crate::producers::Producers;
 use crate::read::step;
@@ -31,6 +31,7 @@ use crate::retention::is_grave;
 use crate::segment::{DERIVED, Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::suspect::SYNC_FAILED_FILE;
+use crate::truncation::{TRUNCATED_FILE, Truncated};
 use crate::vlsn::last_vlsn_of;
 use crate::walk::{Chain, Found, Stop, Walk};
 
@@ -152,6 +153,8 @@ struct Listing {
     swaps: Vec<String>,
     /// Of segments that had left the log when its process ended.
     graves: Vec<String>,
+    /// The log was cut, or was about to be.
+    truncated: bool,
     /// A process ended after a failed sync.
     suspect: bool,
 }
@@ -201,17 +204,26 @@ impl<D: Disk> Log<D> {
             log.env.disk.sync_dir(&log.env.dir).map_err(|e| log.io(e))?;
         }
         log.add_segments(&listing, now).map_err(|e| log.io(e))?;
+        if listing.truncated && !log.env.trust.truncation {
+            let note = Truncated::read(&*log.env.disk, &log.env.dir).map_err(OpenError::Meta)?;
+            log.truncated = Some(if note.done { note } else { log.finish_truncation(note)? });
+        }
+        let redo = redo.map(|redo| redo.since(log.truncated.map_or(JournalPlace::default(), |note| note.journal)));
+        let flushed = redo.as_ref().map_or(LogOffset::ZERO, |redo| redo.flushed);
+        // All that was left when it was cut was on disk.
+        let cut = log.truncated.map_or(LogOffset::ZERO, |note| note.end);
+        let point = hint.recovery_point.max(cut).max(flushed);
         log.snapshots.clone_from(&listing.snapshots);
         let mut report = RecoveryReport::default();
         if listing.suspect {
-            log.write_again(hint.recovery_point).map_err(|e| log.io(e))?;
+            log.write_again(point).map_err(|e| log.io(e))?;
         }
         if hint.clean && !listing.suspect && log.open_clean() {
             report.clean = true;
         } else {
-            let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
-            let known = Known { point, journaled: redo.map_or(LogOffset::ZERO, Redo::end), settle: hint.settle };
-            let batches = redo.map(|redo| redo.batches.as_slice()).unwrap_or_default();
+            let journaled = redo.as_ref().map_or(LogOffset::ZERO, Since::end);
+            let known = Known { point, journaled, settle: hint.settle };
+            let batches = redo.map(|redo| redo.batches).unwrap_or_default();
             log.recover(known, batches, now, &mut report)?;
             // Whether it is, nobody knows; it is cut to its size when it is sealed.
             if let Some(active) = log.segments.last_mut() {
@@ -245,6 +257,7 @@ impl<D: Disk> Log<D> {
             listing.snapshots.extend(parse_name(&name, "snapshot"));
             derived.extend(DERIVED.iter().filter_map(|kind| Some((parse_name(&name, kind)?, *kind))));
             listing.suspect |= name == SYNC_FAILED_FILE;
+            listing.truncated |= name == TRUNCATED_FILE;
             if swap::is_ours(&name) {
                 listing.swaps.push(name);
             } else if is_grave(&name) {
@@ -554,7 +567,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Cuts segment `at` at a byte position, and everything behind it.
-    fn cut_tail(
+    pub(crate) fn cut_tail(
         &mut self,
         at: usize,
         position: u64,
@@ -628,7 +641,12 @@ impl<D: Disk> Log<D> {
     /// Producers and epochs: the newest snapshot that the log reaches, and the batches after it. A snapshot from before
     /// the first batch does not count: what its producers wrote since is gone, and a wrong state would refuse them where
     /// none lets them go on (ID-05). `followed` is what they rest on already: a snapshot, or the beginning of the log.
-    fn rebuild(&mut self, followed: Option<LogOffset>, now: Now, report: &mut RecoveryReport) -> Result<(), OpenError> {
+    pub(crate) fn rebuild(
+        &mut self,
+        followed: Option<LogOffset>,
+        now: Now,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
         let mut base = LogOffset(i64::MIN);
         let mut snapshots = std::mem::take(&mut self.snapshots);
         let mut stale = Vec::new();

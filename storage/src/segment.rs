@@ -45,6 +45,8 @@ pub(crate) struct Trust {
     pub swap: bool,
     /// Appends believe that VLSNs are new.
     pub vlsns: bool,
+    /// A start believes that nothing was ever cut.
+    pub truncation: bool,
     /// Retention believes that nobody asks for the VLSNs that it takes.
     pub trimmed: bool,
 }

@@ -13,6 +13,7 @@ mod retention;
 mod settings;
 mod sync;
 mod trouble;
+mod truncation;
 mod world;
 
 use std::sync::Arc;

@@ -14,11 +14,12 @@ use crate::compact::swap;
 use crate::disk::{Disk, OpenMode};
 use crate::files::read_small;
 use crate::index::{Entry, Index, Kind, SPARSE, VLSNS};
-use crate::journal::{PartitionKey, Redo};
+use crate::journal::{JournalPlace, PartitionKey, Redo, RedoBatch};
 use crate::retention::is_grave;
 use crate::segment::{file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
 use crate::suspect::SYNC_FAILED_FILE;
+use crate::truncation::{TRUNCATED_FILE, Truncated};
 use crate::vlsn::bytes_of;
 use crate::walk::{Chain, Found, Stop, Walk};
 
@@ -224,7 +225,25 @@ impl<'a, D: Disk> Verifier<'a, D> {
             }
         };
         let known = known(&meta);
-        let point = known.redo.map_or(known.recovery_point, |redo| redo.flushed.max(known.recovery_point));
+        let truncated = match Truncated::read(self.disk, dir) {
+            Ok(note) => Some(note),
+            Err(error) if error.is_missing() => None,
+            Err(error) => {
+                self.tell(dir, None, Weight::Damage, error.to_string());
+                return Ok(());
+            }
+        };
+        if truncated.is_some_and(|note| !note.done) {
+            self.mended(
+                &format!("{dir}/{TRUNCATED_FILE}"),
+                None,
+                "the log was being cut: the next start finishes that",
+            );
+        }
+        let place = truncated.map_or(JournalPlace::default(), |note| note.journal);
+        let redo = known.redo.filter(|_| !known.clean).map(|redo| redo.since(place));
+        let least = truncated.map_or(known.recovery_point, |note| note.end.max(known.recovery_point));
+        let point = redo.as_ref().map_or(least, |redo| redo.flushed.max(least));
         let promised = if known.clean { LogOffset::MAX } else { point.max(meta.cleaned_end) };
         let names = self.disk.list(dir)?;
         let (segments, snapshots) = (numbers(&names, "log"), numbers(&names, "snapshot"));
@@ -259,7 +278,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
             }
             self.segment(dir, *base, number + 1 == segments.len(), &mut place)?;
         }
-        let end = self.with_journal(dir, place.chain.next, &known);
+        let batches = redo.as_ref().map(|redo| redo.batches).unwrap_or_default();
+        let end = self.with_journal(dir, place.chain.next, batches);
         let least = if known.clean { known.recovery_point } else { point.max(meta.cleaned_end) };
         if end < least.0 {
             self.damage(dir, None, end..least.0, format!("the log ends at {end} and was on disk up to {least}"));
@@ -409,11 +429,10 @@ impl<'a, D: Disk> Verifier<'a, D> {
     }
 
     /// What the journal adds behind the segments; gives where the log ends then.
-    fn with_journal(&mut self, dir: &str, end: i64, known: &Known<'_, D::File>) -> i64 {
-        let Some(redo) = known.redo.filter(|_| !known.clean) else { return end };
+    fn with_journal(&mut self, dir: &str, end: i64, redo: &[RedoBatch<D::File>]) -> i64 {
         let mut next = end;
         let mut batches = 0_u64;
-        for batch in redo.batches.iter().filter(|batch| batch.last.0 >= end) {
+        for batch in redo.iter().filter(|batch| batch.last.0 >= end) {
             if batch.base.0 > next {
                 self.damage(dir, None, next..batch.base.0, "the journal goes on behind a gap");
             }

@@ -20,6 +20,7 @@ use pyralog_protocol::LogOffset;
 
 pub use format::PartitionKey;
 pub(crate) use format::{BLOCK, Entry, FileHeader, ROUND_HEADER, next_entry, round_bytes};
+pub(crate) use replay::Since;
 pub(crate) use replay::read_any_round;
 pub use replay::{Redo, RedoBatch, Replay};
 pub use round::Round;
@@ -53,6 +54,15 @@ pub enum JournalError {
 
 /// Ends of what a file holds, by partition.
 type Ends = BTreeMap<PartitionKey, LogOffset>;
+
+/// A place between two rounds of the journal: those before it were written earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JournalPlace {
+    /// Sequence number of its file.
+    pub(crate) sequence: u64,
+    /// Number of the round behind it.
+    pub(crate) round: u64,
+}
 
 /// A file whose content is not in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +102,8 @@ pub struct Journal<D: Disk> {
     slots: usize,
     preparing: bool,
     next_sequence: u64,
+    /// Files with a lower sequence number are read by no recovery.
+    oldest: u64,
     /// Rounds of the last file that was sealed.
     rounds_before: u64,
     closed: Option<String>,
@@ -202,6 +214,25 @@ impl<D: Disk> Journal<D> {
         self.sealed.iter().flat_map(|sealed| sealed.ends.keys().copied())
     }
 
+    /// Where the journal is: every round until now is before it, every later one behind it.
+    pub fn place(&self) -> JournalPlace {
+        let next = JournalPlace { sequence: self.next_sequence, round: 0 };
+        self.current.as_ref().map_or(next, |file| JournalPlace { sequence: file.sequence, round: file.rounds })
+    }
+
+    /// What lies before this is read by no recovery any more.
+    pub fn oldest(&self) -> JournalPlace {
+        JournalPlace { sequence: self.oldest, round: 0 }
+    }
+
+    /// What there is of a partition does not count any more: its log was cut, see [`crate::Log::truncate_to`].
+    pub fn forget(&mut self, key: PartitionKey) {
+        let current = self.current.as_mut().map(|current| &mut current.ends);
+        for ends in self.sealed.iter_mut().map(|sealed| &mut sealed.ends).chain(current) {
+            ends.remove(&key);
+        }
+    }
+
     /// Number of full files that are not free yet.
     pub fn sealed_files(&self) -> usize {
         self.sealed.len()
@@ -230,7 +261,7 @@ impl<D: Disk> Journal<D> {
             FileHeader { sequence, oldest, rounds_before: self.rounds_before }.put(block);
         });
         file.write_through(header, 0)?;
-        self.next_sequence += 1;
+        (self.oldest, self.next_sequence) = (oldest, self.next_sequence + 1);
         let (position, rounds, ends) = (BLOCK as u64, 0, Ends::new());
         self.current = Some(Current { slot: free.slot, sequence, file, position, rounds, ends });
         Ok(())

@@ -12,7 +12,7 @@ use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::BatchHeader;
 
 use super::format::{BLOCK, Entry, FileHeader, PartitionKey, ROUND_HEADER, RoundHeader, next_entry, round_bytes};
-use super::{Ends, Free, JOURNAL_DIR, Journal, JournalLimits, Sealed, path};
+use super::{Ends, Free, JOURNAL_DIR, Journal, JournalLimits, JournalPlace, Sealed, path};
 use crate::disk::{Disk, DiskFile, OpenMode, read_full};
 
 /// Largest round that is read. Rounds are written far smaller; a longer claim is damage.
@@ -24,6 +24,8 @@ pub struct RedoBatch<F> {
     pub base: LogOffset,
     /// Offset of its last record.
     pub last: LogOffset,
+    /// The round that it is in.
+    place: JournalPlace,
     file: Arc<F>,
     position: u64,
     len: usize,
@@ -46,18 +48,69 @@ pub struct Redo<F> {
     pub flushed: LogOffset,
     /// Batches that may not be, in the order they were written.
     pub batches: Vec<RedoBatch<F>>,
+    /// What rounds say about the former, where it changed.
+    notes: Vec<(JournalPlace, LogOffset)>,
 }
 
-impl<F> Redo<F> {
-    /// Offset below which the journal knows of records that were acknowledged.
+/// What the journal knows of one partition from a place on.
+pub(crate) struct Since<'a, F> {
+    /// Its segments are on disk below this.
+    pub flushed: LogOffset,
+    /// Batches that may not be.
+    pub batches: &'a [RedoBatch<F>],
+}
+
+impl<F> Since<'_, F> {
+    /// See [`Redo::end`].
     pub fn end(&self) -> LogOffset {
         self.batches.last().map_or(self.flushed, |batch| LogOffset(batch.last.0.saturating_add(1)).max(self.flushed))
     }
 }
 
+impl<F> Redo<F> {
+    /// Offset below which the journal knows of records that were acknowledged.
+    pub fn end(&self) -> LogOffset {
+        self.since(JournalPlace::default()).end()
+    }
+
+    /// What rounds from a place on tell.
+    pub(crate) fn since(&self, place: JournalPlace) -> Since<'_, F> {
+        let notes = self.notes.iter().filter(|(round, _)| *round >= place);
+        let batches = self.batches.get(self.batches.partition_point(|batch| batch.place < place)..);
+        Since {
+            flushed: notes.map(|(_, below)| *below).max().unwrap_or(LogOffset::ZERO),
+            batches: batches.unwrap_or_default(),
+        }
+    }
+
+    fn note(&mut self, place: JournalPlace, below: LogOffset) {
+        self.flushed = self.flushed.max(below);
+        if self.notes.last().is_none_or(|(_, known)| *known != below) {
+            self.notes.push((place, below));
+        }
+    }
+
+    /// What a later round knows to be in the segments is not needed. A log that was cut counts anew from there.
+    fn forget_flushed(&mut self) {
+        let mut notes = self.notes.iter().rev().peekable();
+        let mut flushed = LogOffset::ZERO;
+        let mut needed = Vec::with_capacity(self.batches.len());
+        for batch in std::mem::take(&mut self.batches).into_iter().rev() {
+            while let Some((_, below)) = notes.next_if(|(round, _)| *round >= batch.place) {
+                flushed = flushed.max(*below);
+            }
+            if batch.last >= flushed {
+                needed.push(batch);
+            }
+        }
+        needed.reverse();
+        self.batches = needed;
+    }
+}
+
 impl<F> Default for Redo<F> {
     fn default() -> Self {
-        Self { flushed: LogOffset::ZERO, batches: Vec::new() }
+        Self { flushed: LogOffset::ZERO, batches: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -115,6 +168,7 @@ impl<D: Disk> Journal<D> {
             slots: 0,
             preparing: false,
             next_sequence: 1,
+            oldest: 0,
             rounds_before: 0,
             closed: None,
         };
@@ -131,6 +185,7 @@ impl<D: Disk> Journal<D> {
         }
         let mut replay = Replay::default();
         journal.next_sequence = begun.last().map_or(1, |newest| newest.sequence + 1);
+        journal.oldest = begun.last().map_or(0, |newest| newest.oldest);
         for (file, rounds) in counting(&begun) {
             let (slot, sequence, reusable) = (file.slot, file.sequence, file.bytes >= limits.file_bytes);
             let Some(rounds) = rounds.filter(|_| !clean) else {
@@ -220,10 +275,7 @@ impl<D: Disk> Replay<D> {
 
     /// What is known to be in the segments is not needed.
     fn forget_flushed(&mut self) {
-        for redo in self.partitions.values_mut() {
-            let flushed = redo.flushed;
-            redo.batches.retain(|batch| batch.last >= flushed);
-        }
+        self.partitions.values_mut().for_each(Redo::forget_flushed);
     }
 
     /// Reads the rounds of a file. Gives the ends of what it holds, and the number of its rounds. `rounds` is how many
@@ -237,7 +289,8 @@ impl<D: Disk> Replay<D> {
         loop {
             match read_round(file, position, next)? {
                 Some((header, payload)) => {
-                    self.take(&file.file, position + ROUND_HEADER as u64, &payload, &mut ends);
+                    let place = JournalPlace { sequence: header.sequence, round: header.round };
+                    self.take((&file.file, position + ROUND_HEADER as u64), place, &payload, &mut ends);
                     next = header.round + 1;
                     let total = round_bytes(payload.len()) as u64;
                     self.bytes += total;
@@ -263,19 +316,18 @@ impl<D: Disk> Replay<D> {
         self.damage.push(format!("{}: {what}", path(file.slot)));
     }
 
-    fn take(&mut self, file: &Arc<D::File>, start: u64, payload: &[u8], ends: &mut Ends) {
+    fn take(&mut self, (file, start): (&Arc<D::File>, u64), place: JournalPlace, payload: &[u8], ends: &mut Ends) {
         let mut rest = payload;
         while let Some(entry) = next_entry(&mut rest) {
             match entry {
                 Entry::Flushed { key, below } => {
-                    let redo = self.partitions.entry(key).or_default();
-                    redo.flushed = redo.flushed.max(below);
+                    self.partitions.entry(key).or_default().note(place, below);
                 }
                 Entry::Batch { key, bytes } => {
                     let Ok(header) = BatchHeader::parse(bytes) else { continue };
                     let (base, last) = (LogOffset(header.base_offset), LogOffset(header.last_offset()));
                     let position = start + (payload.len() - rest.len() - bytes.len()) as u64;
-                    let batch = RedoBatch { base, last, file: Arc::clone(file), position, len: bytes.len() };
+                    let batch = RedoBatch { base, last, place, file: Arc::clone(file), position, len: bytes.len() };
                     self.partitions.entry(key).or_default().batches.push(batch);
                     let end = LogOffset(last.0.saturating_add(1));
                     let known = ends.entry(key).or_insert(end);

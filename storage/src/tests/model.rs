@@ -66,6 +66,7 @@ struct Tally {
     duplicates: u64,
     retained: u64,
     retained_late: u64,
+    truncated: u64,
     harmed: u64,
     refused: u64,
     damaged: u64,
@@ -73,7 +74,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn numbers(&mut self) -> [&mut u64; 13] {
+    fn numbers(&mut self) -> [&mut u64; 14] {
         [
             &mut self.journaled,
             &mut self.put_back,
@@ -84,6 +85,7 @@ impl Tally {
             &mut self.duplicates,
             &mut self.retained,
             &mut self.retained_late,
+            &mut self.truncated,
             &mut self.harmed,
             &mut self.refused,
             &mut self.damaged,
@@ -164,13 +166,14 @@ fn check_all(seeds: std::ops::Range<u64>) -> Tally {
 /// So many schedules have been where it hurts, or they show nothing.
 fn reached(tally: Tally, schedules: u64) {
     let Tally { journaled, put_back, ends, struck, crashed_recoveries, cut, .. } = tally;
-    let Tally { duplicates, retained, retained_late, harmed, refused, damaged, .. } = tally;
+    let Tally { duplicates, retained, retained_late, truncated, harmed, refused, damaged, .. } = tally;
     let crashes = [(journaled, 2000), (put_back, 1000), (ends, 8000), (struck, 1000), (crashed_recoveries, 1000)];
     let others = [
         (cut, 1000),
         (duplicates, 400),
         (retained, 150),
         (retained_late, 15),
+        (truncated, 100),
         (harmed, 200),
         (refused, 100),
         (damaged, 15),
@@ -278,6 +281,11 @@ fn io_14_planted_trust_in_what_a_dead_process_wrote_is_caught() {
 #[test]
 fn id_02_planted_trust_in_snapshots_above_the_log_end_is_caught() {
     caught_within(1000, &trusting(Trust { snapshots: true, ..Trust::default() }));
+}
+
+#[test]
+fn rl_03_planted_starts_that_know_of_no_truncation_are_caught() {
+    caught_within(1000, &trusting(Trust { truncation: true, ..Trust::default() }));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub enum Op {
     /// Retention decides and writes; the log lets go later.
     BeginRetention(usize),
     EndRetention,
+    /// Cuts the log there, in thousandths of what it has.
+    Truncate(usize, u64),
     NextEpoch(usize),
     Configure(usize, u64),
     Wait(u64),
@@ -123,6 +125,8 @@ pub struct Swarm {
     pub raises: bool,
     /// Most starts sync all that they find, not only what nothing else proves.
     pub settles: bool,
+    /// Logs are cut.
+    pub cuts: bool,
 }
 
 impl Swarm {
@@ -130,7 +134,7 @@ impl Swarm {
         let mut draw = Draw::new(u128::from(seed) << 64 | 0x5a);
         let mut one_of = |n: u64| draw.next_u64().is_multiple_of(n);
         let (faults, damage, harm) = (one_of(4), one_of(8), one_of(3));
-        Self { faults, damage, harm, crashes: !one_of(16), raises: one_of(2), settles: one_of(4) }
+        Self { faults, damage, harm, crashes: !one_of(16), raises: one_of(2), settles: one_of(4), cuts: one_of(2) }
     }
 }
 
@@ -173,8 +177,9 @@ impl Op {
             815..825 => Self::Configure(part, b),
             825..840 => Self::Wait(b % 60_000),
             840..842 => Self::Silence,
-            842..864 if swarm.harm => Self::Harm(part, b, Harm::draw(c)),
-            864..874 if swarm.damage => Self::Damage(part, b, c),
+            842..850 if swarm.cuts => Self::Truncate(part, b % 1001),
+            850..866 if swarm.harm => Self::Harm(part, b, Harm::draw(c)),
+            866..874 if swarm.damage => Self::Damage(part, b, c),
             874..884 if swarm.faults => Self::Fault(Fault::draw(b), 1 + c % 6),
             884..890 => Self::Heal,
             890..905 => Self::Restart,

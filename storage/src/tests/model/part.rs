@@ -12,8 +12,8 @@ use super::{Stop, bug, refused};
 use crate::sim::{SimDisk, SimFile};
 use crate::tests::{TOPIC, off, small};
 use crate::{
-    AppendError, Appended, DeleteError, Log, LogConfig, PartitionKey, ReadError, ReadSlice, Retention, SyncPlan,
-    TimestampOffset, Written,
+    AppendError, Appended, DeleteError, JournalPlace, Log, LogConfig, PartitionKey, ReadError, ReadSlice, Retention,
+    SyncPlan, TimestampOffset, TruncateError, Written,
 };
 
 /// Batches remembered per producer, in the model's own words.
@@ -39,6 +39,9 @@ impl Batch {
 
 /// A range that was given out, and the bytes that were in it.
 type Held = (ReadSlice<SimFile>, Vec<u8>);
+
+/// When retention was asked for, and by which settings.
+type Asked = (Now, LogConfig);
 
 /// One partition and its model.
 pub struct Part {
@@ -66,7 +69,7 @@ pub struct Part {
     pub damaged: Option<Range<i64>>,
     held: Option<Held>,
     /// Retention that has written and of which the log does not know yet, and its bounds.
-    retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Now)>,
+    retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Asked)>,
 }
 
 /// What the model knows of a producer: its epoch, and (first and last sequence, index of the batch).
@@ -483,7 +486,7 @@ impl Part {
         let log = self.log.as_mut().unwrap();
         log.expire_producers(now);
         let outcome = log.enforce_retention(now, off(bound)).map(drop);
-        self.retained(outcome, before..bound, now)
+        self.retained(outcome, before..bound, &(now, self.config.clone()))
     }
 
     /// The first steps of retention. What comes in between must not matter.
@@ -494,26 +497,26 @@ impl Part {
         match self.log.as_mut().unwrap().plan_retention(now, off(bound)) {
             Ok(Some(plan)) => {
                 let written = plan.run();
-                self.retaining = Some((plan, written, before..bound, now));
+                self.retaining = Some((plan, written, before..bound, (now, self.config.clone())));
                 Ok(())
             }
-            planned => self.retained(planned.map(drop), before..bound, now),
+            planned => self.retained(planned.map(drop), before..bound, &(now, self.config.clone())),
         }
     }
 
     /// The last step, and what is left to be removed.
     pub fn end_retention(&mut self) -> Result<(), Stop> {
-        let Some((plan, written, bounds, now)) = self.retaining.take() else { return Ok(()) };
+        let Some((plan, written, bounds, asked)) = self.retaining.take() else { return Ok(()) };
         let graves = self.log.as_mut().unwrap().retain(plan, written);
         let outcome = graves.map(|graves| match bounds.end % 2 {
             0 => graves.remove(),
             // They stay until the next start.
             _ => drop(graves.bury()),
         });
-        self.retained(outcome, bounds, now)
+        self.retained(outcome, bounds, &asked)
     }
 
-    fn retained(&mut self, outcome: Result<(), DeleteError>, bounds: Range<i64>, now: Now) -> Result<(), Stop> {
+    fn retained(&mut self, outcome: Result<(), DeleteError>, bounds: Range<i64>, asked: &Asked) -> Result<(), Stop> {
         let (before, bound) = (bounds.start, bounds.end);
         if let Err(error) = outcome {
             // A full disk, say. The start may have moved and no file gone; a log that goes on tells.
@@ -529,23 +532,66 @@ impl Part {
         if start < before || start > bound.max(before) {
             return bug(format!("{}: retention moved the start from {before} to {start} of {bound}", self.dir));
         }
-        self.check_retention(before..start, now)?;
+        self.check_retention(before..start, asked)?;
         self.moved(start);
         Ok(())
     }
 
+    /// Where the batch begins that holds a place.
+    pub fn border(&self, thousandth: u64) -> i64 {
+        let target = share(self.start..self.end(), thousandth);
+        self.batches.iter().find(|b| b.holds(target)).map_or(self.end(), |b| b.base)
+    }
+
+    /// RL-03: the batches that do not end below a place go, and never come back, as far as they were not shown to anybody.
+    pub fn truncate(&mut self, thousandth: u64, journal: JournalPlace, now: Now) -> Result<(), Stop> {
+        self.end_retention()?;
+        let (target, across) = (share(self.start..self.end(), thousandth), self.border(thousandth));
+        if self.damaged.is_some() || across < self.start {
+            return Ok(());
+        }
+        if across < self.end() {
+            let log = self.log.as_mut().unwrap();
+            let refused = log.truncate_to(off(target), off(across + 1), journal, now);
+            if !matches!(refused, Err(TruncateError::Committed { .. } | TruncateError::Offline(_)))
+                && !self.disk.is_dead()
+            {
+                return match refused {
+                    Err(error) if !matches!(error, TruncateError::Busy) => {
+                        super::refused(format!("{}: truncation: {error}", self.dir))
+                    }
+                    refused => bug(format!("{}: truncation below what was shown: {refused:?}", self.dir)),
+                };
+            }
+        }
+        // It was acknowledged here, and not by all replicas.
+        (self.acked, self.stable) = (self.acked.min(across), self.stable.min(across));
+        let log = self.log.as_mut().unwrap();
+        match log.truncate_to(off(target), off(across), journal, now) {
+            Ok(end) if end.0 == across => {
+                self.batches.retain(|b| b.next <= across);
+                // Producers are what the batches say.
+                self.sure_from = self.sure_from.max(self.start);
+                self.compare()
+            }
+            Ok(end) => bug(format!("{}: cut at {end}, {across} expected", self.dir)),
+            Err(TruncateError::Committed { offset, bound }) => bug(format!("{}: {offset} is below {bound}", self.dir)),
+            Err(error) => refused(format!("{}: truncation: {error}", self.dir)),
+        }
+    }
+
     /// What went was too old or too much.
-    fn check_retention(&self, gone: Range<i64>, now: Now) -> Result<(), Stop> {
+    fn check_retention(&self, gone: Range<i64>, (now, config): &Asked) -> Result<(), Stop> {
         let in_time = |b: &Batch| {
             let newest = b.stamps.iter().max().copied().unwrap_or(-1);
-            newest >= 0 && self.config.retention_ms.is_none_or(|limit| now.wall.0 - newest <= limit as i64)
+            newest >= 0 && config.retention_ms.is_none_or(|limit| now.wall.0 - newest <= limit as i64)
         };
         let taken = self.batches.iter().filter(|b| b.base >= gone.start && b.next <= gone.end);
         let too_early = taken.clone().any(in_time);
         let left = self.batches.iter().filter(|b| b.base >= gone.end);
         let expired: usize = taken.filter(|b| !in_time(b)).map(|b| b.bytes.len()).sum();
         let kept: usize = left.map(|b| b.bytes.len()).sum();
-        let enough = self.config.retention_bytes.is_some_and(|limit| (kept + expired) as u64 >= limit);
+        let enough = config.retention_bytes.is_some_and(|limit| (kept + expired) as u64 >= limit);
         match too_early && !enough {
             true => bug(format!("{}: retention took {gone:?} too early, {kept} bytes are left", self.dir)),
             false => Ok(()),

@@ -205,6 +205,7 @@ impl World {
                 self.tally.retained += u64::from(self.parts[at].start > before);
                 Ok(())
             }
+            Op::Truncate(_, thousandth) => self.truncate(at, *thousandth),
             Op::BeginRetention(_) => part.begin_retention(now),
             Op::NextEpoch(_) => {
                 part.epoch += 1;
@@ -335,6 +336,32 @@ impl World {
         by_sync.into_iter().try_for_each(|at| self.sync(at))
     }
 
+    /// As a node does it that has no commit under way.
+    fn truncate(&mut self, at: usize, thousandth: u64) -> Result<(), Stop> {
+        self.end_sync(at)?;
+        let mut points = match read_small(&self.disk, POINTS) {
+            Ok(bytes) => decode_recovery_points(POINTS, &bytes).or_else(|error| refused(error.to_string()))?,
+            Err(error) if error.is_missing() => RecoveryPoints::default(),
+            // One that is not known cannot be lowered.
+            Err(error) => return refused(error.to_string()),
+        };
+        let part = &self.parts[at];
+        let target = part.border(thousandth);
+        if let Some(point) = points.get_mut(&part.dir).filter(|point| point.0 > target) {
+            *point = off(target);
+            self.write_small(POINTS, &encode_recovery_points(&points))?;
+        }
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let part = &mut self.parts[at];
+        let before = part.end();
+        part.truncate(thousandth, journal.place(), self.now)?;
+        if part.end() < before {
+            journal.forget(part.key);
+            self.tally.truncated += 1;
+        }
+        Ok(())
+    }
+
     fn checkpoint(&mut self) -> Result<(), Stop> {
         let mut points = self.points();
         for part in self.parts.iter_mut().filter(|part| part.is_serving()) {
@@ -342,7 +369,15 @@ impl World {
             let point = point.or_else(|error| refused(error.to_string()))?;
             points.insert(part.dir.clone(), point);
         }
-        self.write_small(POINTS, &encode_recovery_points(&points))
+        self.write_small(POINTS, &encode_recovery_points(&points))?;
+        let oldest = self.journal.as_ref().map(Journal::oldest);
+        for part in self.parts.iter_mut().filter(|part| part.is_serving()) {
+            let log = part.log.as_mut().unwrap();
+            if log.truncation().is_some_and(|place| oldest.is_some_and(|oldest| oldest >= place)) {
+                log.forget_truncation().or_else(|error| refused(error.to_string()))?;
+            }
+        }
+        Ok(())
     }
 
     fn points(&self) -> RecoveryPoints {
@@ -559,7 +594,7 @@ fn part_of(op: &Op) -> Option<usize> {
         Op::Append(at, _) | Op::Resend(at, ..) | Op::Wrong(at, ..) | Op::Sync(at) | Op::BeginSync(at) => Some(*at),
         Op::RunSync(at) | Op::EndSync(at) | Op::Release(at) | Op::Read(at, _) | Op::Hold(at, _) => Some(*at),
         Op::Time(at, _) | Op::ReadAll(at) | Op::DeleteRecords(at, _) | Op::Retention(at) => Some(*at),
-        Op::BeginRetention(at) => Some(*at),
+        Op::BeginRetention(at) | Op::Truncate(at, _) => Some(*at),
         Op::NextEpoch(at) | Op::Configure(at, _) | Op::Harm(at, ..) | Op::Damage(at, ..) => Some(*at),
         _ => None,
     }
