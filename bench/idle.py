@@ -1,6 +1,7 @@
 """What a broker costs before anybody works: start, memory, descriptors, processor; and what it costs to come back."""
 import time
 
+from harness import folder_bytes
 from wire import Client, Refused, until_acknowledged
 
 
@@ -63,3 +64,23 @@ def connections(broker, count):
     for client in clients:
         client.close()
     return found
+
+
+def recovery(start, load, folder, partitions, seconds, durability):
+    """How long a broker takes to serve again that is killed right after it was written to, and what it takes then.
+
+    `start(folder)`. Each partition has at least one batch; they are written to in turn for some seconds."""
+    broker = start(folder)
+    try:
+        load.run(broker, "produce", topic="recovery", create_partitions=partitions, duration=seconds, warmup=0,
+                 connections=4, record_bytes=1024, batch_bytes=64 << 10,
+                 configs={"pyralog.durability": durability})
+    finally:
+        broker.kill()
+    size, _ = folder_bytes(broker.logs)
+    again = start(folder)
+    try:
+        time.sleep(1)
+        return {"gb": size / 1e9, "ready_ms": again.ready_after * 1000, "resident_mb": again.resident_kib() * 1024 / 1e6}
+    finally:
+        again.kill()
