@@ -250,9 +250,9 @@ fn rate(shell: &Shell) -> f64 {
     settings(shell).bytes_per_second_max
 }
 
-/// Charges the bytes to the account of all threads; gives how long to wait until it is balanced.
+/// Charges the bytes to an account; gives how long to wait until it is balanced.
 #[expect(clippy::cast_precision_loss, reason = "a time to sleep")]
-fn delay(next_byte: &mut Option<Instant>, rate: f64, bytes: u64, now: Instant) -> Option<Duration> {
+pub(crate) fn delay(next_byte: &mut Option<Instant>, rate: f64, bytes: u64, now: Instant) -> Option<Duration> {
     /// Above this the throttle is none.
     const RATE_MAX: f64 = 1e12;
     /// Longest debt: a rate that was set by mistake can be set anew and is forgotten soon.
@@ -287,7 +287,7 @@ fn tell_failure(shell: &Shell, partition: &Target, failure: &CompactError) {
         CompactError::Offline(_) | CompactError::Folder(_) => {
             shell.metrics.compaction_failures.add(1);
             error!(partition = %partition.dir, cause = %failure,
-                "the partition is offline until the disk is looked at and the broker restarted");
+                "compaction of a log ended with the partition");
         }
         CompactError::Io { .. }
         | CompactError::Damaged { .. }

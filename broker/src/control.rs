@@ -158,4 +158,5 @@ pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
     let opened = opened.into_iter().map(|open| open.partition).collect();
     shell.node.install(image, opened, out);
     shell.cleaning.settings_changed();
+    shell.scrubbing.settings_changed();
 }

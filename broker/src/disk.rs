@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use pyralog_protocol::WallMs;
 use pyralog_storage::{Allowance, Disk, DiskFile, OpenMode, Space};
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::ReadWriteFlags;
 
 /// The data folder.
@@ -208,6 +209,11 @@ impl DiskFile for RealFile {
     fn is_cached(&self, position: u64, bytes: usize) -> bool {
         let last = position + (bytes as u64).saturating_sub(1);
         (position..last).step_by(PROBE_EVERY).all(|at| self.is_cached_at(at)) && self.is_cached_at(last)
+    }
+
+    fn forget(&self, position: u64, bytes: u64) {
+        // A hint: where it cannot be given, the system forgets when it wants to.
+        let _ = rustix::fs::fadvise(&self.file, position, NonZeroU64::new(bytes), Advice::DontNeed);
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {

@@ -25,22 +25,27 @@ pub fn check(address: &str) -> Result<(), String> {
 }
 
 fn ask(address: &str) -> std::io::Result<String> {
+    request(address, "GET /health/ready", ANSWER_BYTES)
+}
+
+/// The beginning of the answer to a request without a body, at most so many bytes of it.
+pub fn request(address: &str, what: &str, answer_bytes: usize) -> std::io::Result<String> {
     let mut last = std::io::Error::other("the name has no address");
     for target in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&reachable(target), PATIENCE) {
-            Ok(stream) => return exchange(stream, address),
+            Ok(stream) => return exchange(stream, address, what, answer_bytes),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-fn exchange(mut stream: TcpStream, host: &str) -> std::io::Result<String> {
+fn exchange(mut stream: TcpStream, host: &str, what: &str, answer_bytes: usize) -> std::io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::with_capacity(ANSWER_BYTES);
-    stream.take(ANSWER_BYTES as u64).read_to_end(&mut answer)?;
+    write!(stream, "{what} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::with_capacity(answer_bytes);
+    stream.take(answer_bytes as u64).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 

@@ -345,8 +345,6 @@ fn finish(shell: &Shell, writer: &mut Writer, outcome: &Result<(), JournalError>
             Err(JournalError::NoRoom) => partition.commit_by_sync(end, out),
             Err(JournalError::Closed(why)) => {
                 shell.metrics.sync_failures.add(1);
-                error!(partition = %partition.dir, cause = %why,
-                    "the journal failed; the partition is offline until the disk is looked at and the broker restarted");
                 partition.journal_failed(why, out);
             }
         }

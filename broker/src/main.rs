@@ -24,6 +24,7 @@ mod progress;
 mod reading;
 mod removal;
 mod room;
+mod scrubbing;
 mod server;
 mod session;
 mod settings;

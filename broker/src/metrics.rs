@@ -9,6 +9,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::scrubbing::ScrubProgress;
+
 /// One number that only rises.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -54,6 +56,14 @@ pub struct Metrics {
     pub compaction_written: Count,
     /// Rounds that failed.
     pub compaction_failures: Count,
+    /// Bytes of old segments that were looked over.
+    pub scrub_read: Count,
+    /// Old segments that were looked over.
+    pub scrub_segments: Count,
+    /// Partitions in which that found damage.
+    pub scrub_damage: Count,
+    /// Old segments that could not be read.
+    pub scrub_failures: Count,
 }
 
 /// What is read off the node at the moment of asking.
@@ -83,6 +93,8 @@ pub struct Levels {
     pub room: pyralog_node::room::Level,
     /// Requests that were refused for want of it.
     pub refused_for_room: u64,
+    /// How far the look at old segments is.
+    pub scrub: ScrubProgress,
     /// Since the start.
     pub uptime: Duration,
 }
@@ -91,6 +103,15 @@ impl Metrics {
     /// The exposition text.
     pub fn text(&self, levels: &Levels) -> String {
         let mut registry = Registry::default();
+        self.register_counts(&mut registry, levels);
+        levels.register(&mut registry);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+
+    fn register_counts(&self, registry: &mut Registry, levels: &Levels) {
         let mut counter = |name: &str, help: &str, unit: Option<Unit>, count: &Count| {
             let metric = ConstCounter::new(count.get());
             match unit {
@@ -116,12 +137,22 @@ impl Metrics {
         counter("kafka_log_cleaner_read", "Read by compaction", Some(Unit::Bytes), &self.compaction_read);
         counter("kafka_log_cleaner_written", "Written by compaction", Some(Unit::Bytes), &self.compaction_written);
         counter("kafka_log_cleaner_failures", "Rounds of compaction that failed", None, &self.compaction_failures);
+        counter("pyralog_scrub_read", "Old segments that were looked over", Some(Unit::Bytes), &self.scrub_read);
+        counter("pyralog_scrub_segments", "Old segments that were looked over", None, &self.scrub_segments);
+        counter("pyralog_scrub_damaged_partitions", "Partitions with damaged old segments", None, &self.scrub_damage);
+        counter("pyralog_scrub_failures", "Old segments that could not be read", None, &self.scrub_failures);
         let refused = Count::default();
         refused.add(levels.refused_for_room);
         counter("pyralog_disk_full_refusals", "Requests refused for want of room on the disk", None, &refused);
         let refused = Count::default();
         refused.add(levels.http_refused);
         counter("pyralog_http_connections_refused", "HTTP connections refused at the limit", None, &refused);
+    }
+}
+
+impl Levels {
+    fn register(&self, registry: &mut Registry) {
+        let levels = self;
         let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             match unit {
@@ -152,10 +183,22 @@ impl Metrics {
         gauge("pyralog_disk_reserve", "Room that is kept free", Some(Unit::Bytes), levels.room.reserve_bytes);
         let help = "0: enough room, 1: appends are refused, 2: committed offsets and new logs as well";
         gauge("pyralog_disk_full", help, None, levels.room.room as u64);
+        let scrub = levels.scrub;
+        gauge("pyralog_scrub_running", "1: old segments are being looked over", None, u64::from(scrub.running));
+        gauge(
+            "pyralog_scrub_round_checked",
+            "Checked in this round or the last one",
+            Some(Unit::Bytes),
+            scrub.checked_bytes,
+        );
+        gauge("pyralog_scrub_round_total", "There when that began", Some(Unit::Bytes), scrub.total_bytes);
+        let finished = scrub.finished_at.unwrap_or(0);
+        gauge(
+            "pyralog_scrub_finished",
+            "End of the last round, since 1970; 0: none yet",
+            Some(Unit::Seconds),
+            finished,
+        );
         gauge("pyralog_uptime", "Time since the start", Some(Unit::Seconds), levels.uptime.as_secs());
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = encode(&mut text, &registry);
-        text
     }
 }

@@ -1,10 +1,12 @@
-//! `pyralog storage`: commands on the files of a data folder that no broker uses. They change nothing.
+//! `pyralog storage`: commands on the files of a data folder that no broker uses, which change nothing, and the request to
+//! a running broker to look over its own.
 //!
 //! What is checked, and how files are read, is in `pyralog_storage::inspect`; here are the folder, the threads and the words.
 
 mod dump;
 mod verify;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -19,6 +21,19 @@ pub enum StorageCommand {
     Verify(VerifyArgs),
     /// Show what is in a partition or in one file: batches, records, index entries, snapshots, rounds of the journal
     Dump(DumpArgs),
+    /// Have a running broker look over its old segments now, and show how far it is, as JSON
+    Scrub(ScrubArgs),
+}
+
+/// Flags of `pyralog storage scrub`.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// HTTP address of the broker [PYRALOG_HTTP_LISTEN or 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+    /// Only show how far it is
+    #[arg(long)]
+    pub status: bool,
 }
 
 /// Where the data is.
@@ -74,6 +89,7 @@ pub fn run(command: StorageCommand) -> Result<(), String> {
             let folder = DataFolder::look(&args.folder.data).map_err(|error| error.to_string())?;
             verify::run(&folder, &args)
         }
+        StorageCommand::Scrub(args) => scrub(args),
         StorageCommand::Dump(args) => {
             // Held until it is done, so that no broker starts meanwhile.
             let _folder = match args.live {
@@ -82,5 +98,24 @@ pub fn run(command: StorageCommand) -> Result<(), String> {
             };
             dump::run(&args)
         }
+    }
+}
+
+/// Bytes of an answer that are looked at.
+const ANSWER_BYTES: usize = 64 << 10;
+
+fn scrub(args: ScrubArgs) -> Result<(), String> {
+    let address = crate::health::address(args.http);
+    let what = if args.status { "GET /storage/scrub" } else { "POST /storage/scrub" };
+    let answer = crate::health::request(&address, what, ANSWER_BYTES)
+        .map_err(|error| format!("no answer from {address}: {error}; is the server running? (--http)"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or("an empty answer");
+    if !status.starts_with("HTTP/1.1 20") {
+        return Err(format!("{address} says: {status} {body}"));
+    }
+    match std::io::stdout().lock().write_all(body.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("stdout: {error}")),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

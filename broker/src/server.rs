@@ -23,7 +23,7 @@ use crate::room::RoomWatch;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
 use crate::upkeep::{self, Intervals};
-use crate::{cleaning, control, http, journaling, listener, logging, reading, room, start, syncer};
+use crate::{cleaning, control, http, journaling, listener, logging, reading, room, scrubbing, start, syncer};
 
 /// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
 const SYNC_WORKERS: usize = 8;
@@ -129,6 +129,11 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let running = tokio::task::block_in_place(|| Running::start(settings, clock, files, &progress))?;
     let _ = cell.set(Arc::clone(&running.shell));
     let buffers = SocketBuffers::of(&running.shell.node.topology().image.broker().network);
+    let backlog = running.shell.node.topology().image.broker().network.backlog;
+    // Until now nobody was accepted, and whoever came waited in a queue of the system's own length.
+    if let Err(error) = rustix::net::listen(&kafka, backlog) {
+        warn!(%error, backlog, "socket.listen.backlog.size could not be set");
+    }
     let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), buffers, kafka));
     progress.set_ready(true);
     println!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis());
@@ -241,6 +246,7 @@ impl Running {
         journaling::start(&shell).map_err(failed)?;
         reading::start(&shell).map_err(failed)?;
         cleaning::start(&shell).map_err(failed)?;
+        scrubbing::start(&shell).map_err(failed)?;
         let control = control::start(Arc::clone(&shell), control_queue, control).map_err(failed)?;
         let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
         let intervals = Intervals {
@@ -261,6 +267,7 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.shell.cleaning.stop();
+        self.shell.scrubbing.stop();
         self.room.stop();
         self.shell.upkeep.stop();
         let _ = self.upkeep.join();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyralog_node::{Call, Node, Outputs};
 use pyralog_protocol::Draw;
 use tokio::sync::Semaphore;
+use tracing::error;
 
 use crate::cleaning::Cleaning;
 use crate::clock::Clock;
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::reading::Readers;
 use crate::removal::Remover;
 use crate::room::RoomBell;
+use crate::scrubbing::Scrubbing;
 use crate::syncer::{self, Job, Syncers};
 use crate::upkeep::UpkeepHandle;
 
@@ -47,6 +49,8 @@ pub struct Shell {
     pub remover: Remover,
     /// The threads that compact logs.
     pub cleaning: Cleaning,
+    /// The thread that looks over old segments.
+    pub scrubbing: Scrubbing,
     /// The thread for what is due from time to time.
     pub upkeep: UpkeepHandle,
     /// The thread that watches how much room there is.
@@ -95,6 +99,7 @@ impl Shell {
             readers: Readers::default(),
             remover: parts.remover,
             cleaning: Cleaning::default(),
+            scrubbing: Scrubbing::default(),
             upkeep: parts.upkeep,
             room: RoomBell::default(),
             metrics: Metrics::default(),
@@ -116,10 +121,28 @@ impl Shell {
 
     /// Hands outputs to those who act on them.
     pub fn dispatch(&self, out: ShellOutputs) {
-        let Outputs { answers, wakes, warms, commits, syncs, synced, removals, graves, calls, due, look_at_room } = out;
+        let Outputs {
+            answers,
+            wakes,
+            warms,
+            commits,
+            syncs,
+            synced,
+            removals,
+            graves,
+            offline,
+            calls,
+            due,
+            sealed_on_disk,
+            look_at_room,
+        } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
         for grave in graves {
             self.remover.push_file(grave);
+        }
+        for (partition, reason) in offline {
+            error!(%partition, %reason,
+                "a partition is offline until the disk is looked at and the broker restarted; the others serve");
         }
         for partition in commits {
             self.journal.push(partition);
@@ -147,6 +170,9 @@ impl Shell {
         }
         if let Some(at) = due {
             self.upkeep.wake_by(at);
+        }
+        if sealed_on_disk {
+            self.upkeep.note_points();
         }
         if look_at_room {
             self.room.look();

@@ -77,11 +77,7 @@ pub fn note(shell: &Shell, partition: &Partition<RealDisk>, outcome: SyncOutcome
     shell.metrics.syncs.add(1);
     match outcome {
         SyncOutcome::Flushed(below) => shell.journal.note_flushed(partition.journal_key(), below),
-        SyncOutcome::Failed(cause) => {
-            shell.metrics.sync_failures.add(1);
-            tracing::error!(partition = %partition.dir, %cause,
-                "a sync failed; the partition is offline until the disk is looked at and the broker restarted");
-        }
+        SyncOutcome::Failed(_) => shell.metrics.sync_failures.add(1),
         SyncOutcome::Abandoned => {}
     }
 }

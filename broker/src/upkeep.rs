@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ const LONG_LIFE: Duration = Duration::from_secs(600);
 const TIGHT_EVERY: Duration = Duration::from_secs(10);
 /// How often the recovery checkpoint is written, when anything changed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// How often recovery points are written at most between two checkpoints, while segments fill up and are synced: what a
+/// recovery has to read is bounded by what is written meanwhile.
+const POINTS_EVERY: Duration = Duration::from_secs(2);
 /// A wall clock that moves by this much more or less than the monotonic one between two rounds has jumped.
 const JUMP_MS: u64 = 60_000;
 
@@ -35,26 +38,38 @@ pub struct UpkeepHandle {
     messages: Sender<Message>,
     /// When the thread wakes by itself, in monotonic ms; far away while it works.
     wakes_at: Arc<AtomicU64>,
+    /// Recovery points are to be written.
+    points_due: Arc<AtomicBool>,
 }
 
 /// The other end, for the thread.
 pub struct UpkeepQueue {
     messages: Receiver<Message>,
     wakes_at: Arc<AtomicU64>,
+    points_due: Arc<AtomicBool>,
 }
 
 /// A queue without its thread yet.
 pub fn queue() -> (UpkeepHandle, UpkeepQueue) {
     let (sender, receiver) = unbounded();
     let wakes_at = Arc::new(AtomicU64::new(u64::MAX));
-    let queue = UpkeepQueue { messages: receiver, wakes_at: Arc::clone(&wakes_at) };
-    (UpkeepHandle { messages: sender, wakes_at }, queue)
+    let points_due = Arc::new(AtomicBool::new(false));
+    let queue =
+        UpkeepQueue { messages: receiver, wakes_at: Arc::clone(&wakes_at), points_due: Arc::clone(&points_due) };
+    (UpkeepHandle { messages: sender, wakes_at, points_due }, queue)
 }
 
 impl UpkeepHandle {
     /// Something is due at that moment. Costs a message only if the thread would sleep longer.
     pub fn wake_by(&self, at: MonoMs) {
         if at.0 < self.wakes_at.load(Ordering::SeqCst) {
+            let _ = self.messages.send(Message::Due);
+        }
+    }
+
+    /// Recovery points have moved far enough to be written down soon.
+    pub fn note_points(&self) {
+        if !self.points_due.swap(true, Ordering::SeqCst) {
             let _ = self.messages.send(Message::Due);
         }
     }
@@ -134,13 +149,17 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
     let mut retention = Duty::new(intervals.retention, now);
     let mut expiry = Duty::new(intervals.expiry, now);
     let begun = Instant::now();
+    let mut points_at = begun;
     let mut young = true;
     loop {
         if shell.node.room().room != Room::Enough {
             // A full disk waits for what retention may take.
             retention.hurry(TIGHT_EVERY);
         }
-        let until = checkpoints.at.min(retention.at).min(expiry.at);
+        let mut until = checkpoints.at.min(retention.at).min(expiry.at);
+        if queue.points_due.load(Ordering::SeqCst) {
+            until = until.min(points_at + POINTS_EVERY);
+        }
         if !sleep(shell, queue, until) {
             return;
         }
@@ -154,6 +173,11 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
         shell.dispatch(out);
         if checkpoints.is_due() {
             checkpoint(shell, folder, &mut written);
+        } else if queue.points_due.load(Ordering::SeqCst) && points_at.elapsed() >= POINTS_EVERY {
+            // Before they are looked at, so that none that moves now is missed.
+            queue.points_due.store(false, Ordering::SeqCst);
+            write_points(folder, shell.node.recovery_points(), &mut written);
+            points_at = Instant::now();
         }
         if expiry.is_due_by_clock("expiry of idle producers", now) {
             let forgotten = shell.node.expire_producers(now);
@@ -205,7 +229,10 @@ fn checkpoint(shell: &Shell, folder: &DataFolder, written: &mut BTreeMap<String,
     let mut out = shell.outputs();
     shell.node.flush(&mut out);
     shell.dispatch(out);
-    let points = shell.node.checkpoint();
+    write_points(folder, shell.node.checkpoint(), written);
+}
+
+fn write_points(folder: &DataFolder, points: BTreeMap<String, LogOffset>, written: &mut BTreeMap<String, LogOffset>) {
     if points == *written {
         return;
     }

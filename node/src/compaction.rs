@@ -69,9 +69,15 @@ impl<D: Disk> Partition<D> {
             ReadError::Offline(offline) => offline.into(),
             ReadError::OutOfRange { .. } => CompactError::Changed("its bounds"),
         });
+        let Means { map, chunk, pace: told } = means;
+        // Its files are a few of all those that logs have open.
+        let mut pace = |bytes| {
+            self.make_room_for_files();
+            told(bytes)
+        };
         let outcome = match plan {
             Ok(None) => return Ok(None),
-            Ok(Some(mut plan)) => plan.run(means.map, means.chunk, means.pace, &mut |new| {
+            Ok(Some(mut plan)) => plan.run(map, chunk, &mut pace, &mut |new| {
                 let _turn = self.take_turn();
                 self.with_log(|log, _| log.swap_in(new)).map_err(gone)?
             }),

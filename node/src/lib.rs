@@ -13,6 +13,7 @@ pub mod outputs;
 pub mod partition;
 mod retention;
 pub mod room;
+pub mod scrub;
 pub mod sessions;
 pub mod settings;
 pub mod timetable;

@@ -181,6 +181,11 @@ impl<D: Disk> Node<D> {
         self.partitions().iter().map(|partition| (partition.key(), partition.checkpoint())).collect()
     }
 
+    /// How far each partition is known to be on disk, without a checkpoint.
+    pub fn recovery_points(&self) -> BTreeMap<String, LogOffset> {
+        self.partitions().iter().map(|partition| (partition.key(), partition.recovery_point())).collect()
+    }
+
     /// Asks for a sync wherever something is not in the segments on disk: what `memory` durability may lose stays bounded,
     /// and so does the next recovery.
     pub fn flush(&self, out: &mut Outputs<D>) {

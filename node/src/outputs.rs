@@ -29,10 +29,14 @@ pub struct Outputs<D: Disk> {
     pub removals: Vec<Removal>,
     /// Files of segments that have left their log, to be removed later.
     pub graves: Vec<Grave>,
+    /// Partitions that went offline, and why.
+    pub offline: Vec<(String, String)>,
     /// Requests for the control loop.
     pub calls: Vec<Call>,
     /// [`Node::run_due`](crate::Node::run_due) is to be called at this moment at the latest.
     pub due: Option<MonoMs>,
+    /// A full segment is on disk, and the recovery point that is written down does not say so.
+    pub sealed_on_disk: bool,
     /// An append met the reserve of the volume: [`Node::look_at_room`](crate::Node::look_at_room) is to be called now.
     pub look_at_room: bool,
 }
@@ -55,8 +59,10 @@ impl<D: Disk> Default for Outputs<D> {
             synced: Vec::new(),
             removals: Vec::new(),
             graves: Vec::new(),
+            offline: Vec::new(),
             calls: Vec::new(),
             due: None,
+            sealed_on_disk: false,
             look_at_room: false,
         }
     }

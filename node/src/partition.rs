@@ -139,6 +139,8 @@ struct State<D: Disk> {
     /// Everything below was on disk once. Kept when the log goes offline or does not open at all: without it the next
     /// recovery would take damage for an end that was never acknowledged, and cut it (IO-06).
     recovery_point: LogOffset,
+    /// The recovery point that was given out last.
+    noted_point: LogOffset,
 }
 
 struct Ack {
@@ -288,6 +290,7 @@ impl<D: Disk> Partition<D> {
                 vlsns: Vlsns::after(last_vlsn),
                 checkpointed: None,
                 recovery_point,
+                noted_point: recovery_point,
             }),
         }
     }
@@ -507,6 +510,7 @@ impl<D: Disk> Partition<D> {
         self.settle(&mut state, out);
         self.advance(&mut state, out);
         state.syncing = false;
+        out.sealed_on_disk |= state.log.as_ref().is_ok_and(|log| log.has_sealed_above(state.noted_point));
         match state.commit_by_sync {
             Some(end) if plan.covers >= end || state.log.is_err() => {
                 state.commit_by_sync = None;
@@ -524,8 +528,10 @@ impl<D: Disk> Partition<D> {
 
     /// Ends service when the log has gone offline, whatever it was doing, so that nobody waits for it any longer.
     fn settle(&self, state: &mut State<D>, out: &mut Outputs<D>) {
-        if state.log.as_ref().is_ok_and(|log| log.offline().is_some()) {
+        let why = state.log.as_ref().ok().and_then(Log::offline).map(str::to_owned);
+        if let Some(why) = why {
             self.refuse(state, Refusal::Offline, out);
+            out.offline.push((self.dir.clone(), why));
         }
     }
 
@@ -586,6 +592,11 @@ impl<D: Disk> Partition<D> {
         }
         Self::wake_all(state, out);
         log
+    }
+
+    /// Before files are opened without its lock: see [`crate::descriptors`].
+    pub(crate) fn make_room_for_files(&self) {
+        self.commons.files.before_read();
     }
 
     /// Waits until nobody else moves files of the folder; nobody does as long as the guard lives.
@@ -745,7 +756,7 @@ impl<D: Disk> Partition<D> {
     /// last one that is known where the log is offline. A log that did not change in between gives its descriptors back (OP-12): they come again with the next request.
     pub fn checkpoint(&self) -> LogOffset {
         let mut state = self.state.lock();
-        let State { log, checkpointed, recovery_point, .. } = &mut *state;
+        let State { log, checkpointed, recovery_point, noted_point, .. } = &mut *state;
         if let Ok(log) = log.as_mut() {
             *recovery_point = log.recovery_point().max(*recovery_point);
             if *checkpointed == Some(*recovery_point) {
@@ -754,6 +765,17 @@ impl<D: Disk> Partition<D> {
                 *checkpointed = Some(*recovery_point);
             }
         }
+        *noted_point = *recovery_point;
+        *recovery_point
+    }
+
+    /// The recovery point as it is, without anything else that a checkpoint does.
+    pub fn recovery_point(&self) -> LogOffset {
+        let mut state = self.state.lock();
+        let State { log, recovery_point, noted_point, .. } = &mut *state;
+        let known = log.as_ref().map_or(LogOffset::ZERO, Log::recovery_point);
+        *recovery_point = known.max(*recovery_point);
+        *noted_point = *recovery_point;
         *recovery_point
     }
 

@@ -87,6 +87,8 @@ pub trait DiskFile: std::any::Any + Send + Sync {
     fn is_cached(&self, _position: u64, _bytes: usize) -> bool {
         true
     }
+    /// What was read of these bytes need not stay in memory. A hint.
+    fn forget(&self, _position: u64, _bytes: u64) {}
     /// Takes room for a file of so many bytes without changing its length: what was never written is never read, so
     /// nothing can take it for data (IO-05). Where the file system cannot do that, nothing happens.
     fn reserve(&self, _bytes: u64) -> io::Result<()> {

@@ -24,6 +24,7 @@ mod producers;
 mod read;
 mod recovery;
 mod retention;
+mod scrub;
 mod segment;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -52,6 +53,7 @@ pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};
 pub use retention::{DeleteError, Graves, Removed, Retention, Written};
+pub use scrub::{Scrub, Scrubbed};
 pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
 pub use truncation::{TruncateError, TruncationTarget};
 pub use vlsn::{RejectedVlsn, VlsnConflict, VlsnPlace, VlsnsRefused};

@@ -331,6 +331,12 @@ impl<D: Disk> Log<D> {
         self.flushed_end
     }
 
+    /// Whether a segment that ends above an offset is full and on disk by now: a recovery point that is written down spares
+    /// the next recovery to read it.
+    pub fn has_sealed_above(&self, offset: LogOffset) -> bool {
+        self.segments.last().is_some_and(|active| offset < active.base && active.base <= self.flushed_end)
+    }
+
     /// Keeps up to so many bytes of what is appended for the journal. 0: nothing, for a log that is not synced.
     pub fn keep_for_journal(&mut self, bytes: usize) {
         self.pending.limit = bytes;

@@ -10,6 +10,7 @@ mod found;
 mod lookup;
 mod model;
 mod retention;
+mod scrub;
 mod settings;
 mod sync;
 mod trouble;

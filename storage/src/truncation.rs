@@ -279,7 +279,7 @@ impl<D: Disk> Log<D> {
                     Ok(None) => break,
                     Err(stop) => match SegmentError::at(position, stop) {
                         SegmentError::Damaged { .. } if torn => None,
-                        error => return Err(error),
+                        error @ (SegmentError::Io(_) | SegmentError::Damaged { .. }) => return Err(error),
                     },
                 };
                 return Ok(Some(Border { segment: number, position, base }));

@@ -9,6 +9,7 @@ mod errors;
 mod logs;
 mod problem;
 mod request;
+mod scrub;
 mod values;
 mod vlsn;
 mod waiter;
@@ -113,6 +114,7 @@ pub async fn serve(listener: TcpListener, http: Http) {
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/storage/scrub", get(scrub::progress).post(scrub::begin))
         .route("/v1/logs/{log}/vlsn", get(vlsn::log).post(writes::many))
         .route("/v1/logs/{log}/vlsn/{vlsn}", get(vlsn::point).post(writes::one))
         .route("/v1/logs/{log}/vlsn/commits", get(control::commits))
@@ -188,6 +190,7 @@ fn levels(http: &Http, shell: &Shell) -> Levels {
         fetch_sessions: shell.node.fetch_sessions(),
         room: shell.node.room(),
         refused_for_room: shell.node.refused_for_room(),
+        scrub: shell.scrubbing.progress(),
         uptime: shell.clock.elapsed(),
     }
 }

@@ -134,8 +134,8 @@ pub enum Unused {
     Tiering,
     /// Metrics pushed by clients.
     Telemetry,
-    /// Something that is planned.
-    NotYet,
+    /// The compressor has one level.
+    OneLevel,
 }
 
 impl Unused {
@@ -152,7 +152,7 @@ impl Unused {
             Self::StreamsGroups => "Accepted and shown; not used before streams groups are there.",
             Self::Tiering => "Accepted and shown; Pyralog has no tiered storage.",
             Self::Telemetry => "Accepted and shown; Pyralog does not collect metrics of clients.",
-            Self::NotYet => "Accepted and shown; has no effect yet.",
+            Self::OneLevel => "Accepted and shown; Pyralog's LZ4 has one level, the quickest.",
         }
     }
 }

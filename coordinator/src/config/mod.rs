@@ -17,7 +17,7 @@ pub use describe::describe_configs;
 pub use list::list_config_resources;
 pub use settings::{
     BrokerSettings, CleanerSettings, Cleanup, Compression, Durability, NetworkSettings, PausedError, TimestampType,
-    TopicSettings,
+    TopicSettings, UpkeepSettings,
 };
 pub use value::{ConfigError, config_code, validate};
 

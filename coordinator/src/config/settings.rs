@@ -330,6 +330,10 @@ pub struct UpkeepSettings {
     pub recovery_threads: i32,
     /// `pyralog.disk.reserve.bytes`; -1 leaves it to the node.
     pub disk_reserve_bytes: i64,
+    /// `pyralog.scrub.interval.ms`; 0 is never.
+    pub scrub_interval_ms: i64,
+    /// `pyralog.scrub.bytes.per.second`.
+    pub scrub_bytes_per_second: i64,
 }
 
 /// How compaction runs.
@@ -406,6 +410,8 @@ impl BrokerSettings {
                 retention_check_interval_ms: b.number("log.retention.check.interval.ms"),
                 recovery_threads: b.number("num.recovery.threads.per.data.dir"),
                 disk_reserve_bytes: b.number("pyralog.disk.reserve.bytes"),
+                scrub_interval_ms: b.number("pyralog.scrub.interval.ms"),
+                scrub_bytes_per_second: b.number("pyralog.scrub.bytes.per.second"),
             },
             producers: ProducerSettings {
                 expiration_ms: b.number("producer.id.expiration.ms"),

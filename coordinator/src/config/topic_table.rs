@@ -9,7 +9,7 @@ use super::catalogue::{Check, Config, boolean, double, int, list, long, string};
 pub(super) const TOPIC: &[Config] = &[
     list("cleanup.policy", Some("delete")).values(&["compact", "delete"]).synonyms(&["log.cleanup.policy"]).doc("What happens to old segments: delete them, compact them to the newest record of each key, or both. Empty keeps everything."),
     int("compression.gzip.level", Some("-1")).range_or(1, 9, -1).synonyms(&["compression.gzip.level"]).doc("Level of gzip when compression.type is gzip; -1 is the codec's own default."),
-    int("compression.lz4.level", Some("9")).range(1, 17).synonyms(&["compression.lz4.level"]).doc("Level of LZ4 when compression.type is lz4.").unused(NotYet),
+    int("compression.lz4.level", Some("9")).range(1, 17).synonyms(&["compression.lz4.level"]).doc("Level of LZ4 when compression.type is lz4.").unused(OneLevel),
     string("compression.type", Some("producer")).values(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]).synonyms(&["compression.type"]).doc("Codec in which batches are stored; producer keeps what the producer chose."),
     int("compression.zstd.level", Some("3")).range(-131072, 22).synonyms(&["compression.zstd.level"]).doc("Level of zstd when compression.type is zstd."),
     long("delete.retention.ms", Some("86400000")).min(0).synonyms(&["log.cleaner.delete.retention.ms"]).doc("How long tombstones of a compacted log stay readable, in milliseconds."),

@@ -5,6 +5,7 @@
 //!
 //! Not here: whether a partition belongs to a log, which only the coordinator's store knows, and that store itself.
 
+mod traces;
 mod verify;
 mod view;
 

@@ -10,8 +10,10 @@ use std::ops::Range;
 use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch, inflate_limit};
 use pyralog_protocol::{LogOffset, PartitionIndex};
 
+use super::traces::Traces;
 use crate::compact::swap;
 use crate::disk::{Disk, OpenMode};
+use crate::epochs::Epochs;
 use crate::files::read_small;
 use crate::index::{Entry, Index, Kind, SPARSE, VLSNS};
 use crate::journal::{JournalPlace, PartitionKey, Redo, RedoBatch};
@@ -152,13 +154,15 @@ impl Beside {
 }
 
 /// Where the walk is.
-struct Place {
+struct Place<'a> {
     chain: Chain,
     /// Below this everything was promised.
     promised: LogOffset,
     cleaned_end: LogOffset,
     /// Findings of the batches before this that cannot be believed: where their offsets end is known with the next one.
     unsure: Vec<usize>,
+    /// What wrote which part of the log, where that is known: no checksum covers it.
+    epochs: Option<&'a Epochs>,
     /// Where the log ended at an offset of a snapshot.
     ends: BTreeMap<LogOffset, Vec<End>>,
 }
@@ -225,21 +229,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
             }
         };
         let known = known(&meta);
-        let truncated = match Truncated::read(self.disk, dir) {
-            Ok(note) => Some(note),
-            Err(error) if error.is_missing() => None,
-            Err(error) => {
-                self.tell(dir, None, Weight::Damage, error.to_string());
-                return Ok(());
-            }
-        };
-        if truncated.is_some_and(|note| !note.done) {
-            self.mended(
-                &format!("{dir}/{TRUNCATED_FILE}"),
-                None,
-                "the log was being cut: the next start finishes that",
-            );
-        }
+        let Some(truncated) = self.truncated(dir) else { return Ok(()) };
         let place = truncated.map_or(JournalPlace::default(), |note| note.journal);
         let redo = known.redo.filter(|_| !known.clean).map(|redo| redo.since(place));
         let least = truncated.map_or(known.recovery_point, |note| note.end.max(known.recovery_point));
@@ -249,13 +239,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         let (segments, snapshots) = (numbers(&names, "log"), numbers(&names, "snapshot"));
         self.leftovers(dir, &names, &segments);
         let first = segments.partition_point(|base| *base <= meta.log_start).saturating_sub(1);
-        for base in segments.iter().take(first) {
-            self.mended(
-                &path(dir, *base, "log"),
-                None,
-                "lies below the log start: it was deleted, and goes at the next start",
-            );
-        }
+        self.below_start(dir, segments.iter().take(first));
         let segments = segments.get(first..).unwrap_or_default();
         let begin = segments.first().copied().unwrap_or(meta.log_start);
         if begin > meta.log_start && point > meta.log_start {
@@ -266,6 +250,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
             promised,
             cleaned_end: meta.cleaned_end,
             unsure: Vec::new(),
+            epochs: None,
             ends: snapshots.iter().map(|at| (*at, Vec::new())).collect(),
         };
         for (number, base) in segments.iter().enumerate() {
@@ -276,7 +261,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
                 self.broken((&path(dir, *base, "log"), None), &place, gap, what);
                 place.chain = Chain::from(base.0);
             }
-            self.segment(dir, *base, number + 1 == segments.len(), &mut place)?;
+            let size = self.disk.file_len(&path(dir, *base, "log"))?;
+            self.segment((dir, *base, size), number + 1 == segments.len(), false, &mut place)?;
         }
         let batches = redo.as_ref().map(|redo| redo.batches).unwrap_or_default();
         let end = self.with_journal(dir, place.chain.next, batches);
@@ -290,8 +276,62 @@ impl<'a, D: Disk> Verifier<'a, D> {
         Ok(())
     }
 
+    /// What the folder says of the log's being cut. None: it cannot be read.
+    fn truncated(&mut self, dir: &str) -> Option<Option<Truncated>> {
+        match Truncated::read(self.disk, dir) {
+            Ok(note) if note.done => Some(Some(note)),
+            Ok(note) => {
+                let path = format!("{dir}/{TRUNCATED_FILE}");
+                self.mended(&path, None, "the log was being cut: the next start finishes that");
+                Some(Some(note))
+            }
+            Err(error) if error.is_missing() => Some(None),
+            Err(error) => {
+                self.tell(dir, None, Weight::Damage, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn below_start<'b>(&mut self, dir: &str, bases: impl Iterator<Item = &'b LogOffset>) {
+        for base in bases {
+            self.mended(
+                &path(dir, *base, "log"),
+                None,
+                "lies below the log start: it was deleted, and goes at the next start",
+            );
+        }
+    }
+
+    /// Verifies one segment of so many bytes that ends where the next one begins, and leaves the page cache as it was.
+    pub(crate) fn sealed(
+        &mut self,
+        dir: &str,
+        base: LogOffset,
+        (size, end): (u64, LogOffset),
+        (cleaned_end, epochs): (LogOffset, &Epochs),
+    ) -> std::io::Result<()> {
+        let promised = LogOffset::MAX;
+        let (chain, unsure, ends) = (Chain::from(base.0), Vec::new(), BTreeMap::new());
+        let mut place = Place { chain, promised, cleaned_end, unsure, epochs: Some(epochs), ends };
+        let found = self.findings.len();
+        self.segment((dir, base, size), false, true, &mut place)?;
+        self.resume(&mut place, end.0);
+        if place.chain.next != end.0 && self.findings.len() == found {
+            let log = path(dir, base, "log");
+            self.damage(&log, None, place.chain.next..end.0, "it ends elsewhere than the next segment begins");
+        }
+        // Where the walk ended, what follows is not to be read.
+        for offsets in self.findings.iter_mut().skip(found).filter_map(|finding| finding.offsets.as_mut()) {
+            if offsets.end <= offsets.start {
+                *offsets = offsets.start.min(end)..end;
+            }
+        }
+        Ok(())
+    }
+
     /// Something that does not fit: damage of what was promised, or an end that a start cuts.
-    fn broken(&mut self, (path, position): (&str, Option<u64>), place: &Place, offsets: Range<i64>, what: &str) {
+    fn broken(&mut self, (path, position): (&str, Option<u64>), place: &Place<'_>, offsets: Range<i64>, what: &str) {
         if place.chain.next < place.promised.0 {
             self.damage(path, position, offsets, what);
         } else {
@@ -304,7 +344,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
     }
 
     /// Behind batches that are not to be believed: here something is again.
-    fn resume(&mut self, place: &mut Place, at: i64) {
+    fn resume(&mut self, place: &mut Place<'_>, at: i64) {
         if place.unsure.is_empty() || at < place.chain.next {
             return;
         }
@@ -316,15 +356,24 @@ impl<'a, D: Disk> Verifier<'a, D> {
         place.chain = Chain::from(at);
     }
 
-    fn segment(&mut self, dir: &str, base: LogOffset, last: bool, place: &mut Place) -> std::io::Result<()> {
+    fn segment(
+        &mut self,
+        (dir, base, size): (&str, LogOffset, u64),
+        last: bool,
+        traceless: bool,
+        place: &mut Place<'_>,
+    ) -> std::io::Result<()> {
         let log = path(dir, base, "log");
         let file = self.disk.open(&log, OpenMode::Read)?;
-        let size = self.disk.file_len(&log)?;
+        let mut traces = traceless.then(|| Traces::new(&file));
         let mut beside = [SPARSE, VLSNS].map(|kind| self.beside(dir, base, kind));
         let mut walk = Walk::new(&file, 0, size);
         let (mut max, mut whole) = (Some(i64::MIN), true);
         loop {
             let position = walk.position();
+            if let Some(traces) = &mut traces {
+                traces.passed(&file, position);
+            }
             if let Some(ends) = place.ends.get_mut(&LogOffset(place.chain.next)) {
                 ends.push(End { segment: base, size: position, epoch: place.chain.epoch() });
             }
@@ -354,6 +403,9 @@ impl<'a, D: Disk> Verifier<'a, D> {
             let sound = self.batch((&log, &file), &mut walk, &found, place)?;
             max = max.filter(|_| sound).map(|max| max.max(found.header.max_timestamp));
         }
+        if let Some(traces) = traces {
+            traces.forget(&file);
+        }
         self.checked.segments += 1;
         self.checked.bytes += size;
         for index in beside.into_iter().flatten() {
@@ -367,7 +419,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         (log, file): (&str, &D::File),
         walk: &mut Walk<'_, D::File>,
         found: &Found,
-        place: &mut Place,
+        place: &mut Place<'_>,
     ) -> std::io::Result<bool> {
         let header = &found.header;
         let offsets = header.base_offset..header.last_offset().saturating_add(1);
@@ -396,6 +448,11 @@ impl<'a, D: Disk> Verifier<'a, D> {
             let start = place.chain.next;
             place.unsure.push(self.findings.len());
             self.broken((log, Some(found.position)), place, start..start, what);
+            return Ok(false);
+        }
+        let wrote = place.epochs.and_then(|epochs| epochs.at(LogOffset(header.base_offset)));
+        if wrote.is_some_and(|wrote| wrote.0 != header.leader_epoch) {
+            self.broken((log, Some(found.position)), place, offsets, "another leader epoch wrote this");
             return Ok(false);
         }
         Ok(true)
@@ -449,7 +506,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         next
     }
 
-    fn snapshot(&mut self, dir: &str, at: LogOffset, end: i64, place: &Place) {
+    fn snapshot(&mut self, dir: &str, at: LogOffset, end: i64, place: &Place<'_>) {
         let path = path(dir, at, "snapshot");
         self.checked.snapshots += 1;
         let snapshot = read_small(self.disk, &path).and_then(|bytes| Snapshot::decode(&path, &bytes));
