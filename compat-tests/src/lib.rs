@@ -24,6 +24,7 @@ pub mod hostile;
 pub mod http;
 pub mod kafka;
 pub mod private;
+pub mod trouble;
 
 pub use batch::{Batch, Codec, Record};
 pub use broker::{Broker, BrokerOptions, Target, on_kafka, own_brokers, private, shared, skip};
