@@ -49,6 +49,9 @@ const PREPARE_AGAIN: Duration = Duration::from_secs(10);
 const NOTES_AFTER: Duration = Duration::from_secs(1);
 /// How often full files are looked at: thousands of partitions may be in one.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// While only one file is full, this part of its partitions is synced at each look. All of them at once keep the device from the
+/// next rounds for as long as it takes to write the whole file.
+const SYNC_SHARE: usize = 8;
 /// Threads. The journal is written by one at a time.
 const WRITERS: usize = 2;
 /// Bytes of a round that a connection's thread writes: what a partition gives at most fits, with room for its frame.
@@ -332,8 +335,15 @@ fn look_after(shell: &Shell, state: &mut State, out: &mut ShellOutputs) {
     }
     state.look_after = now + LOOK_EVERY;
     state.journal.release(|key| shell.node.flushed_end(key));
-    for key in state.journal.waits_for() {
-        shell.node.flush_one(key, out);
+    let waiting: Vec<PartitionKey> = state.journal.waits_for().collect();
+    let hurry = state.journal.sealed_files() > 1;
+    let mut left = if hurry { waiting.len() } else { waiting.len().div_ceil(SYNC_SHARE) };
+    for key in waiting {
+        if left == 0 {
+            break;
+        }
+        // Partitions that are offline keep the file, and are passed over.
+        left -= usize::from(shell.node.flush_one(key, out));
     }
 }
 

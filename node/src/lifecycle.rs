@@ -202,12 +202,11 @@ impl<D: Disk> Node<D> {
         Some(partition.flushed_end())
     }
 
-    /// Asks for such a sync of one partition, if it is there.
-    pub fn flush_one(&self, key: PartitionKey, out: &mut Outputs<D>) {
+    /// Asks for such a sync of one partition, if it is there. Tells whether one is under way now.
+    pub fn flush_one(&self, key: PartitionKey, out: &mut Outputs<D>) -> bool {
         let topology = self.topology.load();
-        if let Some(partition) = topology.by_id(key.topic).and_then(|entry| entry.partition(key.index.0)) {
-            partition.flush(out);
-        }
+        let partition = topology.by_id(key.topic).and_then(|entry| entry.partition(key.index.0));
+        partition.is_some_and(|partition| partition.flush(out))
     }
 
     /// Whether a commit or a sync is under way somewhere.
