@@ -6,9 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use pyralog_coordinator::member::MemberError;
 use pyralog_coordinator::metadata::Image;
 use pyralog_coordinator::raft::RocksStore;
-use pyralog_node::control_loop::{Asker, ControlError, ControlLoop, Released};
+use pyralog_node::control_loop::{Asker, ControlLoop, Released};
 use pyralog_node::{Call, Outputs};
 use pyralog_storage::OpenHint;
 use tracing::{error, warn};
@@ -97,7 +98,7 @@ pub fn or_exit(work: impl FnOnce()) {
     }
 }
 
-fn die(error: &ControlError) -> ! {
+fn die(error: &MemberError) -> ! {
     error!(%error, "the broker stops, because it cannot make changes durable any more");
     eprintln!("pyralog: {error}");
     std::process::exit(1);
@@ -131,6 +132,12 @@ fn release(shell: &Shell, released: Released) {
     for (asker, reply) in released.replies {
         match asker {
             Asker::Client(to) => shell.node.finish_call(*to, reply, &mut out),
+            Asker::Shell => {}
+        }
+    }
+    for asker in released.refused {
+        match asker {
+            Asker::Client(to) => shell.node.refuse_call(*to, &mut out),
             Asker::Shell => {}
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pyralog_coordinator::member::Member;
 use pyralog_coordinator::metadata::{Image, Limits as MetadataLimits};
 use pyralog_coordinator::raft::{CoordinatorReplica, ReplicaOptions, RocksOptions, RocksStore};
 use pyralog_coordinator::vlsn::VlsnLimits;
@@ -58,8 +59,10 @@ pub fn open_control(
         vlsn_limits: VlsnLimits::default(),
         log_level: log_level(&settings.log),
     };
-    let mut coordinator = Coordinator::new(started)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: "))?;
+    // Refused before the store is touched.
+    if let Err(errors) = Coordinator::new(started.clone()) {
+        return Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: "));
+    }
     let store = RocksStore::open(&folder.coordinator(), store).map_err(|e| e.to_string())?;
     let id = u64::try_from(node.0).map_err(|_| format!("node.id={node} is negative"))? + 1;
     let options = ReplicaOptions {
@@ -70,9 +73,9 @@ pub fn open_control(
         ..ReplicaOptions::default()
     };
     let replica = CoordinatorReplica::open(store, options).map_err(|e| e.to_string())?;
-    replica.load(|record| coordinator.apply(&record)).map_err(|e| e.to_string())?;
-    let mut control = ControlLoop::new(coordinator, replica);
-    let released = control.start(draw, clock.now()).map_err(|e| e.to_string())?;
+    let member = Member::new(started, replica, draw).map_err(|e| e.to_string())?;
+    let mut control = ControlLoop::new(member);
+    let released = control.turn(clock.now()).map_err(|e| e.to_string())?;
     let image = released.image.unwrap_or_else(|| control.coordinator().image());
     Ok((control, image))
 }
@@ -117,7 +120,7 @@ pub fn run_own(
     command: Command,
 ) -> Result<Option<Reply>, String> {
     control.submit_own(own_context(shell.draw()), command, shell.clock.now());
-    let Released { image, replies } = control.turn(shell.clock.now()).map_err(|e| e.to_string())?;
+    let Released { image, replies, .. } = control.turn(shell.clock.now()).map_err(|e| e.to_string())?;
     if let Some(image) = image {
         let mut out = shell.outputs();
         crate::control::install(shell, image, &mut out);

@@ -162,6 +162,12 @@ impl Coordinator {
         Arc::new(self.metadata.image().clone())
     }
 
+    /// All hard state, to be compared.
+    #[cfg(all(test, feature = "raft-store"))]
+    pub(crate) fn hard_state(&self) -> String {
+        format!("{:?} {:?} {}", self.metadata.image(), self.vlsns, self.groups.hard_text())
+    }
+
     /// The metadata, if it changed since this was asked last. To be published once the records of the steps before
     /// are committed.
     pub fn changed_image(&mut self) -> Option<Arc<Image>> {

@@ -1,4 +1,5 @@
-//! The replicated state machines (metadata, groups, vlsn) and, in the module [`raft`] apart from them, raft-rs on RocksDB.
+//! The replicated state machines (metadata, groups, vlsn) and, apart from them, raft-rs on RocksDB in the module [`raft`]
+//! and one node's part in the whole in the module [`member`].
 //! Machines are pure: time comes in as a value, ids come in drawn, replies are tokens. Nothing here knows partition
 //! logs or connections.
 
@@ -7,6 +8,8 @@ pub mod config;
 pub mod coordinator;
 pub mod effects;
 pub mod groups;
+#[cfg(feature = "raft-store")]
+pub mod member;
 pub mod metadata;
 #[cfg(feature = "raft-store")]
 pub mod raft;

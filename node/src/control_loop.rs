@@ -1,28 +1,19 @@
-//! The control path as one owner: commands in; records through Raft; replies out once everything they rest on is
-//! committed. Holds: a reply leaves only after every record decided before it is committed and applied, and after the
-//! data plane serves the image that the records made (M20). Runs no thread: the shell calls [`ControlLoop::turn`].
+//! The control path as one owner: who asked what of the coordinator's [`Member`] on this node, and what leaves in which
+//! order. Holds: a reply leaves only after the member let it, and after the data plane serves the image that its records
+//! made (M20). Runs no thread: the shell calls [`ControlLoop::turn`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyralog_coordinator::coordinator::Coordinator;
+use pyralog_coordinator::member::{Member, MemberError, Turn};
 use pyralog_coordinator::metadata::Image;
-use pyralog_coordinator::raft::{Fatal, LogStore, ProposeError, Replica};
-use pyralog_coordinator::{Command, Context, Effects, Record, Reply, Token};
-use pyralog_protocol::{Draw, MonoMs, Now};
+use pyralog_coordinator::raft::LogStore;
+use pyralog_coordinator::raft::eraftpb::Message;
+use pyralog_coordinator::{Command, Context, Reply, Token};
+use pyralog_protocol::{MonoMs, Now};
 
 use crate::outputs::{Call, ReplyTo};
-
-/// Why the control path cannot go on. The process ends with this text.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The store failed; this is never retried (IO-01, RA-20).
-    #[error("the metadata store failed: {0}")]
-    Store(#[from] Fatal),
-    /// A decided change could not be proposed: the state in memory is ahead of what can be made durable.
-    #[error("a decided change could not be proposed: {0}")]
-    Propose(#[from] ProposeError),
-}
 
 /// Who is told the reply to a command.
 #[derive(Debug)]
@@ -40,6 +31,10 @@ pub struct Released {
     pub image: Option<Arc<Image>>,
     /// Replies, in order.
     pub replies: Vec<(Asker, Reply)>,
+    /// Who gets no reply, because this node does not lead the coordinator (any more) or has too much on the way.
+    pub refused: Vec<Asker>,
+    /// For other nodes of the coordinator; a single voter has none.
+    pub messages: Vec<Message>,
 }
 
 /// Where the metadata's Raft group stands.
@@ -53,56 +48,39 @@ pub struct Quorum {
     pub applied: u64,
 }
 
-/// Replies that wait until the log is committed up to an index.
-struct Parked {
-    index: u64,
-    image: Option<Arc<Image>>,
-    replies: Vec<(Token, Reply)>,
-}
-
-/// The coordinator with its replica, and who waits for what.
+/// The coordinator's member on this node, and who waits for what.
 pub struct ControlLoop<S: LogStore> {
-    coordinator: Coordinator,
-    replica: Replica<S, Record>,
+    member: Member<S>,
     askers: BTreeMap<Token, Asker>,
     next_token: u64,
-    effects: Effects,
-    parked: VecDeque<Parked>,
-    proposed: u64,
+    refused: Vec<Asker>,
 }
 
 impl<S: LogStore> ControlLoop<S> {
-    /// A loop over a loaded coordinator and its replica.
-    pub fn new(coordinator: Coordinator, replica: Replica<S, Record>) -> Self {
-        let proposed = replica.applied();
-        Self {
-            coordinator,
-            replica,
-            askers: BTreeMap::new(),
-            next_token: 1,
-            effects: Effects::default(),
-            parked: VecDeque::new(),
-            proposed,
-        }
-    }
-
-    /// Begins to serve: founds the cluster where there is none. Once, before everything else.
-    pub fn start(&mut self, draw: Draw, now: Now) -> Result<Released, ControlError> {
-        self.coordinator.start(draw, now, &mut self.effects);
-        self.turn(now)
+    /// A loop over a loaded member. A single voter serves after the first [`ControlLoop::turn`], which founds the cluster
+    /// where there is none.
+    pub fn new(member: Member<S>) -> Self {
+        Self { member, askers: BTreeMap::new(), next_token: 1, refused: Vec::new() }
     }
 
     /// Takes a client's request.
     pub fn submit(&mut self, call: Call, now: Now) {
         let Call { mut context, command, reply } = call;
         context.token = self.token(Asker::Client(Box::new(reply)));
-        self.coordinator.handle(context, command, now, &mut self.effects);
+        self.handle(context, command, now);
     }
 
     /// Takes a command of the shell's own.
     pub fn submit_own(&mut self, mut context: Context, command: Command, now: Now) {
         context.token = self.token(Asker::Shell);
-        self.coordinator.handle(context, command, now, &mut self.effects);
+        self.handle(context, command, now);
+    }
+
+    fn handle(&mut self, context: Context, command: Command, now: Now) {
+        let token = context.token;
+        if self.member.handle(context, command, now).is_err() {
+            self.refused.extend(self.askers.remove(&token));
+        }
     }
 
     fn token(&mut self, asker: Asker) -> Token {
@@ -114,68 +92,42 @@ impl<S: LogStore> ControlLoop<S> {
 
     /// When [`ControlLoop::turn`] is due at the latest.
     pub fn next_deadline(&self) -> Option<MonoMs> {
-        self.coordinator.next_deadline()
+        self.member.next_deadline()
     }
 
     /// Makes what was decided durable, in one sync for all of it, and lets out what may leave.
-    pub fn turn(&mut self, now: Now) -> Result<Released, ControlError> {
-        if self.coordinator.next_deadline().is_some_and(|at| at <= now.mono) {
-            self.coordinator.on_deadline(now, &mut self.effects);
+    pub fn turn(&mut self, now: Now) -> Result<Released, MemberError> {
+        let Turn { messages, image, replies, lost } = self.member.turn(now)?;
+        let asked = |(token, reply)| self.askers.remove(&token).map(|asker| (asker, reply));
+        let replies = replies.into_iter().filter_map(asked).collect();
+        if lost {
+            self.refused.extend(std::mem::take(&mut self.askers).into_values());
         }
-        let Effects { records, replies } = std::mem::take(&mut self.effects);
-        for set in &records {
-            self.proposed = self.propose(set)?;
-        }
-        let image = self.coordinator.changed_image();
-        if image.is_some() || !replies.is_empty() {
-            self.parked.push_back(Parked { index: self.proposed, image, replies });
-        }
-        let committed = self.replica.pump()?.committed;
-        Ok(self.release(committed))
-    }
-
-    /// Proposes a set of records; when too much is on the way, what is there goes to disk first.
-    fn propose(&mut self, records: &[Record]) -> Result<u64, ControlError> {
-        match self.replica.propose(records) {
-            Ok(proposed) => Ok(proposed.index),
-            Err(ProposeError::Busy { .. }) => {
-                self.replica.pump()?;
-                Ok(self.replica.propose(records)?.index)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn release(&mut self, committed: u64) -> Released {
-        let mut released = Released::default();
-        while self.parked.front().is_some_and(|parked| parked.index <= committed) {
-            let Some(parked) = self.parked.pop_front() else { break };
-            released.image = parked.image.or(released.image);
-            for (token, reply) in parked.replies {
-                if let Some(asker) = self.askers.remove(&token) {
-                    released.replies.push((asker, reply));
-                }
-            }
-        }
-        released
+        Ok(Released { image, replies, refused: std::mem::take(&mut self.refused), messages })
     }
 
     /// Upkeep of the store that may take a moment (dropping old log entries); for quiet times.
-    pub fn reclaim(&mut self) -> Result<(), ControlError> {
-        if self.replica.is_reclaim_due() {
-            self.replica.reclaim()?;
+    pub fn reclaim(&mut self) -> Result<(), MemberError> {
+        let replica = self.member.replica_mut();
+        if replica.is_reclaim_due() {
+            replica.reclaim()?;
         }
         Ok(())
     }
 
     /// Where the Raft group stands. Right after a turn it covers everything that the turn released.
     pub fn quorum(&self) -> Quorum {
-        let replica = &self.replica;
+        let replica = self.member.replica();
         Quorum { leads: replica.is_ready_leader(), term: replica.term(), applied: replica.applied() }
     }
 
     /// The coordinator, for reading.
     pub fn coordinator(&self) -> &Coordinator {
-        &self.coordinator
+        self.member.coordinator()
+    }
+
+    /// The member: where messages of other nodes come in, and time for elections.
+    pub fn member_mut(&mut self) -> &mut Member<S> {
+        &mut self.member
     }
 }

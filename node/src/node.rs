@@ -286,6 +286,13 @@ impl<D: Disk> Node<D> {
         out.answers.push((ticket, answer));
     }
 
+    /// The answer to a call that the coordinator refused or gave up: the connection ends, for what came of it is not
+    /// known, and whoever asks again looks for the coordinator first.
+    pub fn refuse_call(&self, to: ReplyTo, out: &mut Outputs<D>) {
+        vlsn::thaw(&self.topology.load(), &to.frozen);
+        out.answers.push((to.responder.ticket, Answer::Close));
+    }
+
     /// A connection whose request waits was woken, or its deadline is there.
     pub fn on_wake(&self, conn: &mut Connection, now: Now, out: &mut Outputs<D>) {
         if let Some(wait) = conn.waiting.take() {

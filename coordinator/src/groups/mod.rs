@@ -241,6 +241,12 @@ impl Groups {
         self.housekeeping_due = (!self.hard.groups.is_empty()).then(|| now.mono.after_ms(interval_ms));
     }
 
+    /// Hard state, to be compared.
+    #[cfg(all(test, feature = "raft-store"))]
+    pub(crate) fn hard_text(&self) -> String {
+        format!("{:?}", self.hard)
+    }
+
     /// A log is there, is new or has changed: members that subscribe to it may get other partitions with their next
     /// heartbeat.
     pub fn topic_changed(&mut self, log: &LogId) {

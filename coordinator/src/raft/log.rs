@@ -138,8 +138,8 @@ impl<S: LogStore> GroupLog<S> {
         self.truncated.index
     }
 
-    pub(super) fn voters(&self) -> &[u64] {
-        &self.conf_state.voters
+    pub(super) fn conf_state(&self) -> &ConfState {
+        &self.conf_state
     }
 
     /// Step 2 of the recipe: whatever a Ready wants durable, in one batch.

@@ -1,5 +1,5 @@
 //! raft-rs on RocksDB: the machines' records made durable. One [`Replica`] is one member of one Raft group (a shard);
-//! today there is one group with one voter, and nothing in here assumes that.
+//! a broker runs one group with itself as the only voter, and nothing in here assumes that.
 //!
 //! From the bottom up: [`LogStore`] is what a disk must offer (atomic batches in order, synced or not), implemented by
 //! [`RocksStore`] and by [`MemoryStore`], which loses unsynced batches at a crash. the modules `keys` and `log` give
@@ -13,6 +13,7 @@ mod error;
 mod keys;
 mod log;
 mod log_store;
+mod members;
 mod memory;
 mod options;
 mod replica;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use error::{Fatal, OpenError, ProposeError, propose_code};
 pub use log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
+pub use members::{MemberChange, Members, MembersError};
 pub use memory::MemoryStore;
 pub use options::ReplicaOptions;
 pub use replica::{Applied, Progress, Proposed, Replica, StateRecord};

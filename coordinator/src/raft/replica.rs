@@ -62,18 +62,23 @@ pub struct Progress<R = Record> {
     /// The state was replaced by a snapshot: load the machines again with [`Replica::load`]. That state has `applied`
     /// in it already.
     pub replaced: bool,
+    /// The last read that is confirmed, with all before it; see [`Replica::confirm`].
+    pub confirmed: u64,
     /// To be sent to other nodes, now.
     pub messages: Vec<Message>,
 }
 
 /// One member of one Raft group.
 pub struct Replica<S: LogStore, R = Record> {
-    node: RawNode<GroupLog<S>>,
-    options: ReplicaOptions,
+    pub(super) node: RawNode<GroupLog<S>>,
+    pub(super) options: ReplicaOptions,
     window: LogWindow,
     /// Own proposals that are not applied yet: index to term.
     own: BTreeMap<u64, u64>,
     ready_number: u64,
+    /// Reads that were asked for, and those of them that are confirmed.
+    asked: u64,
+    confirmed: u64,
     stopped: bool,
     record: PhantomData<fn() -> R>,
 }
@@ -84,15 +89,15 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
     pub fn open(store: S, options: ReplicaOptions) -> Result<Self, OpenError> {
         options.validate()?;
         let log = GroupLog::open(store, Shard(options.shard), &options.voters)?;
-        let alone = log.voters() == [options.node];
         let window = LogWindow::new(&options, log.truncated());
         let config = options.raft_config(log.applied());
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&config, log, &logger).map_err(|e| OpenError::Options(e.to_string()))?;
         let (own, record) = (BTreeMap::new(), PhantomData);
-        let mut replica = Self { node, options, window, own, ready_number: 0, stopped: false, record };
+        let mut replica =
+            Self { node, options, window, own, ready_number: 0, asked: 0, confirmed: 0, stopped: false, record };
         replica.settle_election_timeout();
-        if alone {
+        if replica.is_alone() {
             replica.node.campaign().map_err(|e| Fatal::Raft(e.to_string()))?;
             replica.pump()?;
         }
@@ -131,9 +136,29 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
         // raft-rs drops a leader's proposal only for the size of what is on the way.
         let busy = ProposeError::Busy { limit: self.options.max_uncommitted_bytes };
         self.node.propose(Vec::new(), data).map_err(|_| busy)?;
-        let proposed = Proposed { index: self.node.raft.raft_log.last_index(), term: self.node.raft.term };
+        let proposed = self.last_proposed();
         self.own.insert(proposed.index, proposed.term);
         Ok(proposed)
+    }
+
+    pub(super) fn last_proposed(&self) -> Proposed {
+        Proposed { index: self.node.raft.raft_log.last_index(), term: self.node.raft.term }
+    }
+
+    /// Asks a majority whether this node still leads (read index, never a lease: RA-11). What was in the state before
+    /// this call is the newest there is once [`Progress::confirmed`] reaches the number that this returns. Lost messages
+    /// are repeated with the heartbeats; if it never comes, this node has stopped leading.
+    pub fn confirm(&mut self) -> Result<u64, ProposeError> {
+        if self.stopped {
+            return Err(ProposeError::Stopped);
+        }
+        // raft-rs drops a read silently before the first commit of the term (RA-10).
+        if !self.is_ready_leader() {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        }
+        self.asked += 1;
+        self.node.read_index(self.asked.to_be_bytes().to_vec());
+        Ok(self.asked)
     }
 
     /// Makes durable, commits and applies whatever there is. After an error the process must exit.
@@ -141,12 +166,13 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
         if self.stopped {
             return Err(Fatal::Stopped);
         }
-        let mut progress = Progress { committed: 0, applied: Vec::new(), replaced: false, messages: Vec::new() };
+        let (applied, messages) = (Vec::new(), Vec::new());
+        let mut progress = Progress { committed: 0, applied, replaced: false, confirmed: 0, messages };
         if let Err(fatal) = self.run(&mut progress) {
             self.stopped = true;
             return Err(fatal);
         }
-        progress.committed = self.applied();
+        (progress.committed, progress.confirmed) = (self.applied(), self.confirmed);
         Ok(progress)
     }
 
@@ -167,6 +193,10 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
         assert!(ready.number() > self.ready_number, "ready numbers must rise (RA-06)");
         self.ready_number = ready.number();
         progress.messages.append(&mut ready.take_messages());
+        for read in ready.take_read_states() {
+            let number = <[u8; 8]>::try_from(read.request_ctx.as_slice()).map_or(0, u64::from_be_bytes);
+            self.confirmed = self.confirmed.max(number);
+        }
         progress.replaced |= !ready.snapshot().is_empty();
         self.node.mut_store().persist(&ready)?;
         self.window.written(ready.entries());
@@ -237,7 +267,11 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
 
     /// One tick of the owner's timer; call [`pump`](Self::pump) when it says so. Not needed by a single voter.
     pub fn tick(&mut self) -> bool {
-        let due = !self.stopped && self.node.tick();
+        let mut due = !self.stopped && self.node.tick();
+        if !self.stopped {
+            self.settle_members();
+            due |= self.node.has_ready();
+        }
         self.settle_election_timeout();
         due
     }
@@ -247,7 +281,7 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
     pub fn step(&mut self, message: Message) -> bool {
         let damaged =
             message.get_msg_type() == MessageType::MsgSnapshot && snapshot::decode(message.get_snapshot()).is_err();
-        let taken = !self.stopped && !damaged && self.node.step(message).is_ok();
+        let taken = !self.stopped && !damaged && !is_forwarded(&message) && self.node.step(message).is_ok();
         self.settle_election_timeout();
         taken
     }
@@ -307,6 +341,11 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
         self.node.store().truncated()
     }
 
+    /// This node.
+    pub fn id(&self) -> u64 {
+        self.options.node
+    }
+
     /// The store, when the replica is done.
     pub fn into_store(self) -> S {
         self.node.raft.r.raft_log.store.store
@@ -314,7 +353,7 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
 
     /// The store, for faults that a test puts in.
     #[cfg(test)]
-    pub(super) fn store_mut(&mut self) -> &mut S {
+    pub(crate) fn store_mut(&mut self) -> &mut S {
         &mut self.node.mut_store().store
     }
 
@@ -323,6 +362,13 @@ impl<S: LogStore, R: StateRecord> Replica<S, R> {
         let ticks = self.options.election_timeout(self.node.raft.term);
         self.node.raft.set_randomized_election_timeout(ticks);
     }
+}
+
+/// Proposals and reads go to the leader by our own way, which answers them (RA-12); what raft-rs would forward for a
+/// follower, and the answers to that, come from nobody (RA-14).
+fn is_forwarded(message: &Message) -> bool {
+    use MessageType::{MsgPropose, MsgReadIndex, MsgReadIndexResp, MsgTransferLeader};
+    matches!(message.get_msg_type(), MsgPropose | MsgReadIndex | MsgReadIndexResp | MsgTransferLeader)
 }
 
 fn column(family: Family) -> Column {

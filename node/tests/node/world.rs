@@ -18,10 +18,11 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::RwLock;
+use pyralog_coordinator::member::Member;
 use pyralog_coordinator::raft::{
     Batch, Column, LogStore, MemoryStore, Replica, ReplicaOptions, Span, StoreError, Visit,
 };
-use pyralog_coordinator::{Command, Context, Coordinator, Settings, Token};
+use pyralog_coordinator::{Command, Context, Settings, Token};
 use pyralog_node::control_loop::Asker;
 use pyralog_node::lifecycle::{DELETED, LOGS, partitions_of};
 use pyralog_node::lifecycle::{Opened, PartitionSpec};
@@ -143,12 +144,10 @@ impl World {
         let is_new = store.written() == 0 && disk.list(LOGS).unwrap().is_empty();
         let store = Arc::new(RwLock::new(store));
         let settings = Settings { configs: configs.clone(), ..Settings::new(NodeId(1)) };
-        let mut coordinator = Coordinator::new(settings).unwrap();
         let shared = Shared { store: Arc::clone(&store), planted };
         let replica = Replica::open(shared, ReplicaOptions::default()).unwrap();
-        replica.load(|record| coordinator.apply(&record)).unwrap();
-        let mut control = ControlLoop::new(coordinator, replica);
-        let released = control.start(Draw::new(1), now).unwrap();
+        let mut control = ControlLoop::new(Member::new(settings, replica, Draw::new(1)).unwrap());
+        let released = control.turn(now).unwrap();
         let mut image = released.image.unwrap_or_else(|| control.coordinator().image());
         if !is_new {
             control.submit_own(own_context(), Command::RaiseEpochs(()), now);
@@ -469,6 +468,7 @@ impl World {
             self.control.submit(call, self.now);
         }
         let released = self.control.turn(self.now).unwrap();
+        assert!(released.refused.is_empty() && released.messages.is_empty(), "a single voter always serves");
         let mut out = Outputs::default();
         if let Some(image) = released.image {
             self.node.retire(&image, &mut out);
