@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use pyralog_node::{ConnId, FileRange};
+use pyralog_node::vlsn::Lookup;
+use pyralog_node::{ConnId, FileRange, Warm};
 
 use crate::control::or_exit;
+use crate::disk::RealDisk;
 use crate::shell::Shell;
 
 /// Reader threads. More would only queue at the disk.
@@ -22,7 +24,7 @@ enum Job {
     /// The connection sends it.
     Send(ConnId, FileRange),
     /// A request of the connection is looked at again.
-    LookAgain(ConnId, Vec<FileRange>),
+    LookAgain(ConnId, Warm<RealDisk>),
 }
 
 /// The queue of ranges to read.
@@ -44,10 +46,10 @@ impl Readers {
         self.push(Job::Send(conn, range))
     }
 
-    /// Has ranges read for a request that waits for them; its connection is woken when they are there. False: too many wait
-    /// already.
-    pub fn warm_all(&self, conn: ConnId, ranges: Vec<FileRange>) -> bool {
-        self.push(Job::LookAgain(conn, ranges))
+    /// Has things brought into memory for a request that waits for them; its connection is woken when they are there. False:
+    /// too many wait already.
+    pub fn warm_all(&self, conn: ConnId, cold: Warm<RealDisk>) -> bool {
+        self.push(Job::LookAgain(conn, cold))
     }
 
     fn push(&self, job: Job) -> bool {
@@ -79,8 +81,9 @@ fn work(shell: &Shell) {
                 read(&range, &mut buffer);
                 shell.mailboxes.warmed(conn, range.len);
             }
-            Job::LookAgain(conn, ranges) => {
-                ranges.iter().for_each(|range| read(range, &mut buffer));
+            Job::LookAgain(conn, cold) => {
+                cold.lookups.iter().for_each(Lookup::run);
+                cold.ranges.iter().for_each(|range| read(range, &mut buffer));
                 shell.mailboxes.wake(conn);
             }
         }

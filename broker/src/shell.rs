@@ -159,8 +159,8 @@ impl Shell {
         for conn in wakes {
             self.mailboxes.wake(conn);
         }
-        for (conn, ranges) in warms {
-            if !self.readers.warm_all(conn, ranges) {
+        for (conn, cold) in warms {
+            if !self.readers.warm_all(conn, cold) {
                 // It asks again, and reads where it is served after some times.
                 self.mailboxes.wake(conn);
             }

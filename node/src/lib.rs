@@ -25,4 +25,4 @@ pub use connection::{Answer, ConnId, Connection, FileRange, Piece, Ticket};
 pub use control_loop::ControlLoop;
 pub use limits::Limits;
 pub use node::{CloseReason, Node};
-pub use outputs::{Call, Outputs, ReplyTo};
+pub use outputs::{Call, Outputs, ReplyTo, Warm};

@@ -9,6 +9,7 @@ use pyralog_storage::Disk;
 use crate::api::Responder;
 use crate::connection::{Answer, ConnId, FileRange, Ticket};
 use crate::partition::{Partition, SyncOutcome};
+use crate::vlsn::Lookup;
 
 /// Outputs of one step, in order.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub struct Outputs<D: Disk> {
     pub answers: Vec<(Ticket, Answer)>,
     /// Connections whose waiting fetch should be looked at again.
     pub wakes: Vec<ConnId>,
-    /// Ranges of files to be read into memory, and the connections that are to be woken then.
-    pub warms: Vec<(ConnId, Vec<FileRange>)>,
+    /// What is to be brought into memory, and the connections that are to be woken then.
+    pub warms: Vec<(ConnId, Warm<D>)>,
     /// Partitions whose appends want to be made durable, see [`Partition::commit`].
     pub commits: Vec<Arc<Partition<D>>>,
     /// Partitions that want a sync of their segments run on a disk worker, see [`Partition::sync_plan`].
@@ -86,6 +87,34 @@ pub struct Grave {
     pub path: String,
     /// How long it stays on disk.
     pub delay_ms: u64,
+}
+
+/// What a request needs from the disk before it can be served without waiting.
+#[derive(Debug)]
+pub struct Warm<D: Disk> {
+    /// Ranges of files, to be read.
+    pub ranges: Vec<FileRange>,
+    /// Look-ups, to be run.
+    pub lookups: Vec<Lookup<D>>,
+}
+
+impl<D: Disk> Default for Warm<D> {
+    fn default() -> Self {
+        Self { ranges: Vec::new(), lookups: Vec::new() }
+    }
+}
+
+impl<D: Disk> Warm<D> {
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.lookups.is_empty()
+    }
+
+    /// The same, and more.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.ranges.extend(more.ranges);
+        self.lookups.extend(more.lookups);
+    }
 }
 
 /// A request to the coordinator and how its answer is to be encoded.

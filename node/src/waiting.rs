@@ -2,13 +2,54 @@
 //! deadline, and is looked at again whenever a partition that it watches, or the shell, wakes its connection.
 
 use pyralog_protocol::{MonoMs, Now};
-use pyralog_storage::Disk;
+use pyralog_storage::{Disk, Patience};
 
 use crate::Node;
 use crate::api::fetch::{self, FetchWait};
 use crate::api::vlsn::{self, ReadWait};
 use crate::connection::{ConnId, Connection};
 use crate::outputs::Outputs;
+
+/// Longest wait for what comes from the disk, in ms. Then it is read where the request is served.
+const WARMING_MS: i64 = 10_000;
+/// How often a request waits for that: what was brought into memory may have left it again.
+const WARMINGS: u32 = 3;
+
+/// How a request waits for what comes from the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Warming {
+    /// It does so until then at the latest.
+    until: Option<MonoMs>,
+    /// How often it did.
+    times: u32,
+}
+
+impl Warming {
+    /// Whether the next look may wait for the disk.
+    pub fn patience(&self) -> Patience {
+        if self.times < WARMINGS { Patience::Hurries } else { Patience::Waits }
+    }
+
+    /// A wait begins.
+    pub fn begin(&mut self, now: Now) {
+        *self = Self { until: Some(now.mono.after_ms(WARMING_MS)), times: self.times + 1 };
+    }
+
+    /// The wait is over.
+    pub fn end(&mut self) {
+        self.until = None;
+    }
+
+    /// No more waits.
+    pub fn stop(&mut self) {
+        *self = Self { until: None, times: WARMINGS };
+    }
+
+    /// When the wait ends, if there is one.
+    pub fn until(&self) -> Option<MonoMs> {
+        self.until
+    }
+}
 
 /// What waits.
 #[derive(Debug)]

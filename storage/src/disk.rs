@@ -120,6 +120,34 @@ pub(crate) fn read_full<F: DiskFile + ?Sized>(file: &F, buffer: &mut [u8], posit
     Ok(filled)
 }
 
+/// Whether a look-up may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It may.
+    Waits,
+    /// Where it would have to, it ends with an error of [`io::ErrorKind::WouldBlock`].
+    Hurries,
+}
+
+impl Patience {
+    /// Fills the buffer from `position` on; gives how much there was.
+    pub(crate) fn read_full<F: DiskFile>(self, file: &F, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        match self {
+            Self::Waits => read_full(file, buffer, position),
+            Self::Hurries if file.read_cached_at(buffer, position)? => Ok(buffer.len()),
+            Self::Hurries => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// An error if what comes next may wait for the disk, and must not.
+    pub(crate) fn may_wait(self) -> io::Result<()> {
+        match self {
+            Self::Waits => Ok(()),
+            Self::Hurries => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
 /// Whether an error says that the disk has no room, which passes, rather than that it is broken, which is final.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -7,10 +7,12 @@
 //! the CRC-32C of (header CRC, block number, entries): a torn, scrambled or misplaced block is told from a good one
 //! without reading the rest. Entry: offset minus base u32, position u32, maximum of everything before it i64.
 
+use std::io;
+
 use bytes::{Buf, BufMut};
 use pyralog_protocol::batch::BatchHeader;
 
-use crate::disk::{DiskFile, read_full};
+use crate::disk::{DiskFile, Patience, read_full};
 
 /// What an index is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,15 @@ pub(crate) struct Entry {
 impl Entry {
     /// Where every segment begins.
     pub const START: Self = Self { relative_offset: 0, position: 0, max_before: i64::MIN };
+}
+
+/// What a search found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Around {
+    /// The last entry for which something holds.
+    pub entry: Entry,
+    /// The first for which it does not; None if there is no more.
+    pub next: Option<Entry>,
 }
 
 /// An index in memory: complete for the first `covered` bytes of its segment.
@@ -125,8 +136,14 @@ impl Index {
 
     /// The last entry for which `before` holds; `before` holds for a prefix of the entries.
     pub fn last_where(&self, before: impl Fn(&Entry) -> bool) -> Entry {
+        self.around(before).entry
+    }
+
+    /// The same, with the entry behind it.
+    pub fn around(&self, before: impl Fn(&Entry) -> bool) -> Around {
         let at = self.entries.partition_point(before);
-        at.checked_sub(1).and_then(|at| self.entries.get(at)).copied().unwrap_or(Entry::START)
+        let entry = at.checked_sub(1).and_then(|at| self.entries.get(at)).copied().unwrap_or(Entry::START);
+        Around { entry, next: self.entries.get(at).copied() }
     }
 
     pub fn encode(&self, kind: Kind, base_offset: i64) -> Vec<u8> {
@@ -159,7 +176,7 @@ impl Index {
         let header = IndexHeader::load(file, kind, base_offset)?;
         let mut entries = Vec::new();
         for number in 0..header.blocks() {
-            entries.extend(header.block(file, number)?);
+            entries.extend(header.block(file, number, Patience::Waits).ok()??);
         }
         let IndexHeader { covered, next_offset, max, .. } = header;
         Some(Self { entries, covered, next_offset, max })
@@ -186,39 +203,65 @@ impl IndexHeader {
         (format == (VERSION, 16) && header.crc == crc && header.base_offset == base_offset).then_some(header)
     }
 
-    /// The last entry for which `before` holds, by binary search over the blocks of the file: a few reads of 4 KiB,
-    /// no map and no memory kept (IO-13). None if a block is damaged.
+    /// The last entry for which `before` holds. None if a block is damaged.
     pub fn last_where<F: DiskFile>(&self, file: &F, before: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        self.around(file, before, Patience::Waits).ok().flatten().map(|around| around.entry)
+    }
+
+    /// The same, with the entry behind it, by binary search over the blocks of the file: a few reads of 4 KiB, no map and no
+    /// memory kept (IO-13). The only error is that it would have to wait.
+    pub fn around<F: DiskFile>(
+        &self,
+        file: &F,
+        before: impl Fn(&Entry) -> bool,
+        patience: Patience,
+    ) -> io::Result<Option<Around>> {
         let (mut low, mut high) = (0, self.blocks());
-        let mut best = Entry::START;
+        let mut found = Around { entry: Entry::START, next: None };
         while low < high {
             let middle = low + (high - low) / 2;
-            let block = self.block(file, middle)?;
+            let Some(block) = self.block(file, middle, patience)? else { return Ok(None) };
             let within = block.partition_point(&before);
             match within.checked_sub(1).and_then(|at| block.get(at)) {
-                None => high = middle,
+                None => {
+                    // The blocks from here on have been looked at or are behind this one: nothing is nearer so far.
+                    found.next = block.first().copied();
+                    high = middle;
+                }
                 Some(entry) => {
-                    best = *entry;
-                    if within < block.len() {
-                        return Some(best);
+                    found.entry = *entry;
+                    if let Some(next) = block.get(within) {
+                        found.next = Some(*next);
+                        return Ok(Some(found));
                     }
                     low = middle + 1;
                 }
             }
         }
-        Some(best)
+        Ok(Some(found))
     }
 
     fn blocks(&self) -> u32 {
         self.count.div_ceil(256)
     }
 
-    fn block<F: DiskFile>(&self, file: &F, number: u32) -> Option<Vec<Entry>> {
+    /// A block of entries; None if it is not what was written, or cannot be read. The only error is that it would have to
+    /// wait.
+    fn block<F: DiskFile>(&self, file: &F, number: u32, patience: Patience) -> io::Result<Option<Vec<Entry>>> {
         const STRIDE: u64 = (BLOCK_ENTRIES * ENTRY_BYTES + 4) as u64;
-        let entries = (self.count.checked_sub(number.checked_mul(256)?)? as usize).min(BLOCK_ENTRIES);
+        let behind = number.checked_mul(256).and_then(|before| self.count.checked_sub(before));
+        let Some(behind) = behind else { return Ok(None) };
+        let entries = (behind as usize).min(BLOCK_ENTRIES);
         let mut bytes = vec![0; entries * ENTRY_BYTES + 4];
-        let filled = read_full(file, &mut bytes, HEADER_BYTES as u64 + u64::from(number) * STRIDE).ok()?;
-        let (body, mut crc) = bytes.get(..filled)?.split_at_checked(entries * ENTRY_BYTES)?;
+        match patience.read_full(file, &mut bytes, HEADER_BYTES as u64 + u64::from(number) * STRIDE) {
+            Ok(filled) => Ok(bytes.get(..filled).and_then(|bytes| self.entries_of(number, bytes, entries))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn entries_of(&self, number: u32, bytes: &[u8], entries: usize) -> Option<Vec<Entry>> {
+        let (body, mut crc) = bytes.split_at_checked(entries * ENTRY_BYTES)?;
         if crc.len() != 4 || block_crc(self.crc, number, body) != crc.get_u32() {
             return None;
         }

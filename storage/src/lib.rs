@@ -42,7 +42,7 @@ pub use compact::{
     Round as CompactionRound,
 };
 pub use config::LogConfig;
-pub use disk::{Disk, DiskFile, OpenMode, Space};
+pub use disk::{Disk, DiskFile, OpenMode, Patience, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
 pub use journal::{
     JOURNAL_DIR, Journal, JournalError, JournalLimits, JournalPlace, PartitionKey, Redo, RedoBatch, Replay, Round,

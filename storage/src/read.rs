@@ -49,10 +49,18 @@ impl<F: DiskFile> ReadSlice<F> {
     /// Reads the range. Blocks; needs no log. A range that has become shorter is an error.
     pub fn read(&self) -> io::Result<Bytes> {
         let mut buffer = vec![0; self.len];
-        if read_full(&*self.file, &mut buffer, self.position)? < self.len {
+        self.read_into(&mut buffer)?;
+        Ok(buffer.into())
+    }
+
+    /// The same into a buffer, as far as that goes.
+    pub fn read_into(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let wanted = self.len.min(buffer.len());
+        let buffer = buffer.get_mut(..wanted).unwrap_or_default();
+        if read_full(&*self.file, buffer, self.position)? < wanted {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
-        Ok(buffer.into())
+        Ok(())
     }
 }
 
@@ -88,6 +96,12 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Whether no more is wrong than that the disk would have had to be waited for, and must not be: see
+    /// [`Patience`](crate::Patience).
+    pub fn would_wait(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// What the client is told.
     pub fn code(&self) -> ErrorCode {
         match self {

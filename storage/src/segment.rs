@@ -10,10 +10,10 @@ use std::sync::Arc;
 use pyralog_protocol::{LogOffset, WallMs};
 
 use crate::config::LogConfig;
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, OpenMode, Patience};
 use crate::files::write_derived;
 use crate::index::{Entry, Index, IndexHeader, Kind, SPARSE};
-use crate::walk::{Stop, Walk};
+use crate::walk::{Stop, Walk, batch_at};
 
 /// What segments need from their log.
 pub(crate) struct Env<D> {
@@ -225,7 +225,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             return Ok(index.last_where(before));
         }
         if let Some(entry) = self.sealed_hint(env, &before)
-            && self.is_true(env, entry)?
+            && self.is_true(env, entry, Patience::Waits)?
         {
             return Ok(entry);
         }
@@ -307,7 +307,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     ) -> Option<Entry> {
         let wanted = offset.0.saturating_sub(self.base.0);
         let entry = header.last_where(file, |e| i64::from(e.relative_offset) <= wanted)?;
-        self.is_true(env, entry).ok()?.then_some(entry)
+        self.is_true(env, entry, Patience::Waits).ok()?.then_some(entry)
     }
 
     fn build_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
@@ -355,7 +355,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             return Ok(None);
         };
         let true_entry = match index.entries.last() {
-            Some(last) => self.is_true(env, *last)?,
+            Some(last) => self.is_true(env, *last, Patience::Waits)?,
             None => true,
         };
         Ok(true_entry.then_some(index))
@@ -379,12 +379,17 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     }
 
     /// Whether the batch that the entry names begins there.
-    pub(crate) fn is_true<D: Disk<File = F>>(&mut self, env: &Env<D>, entry: Entry) -> Result<bool, SegmentError> {
+    pub(crate) fn is_true<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        entry: Entry,
+        patience: Patience,
+    ) -> Result<bool, SegmentError> {
         if entry.position == 0 || env.trust.index {
             return Ok(true);
         }
         let file = self.file(env)?;
-        match Walk::new(&*file, u64::from(entry.position), self.size).next() {
+        match batch_at(&*file, u64::from(entry.position), self.size, patience) {
             Ok(Some(found)) => Ok(found.header.base_offset == self.base.0 + i64::from(entry.relative_offset)),
             Ok(None) | Err(Stop::Unwritten | Stop::Damaged(_)) => Ok(false),
             Err(Stop::Io(error)) => Err(SegmentError::Io(error)),

@@ -7,7 +7,7 @@ use std::io;
 use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
 
-use crate::disk::{DiskFile, read_full};
+use crate::disk::{DiskFile, Patience, read_full};
 
 /// As far apart as index entries are by default, so that a walk from an entry is about one read.
 const CHUNK_BYTES: usize = 4096;
@@ -124,6 +124,25 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         self.buffer.truncate(filled);
         Ok(())
     }
+}
+
+/// The batch at a byte of a file whose batches end at `end`, by a read of its header alone. None exactly at the end.
+pub(crate) fn batch_at<F: DiskFile>(
+    file: &F,
+    position: u64,
+    end: u64,
+    patience: Patience,
+) -> Result<Option<Found>, Stop> {
+    let remaining = end.saturating_sub(position);
+    if remaining == 0 {
+        return Ok(None);
+    }
+    let mut bytes = [0; BATCH_HEADER_BYTES];
+    let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(BATCH_HEADER_BYTES);
+    let into = bytes.get_mut(..wanted).unwrap_or_default();
+    let filled = patience.read_full(file, into, position).map_err(Stop::Io)?;
+    let header = header_of(bytes.get(..filled).unwrap_or_default(), remaining)?;
+    Ok(Some(Found { position, header }))
 }
 
 /// The header in these bytes, if it is one that was written and its batch ends within the `remaining` ones.

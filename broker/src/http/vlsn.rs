@@ -14,6 +14,7 @@ use axum::response::Response;
 use pyralog_node::vlsn::{Page, PageLimits, Point, PointRecord, Sought, VlsnLog};
 use pyralog_protocol::batch::StoredBatch;
 use pyralog_protocol::{TopicId, Vlsn};
+use pyralog_storage::Patience;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -141,7 +142,8 @@ pub async fn point(
             }
             let id = log.log.metadata.topic_id;
             let partition = log.routing.partition(vlsn).0;
-            log.seek(vlsn).map(|sought| (sought, id, partition)).map_err(|error| unread(&name, &error))?
+            let sought = log.seek(vlsn, Patience::Hurries);
+            sought.map(|sought| (sought, id, partition)).map_err(|error| unread(&name, &error))?
         };
         let (sought, id, partition) = sought;
         let found = match sought {
@@ -150,6 +152,14 @@ pub async fn point(
             Sought::In(batch) => {
                 let read = http.may_wait(move || batch.read()).await?;
                 read.map_err(|error| unread(&name, &error))?
+            }
+            Sought::Cold => {
+                let (shell, name) = (Arc::clone(shell), name.clone());
+                let look = move || {
+                    let topology = shell.node.topology();
+                    vlsn_log(&topology, &name)?.point(vlsn).map_err(|error| unread(&name, &error))
+                };
+                http.may_wait(look).await??
             }
         };
         let record = match found {

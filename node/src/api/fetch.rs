@@ -12,17 +12,17 @@ use kafka_protocol::messages::fetch_response::{
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
-use pyralog_storage::{Disk, DiskFile, ReadSlice};
+use pyralog_storage::{Disk, DiskFile, Patience, ReadSlice};
 
 use crate::Node;
 use crate::api::{Responder, Step};
 use crate::connection::{ConnId, Connection, FileRange, Piece};
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, Warm};
 use crate::partition::{Bounds, Located, Partition, Refusal};
 use crate::sessions::{Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
-use crate::vlsn::VlsnLog;
-use crate::waiting::Wait;
+use crate::vlsn::{Seen, Sight, VlsnError, VlsnLog};
+use crate::waiting::{Wait, Warming};
 
 /// Fetch v13 names topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -39,20 +39,45 @@ const MAX_WAIT_MS: i32 = 3_600_000;
 #[derive(Debug)]
 pub struct FetchWait {
     deadline: MonoMs,
-    /// Partitions that were unknown when the wait began. One more ends it: its log was deleted meanwhile (F10).
-    unknown: usize,
+    /// For what comes from the disk.
+    warming: Warming,
+    /// Partitions that were unknown when the wait for data began. One more ends it: its log was deleted meanwhile (F10).
+    unknown: Option<usize>,
+    watching: bool,
     work: Work,
+}
+
+/// What a look came to.
+enum Looked<D: Disk> {
+    Done(Vec<Found<D>>),
+    /// There is too little, and so many partitions are unknown.
+    TooLittle(usize),
+    /// These are to be brought into memory first.
+    Cold(Warm<D>),
 }
 
 impl FetchWait {
     /// The wait is over now.
     pub(crate) fn stop(&mut self) {
         self.deadline = MonoMs(0);
+        self.warming.stop();
     }
 
-    /// When it is answered with what there is.
+    /// When it is to be looked at again.
     pub fn deadline(&self) -> MonoMs {
-        self.deadline
+        self.warming.until().unwrap_or(self.deadline)
+    }
+
+    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, over: bool) -> Looked<D> {
+        let mut found = self.work.look(node, topology, self.warming.patience());
+        let mut cold = Warm::default();
+        found.iter_mut().filter_map(|part| part.cold.take()).for_each(|more| cold.add(more));
+        if !cold.is_empty() {
+            return Looked::Cold(cold);
+        }
+        let unknown = count_unknown(&found);
+        let is_done = over || self.unknown.is_some_and(|before| unknown > before) || self.work.is_done(&found);
+        if is_done { Looked::Done(found) } else { Looked::TooLittle(unknown) }
     }
 }
 
@@ -74,6 +99,8 @@ struct Found<D: Disk> {
     slice: Option<ReadSlice<D::File>>,
     /// What was read at once, instead of the slice, because descriptors are scarce.
     copied: Option<io::Result<Bytes>>,
+    /// What has to come from the disk before more can be said.
+    cold: Option<Warm<D>>,
     /// Bytes that count towards `min_bytes`: what the partition's own limit lets through, whether or not the answer has
     /// room for all of it. Counting only the whole batches that fit would make a client whose limits are close to
     /// `min_bytes` wait in front of a full log.
@@ -85,7 +112,7 @@ struct Found<D: Disk> {
 impl<D: Disk> Found<D> {
     /// A part of the answer without records.
     fn of(data: PartitionData) -> Self {
-        Self { data, slice: None, copied: None, available: 0, ends_wait: false, known: true }
+        Self { data, slice: None, copied: None, cold: None, available: 0, ends_wait: false, known: true }
     }
 }
 
@@ -110,44 +137,51 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         refusal: refusal_for_all(request),
         responder,
     };
-    let wait_ms = request.max_wait_ms.min(MAX_WAIT_MS);
-    let topology = node.topology.load();
-    let found = work.look(node, &topology);
-    if wait_ms <= 0 || work.is_done(&found) {
-        return work.finish(node, found, out);
-    }
-    // Watch first, look again afterwards: what arrives in between is seen by one of the two.
-    work.each_partition(&topology, |partition| partition.watch(conn.id));
-    let found = work.look(node, &topology);
-    if work.is_done(&found) {
-        work.each_partition(&topology, |partition| partition.unwatch(conn.id));
-        return work.finish(node, found, out);
-    }
-    let unknown = count_unknown(&found);
-    conn.waiting = Some(Wait::Fetch(FetchWait { deadline: now.mono.after_ms(i64::from(wait_ms)), unknown, work }));
+    let deadline = now.mono.after_ms(i64::from(request.max_wait_ms.clamp(0, MAX_WAIT_MS)));
+    let wait = FetchWait { deadline, warming: Warming::default(), unknown: None, watching: false, work };
+    resume(node, conn, wait, now, out);
 }
 
-/// Looks at a waiting fetch again, because something changed or its time is over.
-pub(crate) fn resume<D: Disk>(node: &Node<D>, conn: &mut Connection, wait: FetchWait, now: Now, out: &mut Outputs<D>) {
+/// Looks at a fetch: for the first time, or again because something changed or its time is over.
+pub(crate) fn resume<D: Disk>(
+    node: &Node<D>,
+    conn: &mut Connection,
+    mut wait: FetchWait,
+    now: Now,
+    out: &mut Outputs<D>,
+) {
     let topology = node.topology.load();
+    wait.warming.end();
     let over = now.mono >= wait.deadline;
-    let is_done = |found: &[Found<D>]| over || count_unknown(found) > wait.unknown || wait.work.is_done(found);
-    let mut found = wait.work.look(node, &topology);
-    if !is_done(&found) {
+    let mut looked = wait.look(node, &topology, over);
+    if matches!(looked, Looked::TooLittle(_)) {
+        // Watch first, look again afterwards: what arrives in between is seen by one of the two.
         wait.work.each_partition(&topology, |partition| partition.watch(conn.id));
-        found = wait.work.look(node, &topology);
-        if !is_done(&found) {
+        wait.watching = true;
+        looked = wait.look(node, &topology, over);
+    }
+    match looked {
+        Looked::Done(found) => {
+            abandon(node, conn.id, &wait);
+            wait.work.finish(node, found, out);
+        }
+        Looked::TooLittle(unknown) => {
+            wait.unknown.get_or_insert(unknown);
             conn.waiting = Some(Wait::Fetch(wait));
-            return;
+        }
+        Looked::Cold(cold) => {
+            wait.warming.begin(now);
+            out.warms.push((conn.id, cold));
+            conn.waiting = Some(Wait::Fetch(wait));
         }
     }
-    wait.work.each_partition(&topology, |partition| partition.unwatch(conn.id));
-    wait.work.finish(node, found, out);
 }
 
 /// Forgets a waiting fetch whose connection is gone.
 pub(crate) fn abandon<D: Disk>(node: &Node<D>, conn: ConnId, wait: &FetchWait) {
-    wait.work.each_partition(&node.topology.load(), |partition| partition.unwatch(conn));
+    if wait.watching {
+        wait.work.each_partition(&node.topology.load(), |partition| partition.unwatch(conn));
+    }
 }
 
 fn count_unknown<D: Disk>(found: &[Found<D>]) -> usize {
@@ -199,12 +233,12 @@ impl Work {
         }
     }
 
-    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>) -> Vec<Found<D>> {
+    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, patience: Patience) -> Vec<Found<D>> {
         let mut budget = self.max_bytes.min(node.fetch_budget());
         let mut first = true;
         let mut found = Vec::with_capacity(self.plan.positions.len());
         for (key, position) in &self.plan.positions {
-            let mut part = self.look_at(topology, (key, position), (budget, first));
+            let mut part = self.look_at(topology, (key, position), (budget, first), patience);
             if let Some(slice) = &part.slice {
                 first = false;
                 budget = budget.saturating_sub(slice.len);
@@ -228,6 +262,7 @@ impl Work {
         topology: &Topology<D>,
         (key, position): (&TopicKey, &Position),
         (budget, first): (usize, bool),
+        patience: Patience,
     ) -> Found<D> {
         let refuse = |code, known| Found { ends_wait: known, known, ..Found::of(failed(position.index, code)) };
         let place = match find(topology, key, position.index) {
@@ -241,7 +276,10 @@ impl Work {
         let limit = budget.min(usize::try_from(position.max_bytes).unwrap_or(0));
         let partition = match place {
             Place::Partition(partition) => partition,
-            Place::View(view) => return self.look_at_view(topology, view, position, (limit, first)),
+            Place::View(view) => {
+                let sight = view.look(position.offset, (limit, first), patience);
+                return self.judge_view((topology, view), position, sight);
+            }
         };
         match partition.locate(LogOffset(position.offset), limit, first) {
             Err(why) if matches!(key, TopicKey::Id(_)) => refuse(why.code_by_id(), true),
@@ -250,20 +288,19 @@ impl Work {
         }
     }
 
-    /// The same for the view of a VLSN log: its batches are made here, in memory.
-    fn look_at_view<D: Disk>(
+    /// The same for the view of a VLSN log, whose batches are in memory.
+    fn judge_view<D: Disk>(
         &self,
-        topology: &Topology<D>,
-        view: VlsnLog<'_, D>,
+        (topology, view): (&Topology<D>, VlsnLog<'_, D>),
         position: &Position,
-        (limit, first): (usize, bool),
+        sight: Result<Sight<D>, VlsnError>,
     ) -> Found<D> {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
-        let seen = match view.look(position.offset, limit, first) {
-            Ok(seen) => seen,
+        let Sight { bounds, seen } = match sight {
+            Ok(sight) => sight,
             Err(error) => return refuse(error.code()),
         };
-        if let Some(found) = self.stale_epoch(topology, position, seen.bounds) {
+        if let Some(found) = self.stale_epoch(topology, position, bounds) {
             return found;
         }
         if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
@@ -271,18 +308,19 @@ impl Work {
                 Err(error) => return refuse(error.code()),
                 Ok(None) => return refuse(ErrorCode::OffsetOutOfRange),
                 Ok(Some(end)) if end.epoch.0 < position.last_epoch || end.offset.0 < position.offset => {
-                    return self.diverged(position, seen.bounds, end);
+                    return self.diverged(position, bounds, end);
                 }
                 Ok(Some(_)) => {}
             }
         }
-        match seen.records {
-            Ok(records) => {
+        match seen {
+            Seen::Records(records) => {
                 let available = records.len();
                 let copied = (!records.is_empty()).then_some(Ok(records));
-                Found { available, copied, ..self.found(position, seen.bounds, None) }
+                Found { available, copied, ..self.found(position, bounds, None) }
             }
-            Err(code) => refuse(code),
+            Seen::Cold(cold) => Found { cold: Some(cold), ..self.found(position, bounds, None) },
+            Seen::OutOfRange => refuse(ErrorCode::OffsetOutOfRange),
         }
     }
 

@@ -5,27 +5,31 @@
 //! a later one of its partition is, so that it will never come. Everything below the *undecided* one is decided: that is
 //! where the view ends.
 
+mod cursor;
 mod page;
 mod partition;
 mod rerouting;
 mod same;
 mod view;
 
+pub(crate) use page::PageParts;
 pub use page::{Page, PageLimits, VlsnRange};
 pub(crate) use partition::Vlsns;
 pub use partition::{Expected, VlsnBounds, VlsnRules, Writer};
 pub(crate) use rerouting::{freeze, thaw};
 pub(crate) use same::holds;
+pub(crate) use view::{Seen, Sight};
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_coordinator::metadata::LogState;
-use pyralog_protocol::batch::{StoredBatch, StoredError, StoredRecord};
+use pyralog_protocol::batch::{KeyedRecord, StoredBatch, StoredError, StoredRecord};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
-use pyralog_storage::{Disk, DiskFile, ReadError, ReadSlice, VlsnPlace};
+use pyralog_storage::{Disk, DiskFile, Log, Patience, ReadError, ReadSlice, VlsnPlace};
 
-use crate::partition::{Partition, Refusal};
+use crate::connection::FileRange;
+use crate::partition::{Bounds, Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
 
 /// Why a log of VLSNs cannot be read.
@@ -115,8 +119,30 @@ pub struct PointRecord {
 pub enum Sought<F> {
     /// If it was ever written, it is in this batch.
     In(PointBatch<F>),
+    /// That could not be told without waiting for the disk.
+    Cold,
     /// It is not there, and why.
     Known(Point),
+}
+
+/// A look-up that waits for the disk, run for what it leaves in memory.
+#[derive(Debug)]
+pub struct Lookup<D: Disk> {
+    partition: Arc<Partition<D>>,
+    vlsn: Vlsn,
+    /// How far a read goes on from there.
+    bytes: u64,
+}
+
+impl<D: Disk> Lookup<D> {
+    /// Runs it. Blocks, as does whoever wants something of the same partition meanwhile. What goes wrong shows where the
+    /// request is looked at again.
+    pub fn run(&self) {
+        let look = |log: &mut Log<D>, bounds: Bounds| {
+            let _ = log.read_vlsns(self.vlsn, self.bytes, bounds.high_watermark, Patience::Waits);
+        };
+        let _ = self.partition.with_log(look);
+    }
 }
 
 /// The batch that a VLSN is in, or would be.
@@ -137,6 +163,11 @@ impl<F: DiskFile> PointBatch<F> {
     /// Its bytes in its file.
     pub(crate) fn slice(&self) -> &ReadSlice<F> {
         &self.slice
+    }
+
+    /// The same, to be brought into memory.
+    pub(crate) fn range(&self) -> FileRange {
+        range_of(&self.slice)
     }
 
     /// The VLSN.
@@ -185,18 +216,24 @@ impl<F: DiskFile> PointBatch<F> {
         let stored = |error| VlsnError::Stored { index, error };
         let batch = StoredBatch::open(bytes, self.inflate_max).map_err(stored)?;
         let mut wanted = wanted.enumerate().peekable();
-        for record in batch.records() {
-            let record = record.map_err(stored)?;
-            while wanted.next_if(|(_, vlsn)| *vlsn < record.vlsn).is_some() {}
-            while let Some((at, _)) = wanted.next_if(|(_, vlsn)| *vlsn == record.vlsn) {
-                found(at, PointRecord::of(&record, batch.header.leader_epoch));
+        let mut rest = batch.payload();
+        while !rest.is_empty() && wanted.peek().is_some() {
+            let here = KeyedRecord::first_of(rest, LogOffset(batch.header.base_offset)).map_err(stored)?;
+            while wanted.next_if(|(_, vlsn)| *vlsn < here.vlsn).is_some() {}
+            while let Some((at, _)) = wanted.next_if(|(_, vlsn)| *vlsn == here.vlsn) {
+                // Only what was found is looked at as a whole.
+                if let Some(record) = batch.records_from(rest).next() {
+                    found(at, PointRecord::of(&record.map_err(stored)?, batch.header.leader_epoch));
+                }
             }
-            if wanted.peek().is_none() {
-                break;
-            }
+            rest = rest.get(here.size..).unwrap_or_default();
         }
         Ok(())
     }
+}
+
+fn range_of<F: DiskFile>(slice: &ReadSlice<F>) -> FileRange {
+    FileRange { file: slice.file.clone(), position: slice.position, len: slice.len }
 }
 
 impl PointRecord {
@@ -273,25 +310,37 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
 
     /// What there is at a VLSN.
     pub fn point(&self, vlsn: Vlsn) -> Result<Point, VlsnError> {
-        match self.seek(vlsn)? {
+        match self.seek(vlsn, Patience::Waits)? {
             Sought::Known(point) => Ok(point),
             Sought::In(batch) => batch.read(),
+            Sought::Cold => {
+                let would_wait = ReadError::Io(std::io::ErrorKind::WouldBlock.into());
+                Err(VlsnError::Read { index: self.routing.partition(vlsn), error: would_wait })
+            }
         }
     }
 
-    /// Where a VLSN is, with nothing read of its record yet: for those who must not wait for the disk.
-    pub fn seek(&self, vlsn: Vlsn) -> Result<Sought<D::File>, VlsnError> {
+    /// Where a VLSN is, with nothing read of its record yet.
+    pub fn seek(&self, vlsn: Vlsn, patience: Patience) -> Result<Sought<D::File>, VlsnError> {
         let Some(partition) = self.partition_of(vlsn).filter(|_| vlsn <= Vlsn::MAX) else {
             return Ok(Sought::Known(Point::NotYet));
         };
         let index = partition.index;
-        let located = partition.with_log(|log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark));
+        let located = partition.with_log(|log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark, patience));
         let located = located.map_err(|why| VlsnError::Refused { index, why })?;
+        if patience == Patience::Hurries && located.as_ref().is_err_and(ReadError::would_wait) {
+            return Ok(Sought::Cold);
+        }
         Ok(match located.map_err(|error| VlsnError::Read { index, error })? {
             VlsnPlace::Batch(slice) => Sought::In(PointBatch { slice, vlsn, index, inflate_max: self.inflate_max() }),
             VlsnPlace::Unwritten => Sought::Known(Point::NotYet),
             VlsnPlace::Trimmed => Sought::Known(Point::Trimmed),
         })
+    }
+
+    /// What has to be done where [`Self::seek`] found that it would have to wait.
+    pub(crate) fn lookup(&self, vlsn: Vlsn) -> Option<Lookup<D>> {
+        self.partition_of(vlsn).map(|partition| Lookup { partition: Arc::clone(partition), vlsn, bytes: 0 })
     }
 
     /// The partition that a VLSN belongs to.

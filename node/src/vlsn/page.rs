@@ -1,19 +1,18 @@
 //! Range reads: the records of a span of VLSNs in their order, from all partitions, with every gap named.
 //! Holds: what a page says of `from..next` is complete and final; it stops before the first VLSN that is not decided.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use pyralog_protocol::batch::{Codec, StoredBatch, StoredError, StoredRecord, ViewBatch};
-use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Vlsn};
-use pyralog_storage::{Disk, DiskFile, ReadError, ReadSlice};
+use bytes::Bytes;
+use pyralog_protocol::batch::{StoredError, ViewBatches};
+use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
+use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice};
 
-use super::{LogBounds, VlsnError, VlsnLog};
+use super::cursor::{Cursor, Head};
+use super::{LogBounds, Lookup, VlsnError, VlsnLog};
+use crate::outputs::Warm;
 
-/// A batch of a page is closed at so many bytes of records.
-const BATCH_BYTES: usize = 256 << 10;
 /// Fewest bytes that are read of a partition at once.
 const READ_BYTES_MIN: usize = 16 << 10;
 /// Most gaps that one page names.
@@ -48,32 +47,36 @@ pub struct Page {
     pub next: Vlsn,
 }
 
-/// Bytes of one partition, and whether they go on behind.
-struct Part {
-    index: PartitionIndex,
-    bytes: Bytes,
-    more: bool,
-    trimmed: Option<Vlsn>,
-}
-
 impl<D: Disk> VlsnLog<'_, D> {
     /// Reads on from the beginning of a span.
     pub fn page(&self, span: VlsnRange, limits: PageLimits, bounds: &LogBounds) -> Result<Page, VlsnError> {
-        let parts = self.seek_page(&span, limits, bounds)?;
-        self.page_of(parts, span, limits, bounds)
+        match self.seek_page(&span, limits, bounds, Patience::Waits)? {
+            PageParts::There(parts) => self.page_of(parts, span, limits, bounds),
+            PageParts::Cold(_) => Ok(Page { next: span.start, ..Page::default() }),
+        }
     }
 
-    /// Where the records of a page are, with none of them read yet: for those who must not wait for the disk.
+    /// Where the records of a page are, with none of them read yet. Without patience all of them are in the page cache.
     pub(crate) fn seek_page(
         &self,
         span: &VlsnRange,
         limits: PageLimits,
         bounds: &LogBounds,
-    ) -> Result<Vec<PagePart<D::File>>, VlsnError> {
+        patience: Patience,
+    ) -> Result<PageParts<D>, VlsnError> {
         if span.start >= span.end.min(bounds.undecided) {
-            return Ok(Vec::new());
+            return Ok(PageParts::There(Vec::new()));
         }
-        self.seek_parts(span.start, limits, bounds)
+        let found = self.seek_parts(span.start, limits, bounds, patience)?;
+        if let (PageParts::There(parts), Patience::Hurries) = (&found, patience) {
+            let slices = parts.iter().filter_map(|part| part.slice.as_ref());
+            let cold = slices.filter(|slice| !slice.file.is_cached(slice.position, slice.len));
+            let ranges: Vec<_> = cold.map(super::range_of).collect();
+            if !ranges.is_empty() {
+                return Ok(PageParts::Cold(Warm { ranges, ..Warm::default() }));
+            }
+        }
+        Ok(found)
     }
 
     /// The page from what [`Self::seek_page`] found for it.
@@ -88,47 +91,28 @@ impl<D: Disk> VlsnLog<'_, D> {
         if span.start >= to || parts.is_empty() {
             return Ok(Page { next: span.start, ..Page::default() });
         }
-        let parts = parts.into_iter().map(PagePart::read).collect::<Result<Vec<_>, _>>()?;
+        let bytes = parts.iter().filter_map(|part| part.slice.as_ref()).map(|slice| slice.len).sum();
         let trimmed = parts.iter().map(|part| part.trimmed).collect();
-        let mut page = Paged::new(self, (bounds.epoch, trimmed), span.start, limits);
-        let inflate_max = self.inflate_max();
-        let opened = parts.iter().map(|part| open_all(&part.bytes, inflate_max).map_err(|e| stored(part.index, e)));
-        let opened = opened.collect::<Result<Vec<_>, _>>()?;
-        let mut cursors: Vec<_> = opened.iter().map(|batches| batches.iter().flat_map(records_of)).collect();
-        let mut heads: Vec<Option<(StoredRecord<'_>, Codec)>> = vec![None; cursors.len()];
-        let mut order = BinaryHeap::with_capacity(cursors.len());
+        let mut page = Paged::new(self, (bounds.epoch, trimmed), span.start, limits, bytes);
         // Where a partition ends whose bytes do not go as far as it does.
         let mut stop = to;
-        let mut take = |at: usize, after: Vlsn, order: &mut BinaryHeap<Reverse<(Vlsn, usize)>>, heads: &mut Vec<_>| {
-            let (Some(cursor), Some(part)) = (cursors.get_mut(at), parts.get(at)) else { return Ok(None) };
-            for next in cursor.by_ref() {
-                let next = next.map_err(|e| stored(part.index, e))?;
-                if next.0.vlsn >= after {
-                    order.push(Reverse((next.0.vlsn, at)));
-                    if let Some(head) = heads.get_mut(at) {
-                        *head = Some(next);
-                    }
-                    return Ok(None);
-                }
-            }
-            Ok::<_, VlsnError>(part.more.then_some(after))
-        };
-        for (at, part) in parts.iter().enumerate() {
-            let from = span.start.max(part.trimmed.map_or(Vlsn::ZERO, Vlsn::next));
-            let cut = take(at, from, &mut order, &mut heads)?;
-            stop = stop.min(cut.map_or(stop, |cut| self.routing.next_in(part.index, cut)));
+        let mut merge = Merge::of(parts, self.inflate_max());
+        for at in 0..merge.sources.len() {
+            let kept_from = page.trimmed.get(at).copied().flatten().map_or(Vlsn::ZERO, Vlsn::next);
+            let cut = merge.advance(at, span.start.max(kept_from), self.routing)?;
+            stop = stop.min(cut.unwrap_or(stop));
         }
-        while let Some(Reverse((vlsn, at))) = order.pop() {
-            if vlsn >= stop {
+        let mut likely = 0;
+        while let Some((at, cursor, head)) = merge.next(likely, page.from) {
+            if head.vlsn >= stop {
                 break;
             }
-            let Some((record, codec)) = heads.get_mut(at).and_then(Option::take) else { break };
-            if !page.add(&record, codec)? {
+            if !page.add(cursor, head)? {
                 stop = stop.min(page.from);
                 break;
             }
-            let cut = take(at, vlsn.next(), &mut order, &mut heads)?;
-            stop = stop.min(cut.map_or(stop, |cut| self.routing.next_in(self.routing.partition(vlsn), cut)));
+            stop = stop.min(merge.advance(at, page.from, self.routing)?.unwrap_or(stop));
+            likely = at + 1;
         }
         page.pass(stop);
         page.finish()
@@ -140,25 +124,40 @@ impl<D: Disk> VlsnLog<'_, D> {
         from: Vlsn,
         limits: PageLimits,
         bounds: &LogBounds,
-    ) -> Result<Vec<PagePart<D::File>>, VlsnError> {
+        patience: Patience,
+    ) -> Result<PageParts<D>, VlsnError> {
         let share = limits.bytes / self.partitions.len().max(1);
         let bytes = share.saturating_add(share / 4).max(READ_BYTES_MIN) as u64;
         let mut parts = Vec::with_capacity(self.partitions.len());
+        let mut lookups = Vec::new();
         for (partition, known) in self.partitions.iter().zip(&bounds.partitions) {
             let index = partition.index;
             let bound = known.bounds.high_watermark;
             // Together with where it begins now: what retention took since is no gap.
-            let read = partition.with_log(|log, _| {
-                let offset = log.offset_of_vlsn(from)?.filter(|offset| *offset < bound);
-                let slice = offset.map(|offset| log.read(offset, bytes, true, bound)).transpose()?.flatten();
-                Ok((slice, log.trimmed_vlsn()))
-            });
-            let read = read.map_err(|why| VlsnError::Refused { index, why })?;
-            let (slice, trimmed) = read.map_err(|error| VlsnError::Read { index, error })?;
-            parts.push(PagePart { index, slice, bound, trimmed });
+            let read = partition
+                .with_log(|log, _| Ok((log.read_vlsns(from, bytes, bound, patience)?, log.trimmed_vlsn())))
+                .map_err(|why| VlsnError::Refused { index, why })?;
+            match read {
+                Ok((slice, trimmed)) => parts.push(PagePart { index, slice, bound, trimmed }),
+                Err(error) if patience == Patience::Hurries && ReadError::would_wait(&error) => {
+                    lookups.push(Lookup { partition: Arc::clone(partition), vlsn: from, bytes });
+                }
+                Err(error) => return Err(VlsnError::Read { index, error }),
+            }
         }
-        Ok(parts)
+        if lookups.is_empty() {
+            return Ok(PageParts::There(parts));
+        }
+        Ok(PageParts::Cold(Warm { lookups, ..Warm::default() }))
     }
+}
+
+/// Where the records of a page are.
+pub(crate) enum PageParts<D: Disk> {
+    /// In these ranges of each partition.
+    There(Vec<PagePart<D::File>>),
+    /// That, or the records, has to come from the disk first.
+    Cold(Warm<D>),
 }
 
 /// Where the records of one partition are.
@@ -169,13 +168,47 @@ pub(crate) struct PagePart<F> {
     trimmed: Option<Vlsn>,
 }
 
-impl<F: DiskFile> PagePart<F> {
-    fn read(self) -> Result<Part, VlsnError> {
-        let Self { index, slice, bound, trimmed } = self;
-        let Some(slice) = slice else { return Ok(Part { index, bytes: Bytes::new(), more: false, trimmed }) };
-        let bytes = slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })?;
-        let end = last_offset(&bytes).map_err(|error| stored(index, error))?;
-        Ok(Part { index, bytes, more: end.0.saturating_add(1) < bound.0, trimmed })
+/// A partition in a page.
+struct Source<F> {
+    cursor: Cursor<F>,
+    head: Option<Head>,
+    bound: LogOffset,
+}
+
+/// The partitions of a page.
+struct Merge<F> {
+    sources: Vec<Source<F>>,
+}
+
+impl<F: DiskFile> Merge<F> {
+    fn of(parts: Vec<PagePart<F>>, inflate_max: usize) -> Self {
+        let source = |part: PagePart<F>| Source {
+            cursor: Cursor::new(part.index, part.slice, inflate_max),
+            head: None,
+            bound: part.bound,
+        };
+        Self { sources: parts.into_iter().map(source).collect() }
+    }
+
+    /// Goes on in a partition, to its first record that is not below `from`. Gives its next VLSN if there is such a record
+    /// and its bytes do not go that far.
+    fn advance(&mut self, at: usize, from: Vlsn, routing: &Routing) -> Result<Option<Vlsn>, VlsnError> {
+        let Some(Source { cursor, head, bound }) = self.sources.get_mut(at) else { return Ok(None) };
+        *head = cursor.next(from)?;
+        let ends_early = head.is_none() && cursor.last_offset().is_some_and(|last| last.saturating_add(1) < bound.0);
+        Ok(ends_early.then(|| routing.next_in(cursor.index, from)))
+    }
+
+    /// The smallest VLSN. VLSNs go round the partitions: after `from`, the `likely` one mostly has it, and then no other can
+    /// have a smaller one.
+    fn next(&self, likely: usize, from: Vlsn) -> Option<(usize, &Cursor<F>, &Head)> {
+        let likely = if likely < self.sources.len() { likely } else { 0 };
+        let headed = |(at, source): (usize, &'_ Source<F>)| source.head.as_ref().map(|head| (head.vlsn, at));
+        let guess = self.sources.get(likely).and_then(|source| headed((likely, source)));
+        let first = guess.filter(|(vlsn, _)| *vlsn == from);
+        let (_, at) = first.or_else(|| self.sources.iter().enumerate().filter_map(headed).min())?;
+        let source = self.sources.get(at)?;
+        Some((at, &source.cursor, source.head.as_ref()?))
     }
 }
 
@@ -183,47 +216,17 @@ fn stored(index: PartitionIndex, error: StoredError) -> VlsnError {
     VlsnError::Stored { index, error }
 }
 
-/// Offset of the last record in whole batches.
-fn last_offset(mut bytes: &[u8]) -> Result<LogOffset, StoredError> {
-    let mut last = LogOffset::ZERO;
-    while !bytes.is_empty() {
-        let header = pyralog_protocol::batch::BatchHeader::parse(bytes)?;
-        last = LogOffset(header.last_offset());
-        bytes = bytes.get(header.total_size()..).unwrap_or_default();
-    }
-    Ok(last)
-}
-
-fn open_all(mut bytes: &[u8], inflate_max: usize) -> Result<Vec<StoredBatch<'_>>, StoredError> {
-    let mut batches = Vec::new();
-    while !bytes.is_empty() {
-        let batch = StoredBatch::open(bytes, inflate_max)?;
-        bytes = bytes.get(batch.header.total_size()..).unwrap_or_default();
-        batches.push(batch);
-    }
-    Ok(batches)
-}
-
-fn records_of<'b>(
-    batch: &'b StoredBatch<'_>,
-) -> impl Iterator<Item = Result<(StoredRecord<'b>, Codec), StoredError>> + use<'b> {
-    let codec = batch.header.codec().unwrap_or(Codec::None);
-    batch.records().map(move |record| record.map(|record| (record, codec)))
-}
-
 /// A page in the making.
 struct Paged<'a, 't, D: Disk> {
     log: &'a VlsnLog<'t, D>,
-    epoch: LeaderEpoch,
     /// The largest trimmed VLSN of each partition.
     trimmed: Vec<Option<Vlsn>>,
     limits: PageLimits,
     /// Everything below is told.
     from: Vlsn,
     page: Page,
-    out: BytesMut,
+    out: ViewBatches,
     bytes: usize,
-    batch: Option<ViewBatch>,
 }
 
 impl<'a, 't, D: Disk> Paged<'a, 't, D> {
@@ -232,39 +235,29 @@ impl<'a, 't, D: Disk> Paged<'a, 't, D> {
         (epoch, trimmed): (LeaderEpoch, Vec<Option<Vlsn>>),
         from: Vlsn,
         limits: PageLimits,
+        there: usize,
     ) -> Self {
-        Self { log, epoch, trimmed, limits, from, page: Page::default(), out: BytesMut::new(), bytes: 0, batch: None }
+        let room = limits.bytes.min(there);
+        let out = ViewBatches::new(epoch, room + room / 8);
+        Self { log, trimmed, limits, from, page: Page::default(), out, bytes: 0 }
     }
 
     /// Adds the next record, and what is missing before it. False: the page is full.
-    fn add(&mut self, record: &StoredRecord<'_>, codec: Codec) -> Result<bool, VlsnError> {
+    fn add<F: DiskFile>(&mut self, cursor: &Cursor<F>, head: &Head) -> Result<bool, VlsnError> {
         let limits = self.limits;
-        let size = record.record.bytes.len();
-        let full = self.page.count >= limits.records || self.bytes.saturating_add(size) > limits.bytes;
+        let full = self.page.count >= limits.records || self.bytes.saturating_add(head.size) > limits.bytes;
         if (full && self.page.count > 0) || limits.records == 0 {
             return Ok(false);
         }
-        self.pass(record.vlsn);
-        if self.from < record.vlsn {
+        self.pass(head.vlsn);
+        if self.from < head.vlsn {
             return Ok(false);
         }
-        if self.batch.as_ref().is_some_and(|batch| batch.len() >= BATCH_BYTES || !batch.takes(record.vlsn, codec)) {
-            self.close_batch(record)?;
-        }
-        let epoch = self.epoch;
-        self.batch.get_or_insert_with(|| ViewBatch::new(record.vlsn, epoch, codec)).push(record);
+        self.out.push(&cursor.record(head), head.codec).map_err(|error| stored(cursor.index, error.into()))?;
         self.page.count += 1;
-        self.bytes += size;
-        self.from = record.vlsn.next();
+        self.bytes += head.size;
+        self.from = head.vlsn.next();
         Ok(true)
-    }
-
-    fn close_batch(&mut self, at: &StoredRecord<'_>) -> Result<(), VlsnError> {
-        let index = self.log.routing.partition(at.vlsn);
-        match self.batch.take() {
-            Some(batch) => batch.finish(&mut self.out).map_err(|error| stored(index, error.into())),
-            None => Ok(()),
-        }
     }
 
     /// Nothing is there up to `to`: tells why, as far as one page may.
@@ -301,10 +294,8 @@ impl<'a, 't, D: Disk> Paged<'a, 't, D> {
         end
     }
 
-    fn finish(mut self) -> Result<Page, VlsnError> {
-        if let Some(batch) = self.batch.take() {
-            batch.finish(&mut self.out).map_err(|error| stored(PartitionIndex(0), error.into()))?;
-        }
-        Ok(Page { records: self.out.freeze(), next: self.from, ..self.page })
+    fn finish(self) -> Result<Page, VlsnError> {
+        let records = self.out.finish().map_err(|error| stored(PartitionIndex(0), error.into()))?;
+        Ok(Page { records, next: self.from, ..self.page })
     }
 }

@@ -3,18 +3,28 @@
 
 use bytes::{Bytes, BytesMut};
 use pyralog_protocol::batch::empty_view;
-use pyralog_protocol::{EpochOffset, ErrorCode, LeaderEpoch, LogOffset, Vlsn};
-use pyralog_storage::{Disk, TimestampOffset};
+use pyralog_protocol::{EpochOffset, LeaderEpoch, LogOffset, Vlsn};
+use pyralog_storage::{Disk, Patience, TimestampOffset};
 
-use super::{LogBounds, PageLimits, VlsnError, VlsnLog};
+use super::{LogBounds, PageLimits, PageParts, VlsnError, VlsnLog};
+use crate::outputs::Warm;
 use crate::partition::Bounds;
 
 /// What a reader of the view sees at an offset.
 #[derive(Debug)]
-pub(crate) struct Sight {
+pub(crate) struct Sight<D: Disk> {
     pub bounds: Bounds,
+    pub seen: Seen<D>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Seen<D: Disk> {
     /// Batches from there on; empty if there is nothing yet.
-    pub records: Result<Bytes, ErrorCode>,
+    Records(Bytes),
+    /// These are to be brought into memory first.
+    Cold(Warm<D>),
+    /// No such place.
+    OutOfRange,
 }
 
 /// (timestamp, offset, leader epoch); -1 stands for none.
@@ -38,25 +48,43 @@ impl<D: Disk> VlsnLog<'_, D> {
     }
 
     /// The view from an offset on.
-    pub(crate) fn look(&self, offset: i64, max_bytes: usize, at_least_one: bool) -> Result<Sight, VlsnError> {
-        let bounds = self.bounds()?;
-        let seen = bounds.of_view();
+    pub(crate) fn look(
+        &self,
+        offset: i64,
+        (max_bytes, at_least_one): (usize, bool),
+        patience: Patience,
+    ) -> Result<Sight<D>, VlsnError> {
+        let log_bounds = self.bounds()?;
+        let seen = self.see(&log_bounds, offset, (max_bytes, at_least_one), patience)?;
+        Ok(Sight { bounds: log_bounds.of_view(), seen })
+    }
+
+    fn see(
+        &self,
+        bounds: &LogBounds,
+        offset: i64,
+        (max_bytes, at_least_one): (usize, bool),
+        patience: Patience,
+    ) -> Result<Seen<D>, VlsnError> {
         let from = u64::try_from(offset).ok().map(Vlsn).filter(|v| (bounds.first..=bounds.undecided).contains(v));
-        let Some(from) = from else {
-            return Ok(Sight { bounds: seen, records: Err(ErrorCode::OffsetOutOfRange) });
-        };
+        let Some(from) = from else { return Ok(Seen::OutOfRange) };
         if from == bounds.undecided || (max_bytes == 0 && !at_least_one) {
-            return Ok(Sight { bounds: seen, records: Ok(Bytes::new()) });
+            return Ok(Seen::Records(Bytes::new()));
         }
         let limits = PageLimits { bytes: max_bytes, records: usize::MAX, name_gaps: false };
-        let page = self.page(from..bounds.undecided, limits, &bounds)?;
+        let span = from..bounds.undecided;
+        let parts = match self.seek_page(&span, limits, bounds, patience)? {
+            PageParts::There(parts) => parts,
+            PageParts::Cold(cold) => return Ok(Seen::Cold(cold)),
+        };
+        let page = self.page_of(parts, span, limits, bounds)?;
         if page.count > 0 {
-            return Ok(Sight { bounds: seen, records: Ok(page.records) });
+            return Ok(Seen::Records(page.records));
         }
         // Only gaps: the reader has to get past them.
         let mut out = BytesMut::new();
         empty_view(from, page.next, bounds.epoch, &mut out);
-        Ok(Sight { bounds: seen, records: Ok(out.freeze()) })
+        Ok(Seen::Records(out.freeze()))
     }
 
     /// The first record of the view whose timestamp is at least that. A partition's first is the first of its VLSNs, so

@@ -8,6 +8,7 @@ mod descriptors;
 mod faults;
 mod flushing;
 mod order;
+mod pages;
 mod sessions;
 mod vlsn;
 mod wakes;

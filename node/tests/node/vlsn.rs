@@ -223,6 +223,10 @@ impl Run {
         let conn = self.world.connect();
         let from = self.draw.next_u64() % (self.undecided.0 + 1);
         let id = self.world.send(conn, FETCH, fetch_request(&[(VIEW, 0, i64::try_from(from).unwrap())], 0, 0));
+        while self.world.is_waiting(conn) {
+            // For an index that has to come from the disk.
+            self.world.deliver(conn);
+        }
         let (answered, response) = self.world.answer(conn).ok_or("no answer")?;
         assert_eq!(id, answered);
         self.world.disconnect(conn);

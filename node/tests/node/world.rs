@@ -28,6 +28,7 @@ use pyralog_node::lifecycle::{DELETED, LOGS, partitions_of};
 use pyralog_node::lifecycle::{Opened, PartitionSpec};
 use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
+use pyralog_node::vlsn::Lookup;
 use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
 use pyralog_protocol::request::encode_request;
@@ -364,7 +365,10 @@ impl World {
             }
         }
         // The simulated disk has nothing that is not in memory.
-        wakes.extend(warms.into_iter().map(|(conn, _)| conn));
+        for (conn, cold) in warms {
+            cold.lookups.iter().for_each(Lookup::run);
+            wakes.push(conn);
+        }
         for conn in wakes.into_iter().filter(|_| self.planted != Planted::DropWakes) {
             if let Some(client) = self.clients.get_mut(&conn) {
                 client.woken = true;

@@ -152,6 +152,13 @@ pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     out.push((zigzag & 0x7f) as u8);
 }
 
+/// Bytes that [`put_varlong`] writes.
+pub(super) fn varlong_bytes(value: i64) -> usize {
+    let zigzag = (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned();
+    let bits = u64::BITS - (zigzag | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
 pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     put_varlong(out, i64::try_from(length).unwrap_or(i64::MAX));
 }

@@ -9,6 +9,7 @@
 mod build;
 mod codec;
 mod header;
+mod keyed;
 mod lz4;
 mod produced;
 mod records;
@@ -26,10 +27,11 @@ pub use header::{
     BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, MAGIC_V2, TimestampType, set_base_offset,
     set_leader_epoch,
 };
+pub use keyed::KeyedRecord;
 pub use produced::{
     CheckedBatch, ProduceError, ProduceRules, RECORD_ERRORS_MAX, RejectedRecord, VlsnRoute, check_produced,
 };
 pub use records::{RecordError, RecordHeader, RecordHeaders, RecordView, Records};
 pub use retain::{emptied, retain};
 pub use stored::{StoredBatch, StoredError, StoredRecord};
-pub use view::{ViewBatch, empty_view};
+pub use view::{ViewBatches, ViewRecord, empty_view};

@@ -147,11 +147,15 @@ impl<'a> Iterator for Records<'a> {
 }
 
 #[derive(Debug, Clone)]
-struct Cursor<'a> {
-    rest: &'a [u8],
+pub(super) struct Cursor<'a> {
+    pub rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
+    pub fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
     #[inline]
     fn record(&mut self) -> Result<RecordView<'a>, RecordError> {
         let whole = self.rest;
@@ -200,7 +204,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn nullable(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, RecordError> {
+    pub fn nullable(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, RecordError> {
         let found = self.varint()?;
         if found == -1 {
             return Ok(None);
@@ -213,7 +217,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn varint(&mut self) -> Result<i32, RecordError> {
+    pub fn varint(&mut self) -> Result<i32, RecordError> {
         let zigzag = match self.rest.split_first() {
             Some((byte, rest)) if *byte < 0x80 => {
                 self.rest = rest;
@@ -238,7 +242,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn varlong(&mut self) -> Result<i64, RecordError> {
+    pub fn varlong(&mut self) -> Result<i64, RecordError> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let (byte, rest) = self.rest.split_first().ok_or(RecordError::Varint)?;

@@ -76,11 +76,21 @@ impl<'a> StoredBatch<'a> {
         &self.payload
     }
 
+    /// The same, kept: a copy only if it was compressed.
+    pub fn into_payload(self) -> Cow<'a, [u8]> {
+        self.payload
+    }
+
     /// Its records with their VLSNs, in order.
     pub fn records(&self) -> impl Iterator<Item = Result<StoredRecord<'_>, StoredError>> {
+        self.records_from(&self.payload)
+    }
+
+    /// The same from somewhere in its payload on.
+    pub fn records_from<'s>(&'s self, rest: &'s [u8]) -> impl Iterator<Item = Result<StoredRecord<'s>, StoredError>> {
         let header = &self.header;
         let appended = (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
-        Records::new(&self.payload).map(move |record| {
+        Records::new(rest).map(move |record| {
             let record = record?;
             let offset = LogOffset(header.base_offset.saturating_add(i64::from(record.offset_delta)));
             let vlsn = record.key.and_then(Vlsn::of_key).ok_or(StoredError::NoVlsn { offset })?;

@@ -1,21 +1,56 @@
 //! Batches of a VLSN log's view, whose offsets are VLSNs: written from records of the log's partitions.
-//! Holds: key, value, headers and attributes of a record are copied as they stand; only its deltas are encoded anew.
+//! Holds: key, value, headers and attributes of a record are copied as they stand; only its deltas are encoded anew. Each
+//! byte is copied once, to where it is sent from; only what is compressed goes there a second time.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
-use super::build::{put_length, put_varlong};
+use super::build::{put_length, put_varlong, varlong_bytes};
 use super::codec::{Codec, CodecError, Compression, compress};
 use super::header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchHeader, MAGIC_V2};
-use super::stored::StoredRecord;
 use crate::{LeaderEpoch, Vlsn};
 
-/// A batch in the making. VLSNs come rising, and none lies more than `i32::MAX` above the first.
+/// A batch is closed at so many bytes of records: little enough that they are still at hand when its CRC is made.
+const BATCH_BYTES: usize = 256 << 10;
+/// Most bytes of a record before what is copied: length, attributes, deltas.
+const RECORD_HEAD_BYTES: usize = 5 + 1 + 10 + 10;
+
+/// A record on its way into a view.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewRecord<'a> {
+    /// Its VLSN.
+    pub vlsn: Vlsn,
+    /// Milliseconds since 1970, -1 for none.
+    pub timestamp: i64,
+    /// Unused by Kafka, kept as sent (P9).
+    pub attributes: i8,
+    /// From the length of its key to its end.
+    pub rest: &'a [u8],
+}
+
+/// Batches in the making. VLSNs come rising.
 #[derive(Debug)]
-pub struct ViewBatch {
+pub struct ViewBatches {
+    out: Vec<u8>,
+    epoch: LeaderEpoch,
+    open: Option<Open>,
+}
+
+/// The batch at the end, whose header is not written yet.
+#[derive(Debug)]
+struct Open {
     header: BatchHeader,
-    payload: Vec<u8>,
-    scratch: Vec<u8>,
+    /// Its first byte.
+    start: usize,
     codec: Codec,
+}
+
+impl Open {
+    /// Whether a record fits behind what is there: by codec, by size, and by how far its VLSN lies above the first.
+    fn takes(&self, vlsn: Vlsn, codec: Codec, end: usize) -> bool {
+        codec == self.codec
+            && end - self.start < BATCH_HEADER_BYTES + BATCH_BYTES
+            && i32::try_from(vlsn.offset().saturating_sub(self.header.base_offset)).is_ok()
+    }
 }
 
 fn header_at(base: Vlsn, epoch: LeaderEpoch) -> BatchHeader {
@@ -36,57 +71,58 @@ fn header_at(base: Vlsn, epoch: LeaderEpoch) -> BatchHeader {
     }
 }
 
-impl ViewBatch {
-    /// An empty one that begins at a VLSN, in this leader epoch and codec.
-    pub fn new(base: Vlsn, epoch: LeaderEpoch, codec: Codec) -> Self {
-        Self { header: header_at(base, epoch), payload: Vec::new(), scratch: Vec::new(), codec }
+impl ViewBatches {
+    /// None yet. `bytes` is about how many they will take, and no limit.
+    pub fn new(epoch: LeaderEpoch, bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes), epoch, open: None }
     }
 
-    /// Whether a record fits behind what is there: by codec, and by how far its VLSN lies above the first.
-    pub fn takes(&self, vlsn: Vlsn, codec: Codec) -> bool {
-        codec == self.codec && i32::try_from(vlsn.offset().saturating_sub(self.header.base_offset)).is_ok()
-    }
-
-    /// Bytes of records so far, before compression.
-    pub fn len(&self) -> usize {
-        self.payload.len()
-    }
-
-    /// Whether there is no record yet.
-    pub fn is_empty(&self) -> bool {
-        self.header.record_count == 0
-    }
-
-    /// Adds a record.
-    pub fn push(&mut self, stored: &StoredRecord<'_>) {
-        let header = &mut self.header;
-        if header.record_count == 0 {
-            header.base_timestamp = stored.timestamp;
+    /// Adds a record, to a new batch if it does not fit into the last one.
+    pub fn push(&mut self, record: &ViewRecord<'_>, codec: Codec) -> Result<(), CodecError> {
+        if self.open.as_ref().is_some_and(|open| !open.takes(record.vlsn, codec, self.out.len())) {
+            self.close()?;
         }
-        header.max_timestamp = header.max_timestamp.max(stored.timestamp);
+        let (out, epoch) = (&mut self.out, self.epoch);
+        let Open { header, .. } = self.open.get_or_insert_with(|| {
+            let header = BatchHeader { base_timestamp: record.timestamp, ..header_at(record.vlsn, epoch) };
+            let start = out.len();
+            out.resize(start + BATCH_HEADER_BYTES, 0);
+            Open { header, start, codec }
+        });
+        header.max_timestamp = header.max_timestamp.max(record.timestamp);
         header.record_count += 1;
-        let delta = stored.vlsn.offset().saturating_sub(header.base_offset);
-        header.last_offset_delta = i32::try_from(delta).unwrap_or(i32::MAX);
-        let deltas = &mut self.scratch;
-        deltas.clear();
-        put_varlong(deltas, stored.timestamp.wrapping_sub(header.base_timestamp));
-        put_varlong(deltas, delta);
-        let rest = stored.record.after_deltas();
-        put_length(&mut self.payload, 1 + deltas.len() + rest.len());
-        self.payload.extend_from_slice(&stored.record.attributes.to_be_bytes());
-        self.payload.extend_from_slice(deltas);
-        self.payload.extend_from_slice(rest);
+        let offset_delta = record.vlsn.offset().saturating_sub(header.base_offset);
+        header.last_offset_delta = i32::try_from(offset_delta).unwrap_or(i32::MAX);
+        let timestamp_delta = record.timestamp.wrapping_sub(header.base_timestamp);
+        out.reserve(RECORD_HEAD_BYTES + record.rest.len());
+        put_length(out, 1 + varlong_bytes(timestamp_delta) + varlong_bytes(offset_delta) + record.rest.len());
+        out.extend_from_slice(&record.attributes.to_be_bytes());
+        put_varlong(out, timestamp_delta);
+        put_varlong(out, offset_delta);
+        out.extend_from_slice(record.rest);
+        Ok(())
     }
 
-    /// Appends the finished batch.
-    pub fn finish(self, out: &mut BytesMut) -> Result<(), CodecError> {
-        let Self { mut header, payload, codec, .. } = self;
+    fn close(&mut self) -> Result<(), CodecError> {
+        let Some(Open { mut header, start, codec }) = self.open.take() else { return Ok(()) };
+        let body_at = start + BATCH_HEADER_BYTES;
         header.set_codec(codec);
-        let body = if codec == Codec::None { payload } else { compress(Compression::of(codec), &payload)? };
-        seal(&mut header, &body)?;
-        out.put_slice(&header.encode());
-        out.put_slice(&body);
+        if codec != Codec::None {
+            let body = compress(Compression::of(codec), self.out.get(body_at..).unwrap_or_default())?;
+            self.out.truncate(body_at);
+            self.out.extend_from_slice(&body);
+        }
+        seal(&mut header, self.out.get(body_at..).unwrap_or_default())?;
+        if let Some(place) = self.out.get_mut(start..body_at) {
+            place.copy_from_slice(&header.encode());
+        }
         Ok(())
+    }
+
+    /// All of them, one behind the other.
+    pub fn finish(mut self) -> Result<Bytes, CodecError> {
+        self.close()?;
+        Ok(self.out.into())
     }
 }
 

@@ -14,15 +14,18 @@ mod tests;
 pub use error::{RejectedVlsn, VlsnConflict, VlsnsRefused};
 pub(crate) use segment::last_vlsn_of;
 
+use std::sync::Arc;
+
 use pyralog_protocol::batch::{BatchHeader, CheckedBatch, StoredBatch, TimestampType};
 use pyralog_protocol::{LogOffset, Vlsn};
 
-use crate::disk::Disk;
-use crate::log::{AppendError, Appended, Log};
-use crate::read::{ReadError, ReadSlice, step};
+use crate::disk::{Disk, Patience};
+use crate::index::{Around, Entry};
+use crate::log::{AppendError, Appended, Log, end_of_segment};
+use crate::read::{ReadError, ReadSlice};
 use crate::recovery::OpenError;
 use crate::segment::SegmentError;
-use crate::walk::{Found, Walk};
+use crate::walk::{Found, batch_at};
 pub(crate) use segment::bytes_of;
 use segment::damage;
 
@@ -85,28 +88,70 @@ impl<D: Disk> Log<D> {
         self.meta.trimmed
     }
 
-    /// Where the record of a VLSN is, if it lies below `bound`.
-    pub fn locate_vlsn(&mut self, vlsn: Vlsn, bound: LogOffset) -> Result<VlsnPlace<D::File>, ReadError> {
+    /// Where the record of a VLSN is, if it lies below `bound`. With the index in memory nothing is read for it.
+    pub fn locate_vlsn(
+        &mut self,
+        vlsn: Vlsn,
+        bound: LogOffset,
+        patience: Patience,
+    ) -> Result<VlsnPlace<D::File>, ReadError> {
         self.check_online()?;
         self.holds_files = true;
         if self.meta.trimmed.is_some_and(|trimmed| vlsn <= trimmed) {
             return Ok(VlsnPlace::Trimmed);
         }
-        let Some((at, found)) = self.find_batch(vlsn)? else { return Ok(VlsnPlace::Unwritten) };
-        if found.header.last_offset() >= bound.0 {
+        let Some((at, found)) = self.find_entry(vlsn, patience)? else { return Ok(VlsnPlace::Unwritten) };
+        let (end, next_offset) = self.end_of(at, &found);
+        let Some(segment) = self.segments.get_mut(at).filter(|_| next_offset <= bound) else {
             return Ok(VlsnPlace::Unwritten);
-        }
-        let Some(segment) = self.segments.get_mut(at) else { return Ok(VlsnPlace::Unwritten) };
+        };
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        Ok(VlsnPlace::Batch(ReadSlice { file, position: found.position, len: found.header.total_size() }))
+        Ok(VlsnPlace::Batch(slice(file, found.entry, end)))
     }
 
-    /// An offset from which whole batches hold every VLSN that is not below `vlsn`; None if there is none yet.
-    pub fn offset_of_vlsn(&mut self, vlsn: Vlsn) -> Result<Option<LogOffset>, ReadError> {
+    /// Whole batches with the VLSNs from `vlsn` on, as far as they are kept: about `max_bytes`, or one batch if that is
+    /// larger; only what ends below `bound`, and from one segment. None: there is nothing yet. With the index in memory nothing
+    /// is read for it.
+    pub fn read_vlsns(
+        &mut self,
+        vlsn: Vlsn,
+        max_bytes: u64,
+        bound: LogOffset,
+        patience: Patience,
+    ) -> Result<Option<ReadSlice<D::File>>, ReadError> {
         self.check_online()?;
         self.holds_files = true;
-        let found = self.find_batch(vlsn)?;
-        Ok(found.map(|(_, found)| LogOffset(found.header.base_offset).max(self.log_start())))
+        let vlsn = vlsn.max(self.meta.trimmed.map_or(Vlsn::ZERO, Vlsn::next));
+        let Some((at, first)) = self.find_entry(vlsn, patience)? else { return Ok(None) };
+        let (first_end, next_offset) = self.end_of(at, &first);
+        let Some(segment) = self.segments.get_mut(at).filter(|_| next_offset <= bound) else { return Ok(None) };
+        let (base, size) = (segment.base, segment.size);
+        let stop = u64::from(first.entry.position).saturating_add(max_bytes);
+        let end = if stop >= size && end_of_segment(&self.segments, base, self.log_end) <= bound {
+            size
+        } else {
+            let wanted = bound.0.saturating_sub(base.0);
+            let within = |e: &Entry| u64::from(e.position) <= stop && i64::from(e.relative_offset) <= wanted;
+            let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
+            let last = segment.around_vlsn(&self.env, patience, within).map_err(|e| ReadError::of(base, e))?;
+            // Everything before an entry is whole batches.
+            first_end.max(u64::from(last.entry.position))
+        };
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
+        let file = segment.file(&self.env).map_err(ReadError::Io)?;
+        Ok(Some(slice(file, first.entry, end)))
+    }
+
+    /// Where the batch of an entry ends: in its segment, and in offsets.
+    fn end_of(&self, at: usize, found: &Around) -> (u64, LogOffset) {
+        let Some(segment) = self.segments.get(at) else { return (0, self.log_end) };
+        match found.next {
+            Some(next) => {
+                let offset = segment.base.0.saturating_add(i64::from(next.relative_offset));
+                (u64::from(next.position), LogOffset(offset))
+            }
+            None => (segment.size, end_of_segment(&self.segments, segment.base, self.log_end)),
+        }
     }
 
     /// The VLSN of the record at an offset; None at the log end.
@@ -124,7 +169,7 @@ impl<D: Disk> Log<D> {
         }
         let (start, end) = (self.log_start(), self.log_end);
         for segment in self.segments.iter_mut().rev() {
-            match segment.last_vlsn(&self.env) {
+            match segment.last_vlsn(&self.env, Patience::Waits) {
                 Ok(None) => {}
                 Ok(found) => {
                     self.last_vlsn = found.max(self.meta.trimmed);
@@ -153,12 +198,13 @@ impl<D: Disk> Log<D> {
             let Some(segment) = self.segments.get_mut(at) else { continue };
             let base = segment.base;
             let wanted = offset.0.saturating_sub(base.0);
-            let last = segment.last_vlsn(&self.env).map_err(|e| ReadError::of(base, e))?;
+            let last = segment.last_vlsn(&self.env, Patience::Waits).map_err(|e| ReadError::of(base, e))?;
             let ends_above = crate::log::end_of_segment(&self.segments, base, self.log_end) > offset;
             let Some(segment) = self.segments.get_mut(at) else { continue };
             if ends_above && last.is_some() {
-                let entry = segment.last_vlsn_where(&self.env, |e| i64::from(e.relative_offset) < wanted);
-                let entry = entry.map_err(|e| ReadError::of(base, e))?;
+                let within = |e: &Entry| i64::from(e.relative_offset) < wanted;
+                let found = segment.around_vlsn(&self.env, Patience::Waits, within);
+                let entry = found.map_err(|e| ReadError::of(base, e))?.entry;
                 let Some(found) = self.batch_at(at, entry.position)? else { continue };
                 let records = self.open_batch(at, &found)?.records;
                 let below = records.into_iter().rev().find(|(_, there)| *there < offset);
@@ -227,6 +273,12 @@ impl<D: Disk> Log<D> {
 
     /// The batch that has the smallest VLSN that is not below `vlsn`, with the place of its segment.
     fn find_batch(&mut self, vlsn: Vlsn) -> Result<Option<(usize, Found)>, ReadError> {
+        let Some((at, found)) = self.find_entry(vlsn, Patience::Waits)? else { return Ok(None) };
+        Ok(self.batch_at(at, found.entry.position)?.map(|found| (at, found)))
+    }
+
+    /// The same by its entry in the index.
+    fn find_entry(&mut self, vlsn: Vlsn, patience: Patience) -> Result<Option<(usize, Around)>, ReadError> {
         if self.last_vlsn.is_none_or(|last| vlsn > last) {
             return Ok(None);
         }
@@ -237,16 +289,15 @@ impl<D: Disk> Log<D> {
             let middle = low + (high - low) / 2;
             let Some(segment) = self.segments.get_mut(middle) else { break };
             let base = segment.base;
-            match segment.last_vlsn(&self.env).map_err(|e| ReadError::of(base, e))? {
+            match segment.last_vlsn(&self.env, patience).map_err(|e| ReadError::of(base, e))? {
                 Some(last) if last >= vlsn => high = middle,
                 Some(_) | None => low = middle + 1,
             }
         }
         let Some(segment) = self.segments.get_mut(low) else { return Ok(None) };
         let base = segment.base;
-        let entry = segment.last_vlsn_where(&self.env, |e| e.max_before < vlsn.offset());
-        let entry = entry.map_err(|e| ReadError::of(base, e))?;
-        Ok(self.batch_at(low, entry.position)?.map(|found| (low, found)))
+        let found = segment.around_vlsn(&self.env, patience, |e| e.max_before < vlsn.offset());
+        Ok(Some((low, found.map_err(|e| ReadError::of(base, e))?)))
     }
 
     /// The batch that holds an offset, with the place of its segment.
@@ -266,7 +317,8 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let (base, size) = (segment.base, segment.size);
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        step(&mut Walk::new(&*file, u64::from(position), size)).map_err(|e| ReadError::of(base, e))
+        let found = batch_at(&*file, u64::from(position), size, Patience::Waits);
+        found.map_err(|stop| ReadError::of(base, SegmentError::at(u64::from(position), stop)))
     }
 
     fn open_batch(&mut self, at: usize, found: &Found) -> Result<Opened, ReadError> {
@@ -284,6 +336,12 @@ impl<D: Disk> Log<D> {
         };
         read().map_err(|error| ReadError::Damaged { segment: base, position, what: damage(&error) })
     }
+}
+
+/// From the batch of an entry to a byte behind it.
+fn slice<F>(file: Arc<F>, first: Entry, end: u64) -> ReadSlice<F> {
+    let position = u64::from(first.position);
+    ReadSlice { file, position, len: usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX) }
 }
 
 fn appended_at(header: &BatchHeader) -> i64 {

@@ -7,9 +7,9 @@ use pyralog_protocol::batch::{BatchHeader, StoredBatch, StoredError};
 use pyralog_protocol::{LogOffset, Vlsn};
 
 use crate::compact::swap::remove_if_there;
-use crate::disk::{Disk, DiskFile, OpenMode, read_full};
+use crate::disk::{Disk, DiskFile, OpenMode, Patience, read_full};
 use crate::files::write_derived;
-use crate::index::{Entry, Index, IndexHeader, VLSNS};
+use crate::index::{Around, Entry, Index, IndexHeader, VLSNS};
 use crate::segment::{Env, Segment, SegmentError, file_name};
 use crate::walk::{Found, Walk};
 
@@ -57,36 +57,47 @@ impl<F: DiskFile> Segment<F> {
     }
 
     /// The largest VLSN in the segment, None if it is empty.
-    pub fn last_vlsn<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Option<Vlsn>, SegmentError> {
+    pub fn last_vlsn<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        patience: Patience,
+    ) -> Result<Option<Vlsn>, SegmentError> {
         let max = match (&self.vlsns, self.size) {
             (_, 0) => return Ok(None),
             (Some(index), _) => index.max,
-            (None, _) => match self.vlsn_header(env) {
+            (None, _) => match self.vlsn_header(env, patience)? {
                 Some(header) => header.max,
-                None => self.load_vlsns(env)?.max,
+                None => {
+                    patience.may_wait()?;
+                    self.load_vlsns(env)?.max
+                }
             },
         };
         Ok(u64::try_from(max).ok().map(Vlsn))
     }
 
-    /// The last entry for which `before` holds, which it does for a prefix of them; checked against the batch it names.
-    pub fn last_vlsn_where<D: Disk<File = F>>(
+    /// The last entry for which `before` holds, which it does for a prefix of them, and the one behind it; what comes from a
+    /// file is checked against the batches it names.
+    pub fn around_vlsn<D: Disk<File = F>>(
         &mut self,
         env: &Env<D>,
+        patience: Patience,
         before: impl Fn(&Entry) -> bool,
-    ) -> Result<Entry, SegmentError> {
+    ) -> Result<Around, SegmentError> {
         if let Some(index) = &self.vlsns {
-            return Ok(index.last_where(before));
+            return Ok(index.around(before));
         }
-        if let Some(header) = self.vlsn_header(env)
+        if let Some(header) = self.vlsn_header(env, patience)?
             && let Some((file, _)) = &self.vlsn_file
-            && let Some(entry) = header.last_where(file, &before)
-            && self.is_true(env, entry)?
+            && let Some(found) = header.around(file, &before, patience)?
+            && self.is_true(env, found.entry, patience)?
+            && self.is_true(env, found.next.unwrap_or(found.entry), patience)?
         {
-            return Ok(entry);
+            return Ok(found);
         }
+        patience.may_wait()?;
         self.vlsn_file = None;
-        Ok(self.load_vlsns(env)?.last_where(before))
+        Ok(self.load_vlsns(env)?.around(before))
     }
 
     /// Writes the part of the index below `stable_end`. Not synced: what it leaves out is built again.
@@ -112,14 +123,22 @@ impl<F: DiskFile> Segment<F> {
     }
 
     /// Header of a file that covers the whole segment.
-    fn vlsn_header<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Option<IndexHeader> {
+    fn vlsn_header<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        patience: Patience,
+    ) -> Result<Option<IndexHeader>, SegmentError> {
         if self.vlsn_file.is_none() {
-            let file = env.disk.open(&env.path(&file_name(self.base, VLSNS.extension)), OpenMode::Read).ok()?;
-            let header = IndexHeader::load(&file, VLSNS, self.base.0)?;
-            self.vlsn_file = Some((file, header));
+            patience.may_wait()?;
+            let file = env.disk.open(&env.path(&file_name(self.base, VLSNS.extension)), OpenMode::Read).ok();
+            self.vlsn_file = file.and_then(|file| {
+                let header = IndexHeader::load(&file, VLSNS, self.base.0)?;
+                Some((file, header))
+            });
         }
         self.used = true;
-        self.vlsn_file.as_ref().map(|(_, header)| *header).filter(|header| header.covered == self.size)
+        let header = self.vlsn_file.as_ref().map(|(_, header)| *header);
+        Ok(header.filter(|header| header.covered == self.size))
     }
 
     fn build_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {

@@ -8,24 +8,20 @@ use pyralog_protocol::vlsn::messages::{
     VlsnReadResponse, VlsnReadResult, outcome,
 };
 use pyralog_protocol::{ErrorCode, MonoMs, Now, Response, Vlsn};
-use pyralog_storage::{Disk, DiskFile, ReadSlice};
+use pyralog_storage::{Disk, DiskFile, Patience};
 
 use crate::Node;
 use crate::api::{Responder, Step};
 use crate::connection::{ConnId, Connection, FileRange};
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, Warm};
 use crate::topology::Topology;
-use crate::vlsn::{PageLimits, Point, PointBatch, PointRecord, Sought, VlsnError, VlsnLog, VlsnRange};
-use crate::waiting::Wait;
+use crate::vlsn::{PageLimits, PageParts, Point, PointBatch, PointRecord, Sought, VlsnError, VlsnLog, VlsnRange};
+use crate::waiting::{Wait, Warming};
 
 /// Longest wait, whatever the client asks: 1 hour.
 const MAX_WAIT_MS: i32 = 3_600_000;
 /// Most bytes of batches that one VlsnRead has read, whatever it asks for; the first one always is.
 const WORK_BYTES: usize = 32 << 20;
-/// Longest wait for records that come from the disk, in ms. Then they are read where the request is served.
-const WARMING_MS: i64 = 10_000;
-/// How often a request waits for them: what was brought into memory may have left it again.
-const WARMINGS: u32 = 3;
 
 type Refused = (ErrorCode, StrBytes);
 
@@ -36,10 +32,8 @@ pub(crate) struct ReadWait {
     asked: Asked,
     /// For the VLSNs.
     deadline: MonoMs,
-    /// Its records come from the disk; until then at the latest.
-    warming: Option<MonoMs>,
-    /// How often they did.
-    warmings: u32,
+    /// For what comes from the disk.
+    warming: Warming,
     watching: bool,
 }
 
@@ -50,25 +44,24 @@ enum Asked {
 }
 
 /// What a look came to.
-enum Seen {
+enum Seen<D: Disk> {
     Done(Response),
     /// Not everything is decided.
     Undecided,
     /// These are to be brought into memory first.
-    Cold(Vec<FileRange>),
+    Cold(Warm<D>),
 }
 
 impl ReadWait {
     /// When it is to be looked at again.
     pub fn deadline(&self) -> MonoMs {
-        self.warming.unwrap_or(self.deadline)
+        self.warming.until().unwrap_or(self.deadline)
     }
 
     /// The wait is over now.
     pub fn stop(&mut self) {
         self.deadline = MonoMs(0);
-        self.warming = None;
-        self.warmings = WARMINGS;
+        self.warming.stop();
     }
 }
 
@@ -86,7 +79,7 @@ fn begin<D: Disk>(node: &Node<D>, step: Step<'_, D>, max_wait_ms: i32, asked: As
     let Step { conn, asked: head, now, out, .. } = step;
     let responder = head.responder(conn.reserve(true));
     let deadline = now.mono.after_ms(i64::from(max_wait_ms.clamp(0, MAX_WAIT_MS)));
-    let wait = ReadWait { responder, asked, deadline, warming: None, warmings: 0, watching: false };
+    let wait = ReadWait { responder, asked, deadline, warming: Warming::default(), watching: false };
     resume(node, conn, Box::new(wait), now, out);
 }
 
@@ -99,7 +92,7 @@ pub(crate) fn resume<D: Disk>(
     out: &mut Outputs<D>,
 ) {
     let topology = node.topology.load();
-    wait.warming = None;
+    wait.warming.end();
     let over = now.mono >= wait.deadline;
     let mut seen = wait.look(node, &topology, over);
     if matches!(seen, Seen::Undecided) {
@@ -114,10 +107,9 @@ pub(crate) fn resume<D: Disk>(
             out.answers.push(wait.responder.answer(response));
         }
         Seen::Undecided => conn.waiting = Some(Wait::Read(wait)),
-        Seen::Cold(ranges) => {
-            wait.warmings += 1;
-            wait.warming = Some(now.mono.after_ms(WARMING_MS));
-            out.warms.push((conn.id, ranges));
+        Seen::Cold(cold) => {
+            wait.warming.begin(now);
+            out.warms.push((conn.id, cold));
             conn.waiting = Some(Wait::Read(wait));
         }
     }
@@ -154,14 +146,6 @@ fn bytes_of(max_bytes: i32) -> Result<usize, Refused> {
     usize::try_from(max_bytes).map_err(|_| refuse(format!("max_bytes is {max_bytes}; it must not be negative")))
 }
 
-fn file_range<F: DiskFile>(slice: &ReadSlice<F>) -> FileRange {
-    FileRange { file: slice.file.clone(), position: slice.position, len: slice.len }
-}
-
-fn cold<'s, F: DiskFile>(slices: impl Iterator<Item = &'s ReadSlice<F>>) -> Vec<FileRange> {
-    slices.filter(|slice| !slice.file.is_cached(slice.position, slice.len)).map(file_range).collect()
-}
-
 impl ReadWait {
     fn each_partition<D: Disk>(
         &self,
@@ -181,15 +165,15 @@ impl ReadWait {
         }
     }
 
-    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, over: bool) -> Seen {
-        let may_warm = self.warmings < WARMINGS;
+    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, over: bool) -> Seen<D> {
+        let patience = self.warming.patience();
         match &self.asked {
-            Asked::Points(request) => points(node, topology, request, (over, may_warm)).unwrap_or_else(|refused| {
+            Asked::Points(request) => points(node, topology, request, (over, patience)).unwrap_or_else(|refused| {
                 let (error_code, error_message) = (refused.0.code(), Some(refused.1));
                 let refused = VlsnReadResponse { error_code, error_message, ..VlsnReadResponse::default() };
                 Seen::Done(refused.into())
             }),
-            Asked::Range(request) => range(node, topology, request, (over, may_warm)).unwrap_or_else(|refused| {
+            Asked::Range(request) => range(node, topology, request, (over, patience)).unwrap_or_else(|refused| {
                 let (error_code, error_message) = (refused.0.code(), Some(refused.1));
                 let refused = VlsnReadRangeResponse { error_code, error_message, ..VlsnReadRangeResponse::default() };
                 Seen::Done(VlsnReadRangeResponse { next: request.from, ..refused }.into())
@@ -205,8 +189,8 @@ fn points<D: Disk>(
     node: &Node<D>,
     topology: &Topology<D>,
     request: &VlsnReadRequest,
-    (over, may_warm): (bool, bool),
-) -> Result<Seen, Refused> {
+    (over, patience): (bool, Patience),
+) -> Result<Seen<D>, Refused> {
     let log = log_of(topology, &request.log)?;
     let asked = request.vlsns.len();
     if asked > READ_VLSNS_MAX {
@@ -218,19 +202,26 @@ fn points<D: Disk>(
     let max_bytes = bytes_of(request.max_bytes)?;
     let mut results = Vec::with_capacity(asked);
     let mut placed: Vec<Placed<D::File>> = Vec::with_capacity(asked);
+    let mut cold = Warm::default();
     for (at, vlsn) in request.vlsns.iter().enumerate() {
-        let outcome = match log.seek(*vlsn).map_err(|error| unread(&error))? {
+        let outcome = match log.seek(*vlsn, patience).map_err(|error| unread(&error))? {
             Sought::Known(Point::NotYet) if !over => return Ok(Seen::Undecided),
             Sought::Known(point) => outcome_of(&point),
             Sought::In(batch) => {
                 placed.push((at, batch));
                 outcome::GAP
             }
+            Sought::Cold => {
+                cold.lookups.extend(log.lookup(*vlsn));
+                outcome::NOT_YET
+            }
         };
         results.push(missing(*vlsn, log.routing.partition(*vlsn).0, outcome));
     }
     let max_bytes = max_bytes.min(node.fetch_budget());
-    let cold = fill(&mut results, placed, max_bytes, may_warm).map_err(|error| unread(&error))?;
+    if cold.is_empty() {
+        cold.ranges = fill(&mut results, placed, max_bytes, patience).map_err(|error| unread(&error))?;
+    }
     if !cold.is_empty() {
         return Ok(Seen::Cold(cold));
     }
@@ -238,12 +229,12 @@ fn points<D: Disk>(
 }
 
 /// Reads each batch once, whatever the order and number of what is asked of it. Those that are not in the page cache are
-/// left for later if `may_warm`, and given back.
+/// left for later if `patience` does not reach for them, and given back.
 fn fill<F: DiskFile>(
     results: &mut [VlsnReadResult],
     mut placed: Vec<Placed<F>>,
     max_bytes: usize,
-    may_warm: bool,
+    patience: Patience,
 ) -> Result<Vec<FileRange>, VlsnError> {
     placed.sort_by_key(|(_, batch)| batch.order());
     let (mut work, mut bytes, mut first) = (0_usize, 0_usize, true);
@@ -259,9 +250,12 @@ fn fill<F: DiskFile>(
             }
             continue;
         }
-        let read = if may_warm { batch.cached_bytes()? } else { Some(batch.bytes()?) };
+        let read = match patience {
+            Patience::Hurries => batch.cached_bytes()?,
+            Patience::Waits => Some(batch.bytes()?),
+        };
         let Some(read) = read else {
-            cold.push(file_range(batch.slice()));
+            cold.push(batch.range());
             continue;
         };
         batch.find_all(&read, group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
@@ -318,8 +312,8 @@ fn range<D: Disk>(
     node: &Node<D>,
     topology: &Topology<D>,
     request: &VlsnReadRangeRequest,
-    (over, may_warm): (bool, bool),
-) -> Result<Seen, Refused> {
+    (over, patience): (bool, Patience),
+) -> Result<Seen<D>, Refused> {
     let log = log_of(topology, &request.log)?;
     let (from, to) = (request.from, request.to.min(Vlsn::MAX.next()));
     if from > Vlsn::MAX {
@@ -337,13 +331,11 @@ fn range<D: Disk>(
     }
     let limits = PageLimits { bytes: max_bytes.min(node.fetch_budget()), records, name_gaps: true };
     let span = from..to;
-    let parts = log.seek_page(&span, limits, &bounds).map_err(|error| unread(&error))?;
-    if may_warm {
-        let cold = cold(parts.iter().filter_map(|part| part.slice.as_ref()));
-        if !cold.is_empty() {
-            return Ok(Seen::Cold(cold));
-        }
-    }
+    let found = log.seek_page(&span, limits, &bounds, patience).map_err(|error| unread(&error))?;
+    let parts = match found {
+        PageParts::There(parts) => parts,
+        PageParts::Cold(cold) => return Ok(Seen::Cold(cold)),
+    };
     let page = log.page_of(parts, span, limits, &bounds).map_err(|error| unread(&error))?;
     Ok(Seen::Done(
         VlsnReadRangeResponse {

@@ -2,10 +2,10 @@
 
 use super::{batch, rules};
 use crate::batch::{
-    BatchBuilder, Codec, Compression, NewRecord, ProduceError, ProduceRules, StoredBatch, ViewBatch, VlsnRoute,
-    check_produced, empty_view,
+    BatchBuilder, Codec, Compression, KeyedRecord, NewRecord, ProduceError, ProduceRules, StoredBatch, ViewBatches,
+    ViewRecord, VlsnRoute, check_produced, empty_view,
 };
-use crate::{ErrorCode, LeaderEpoch, PartitionIndex, Routing, Vlsn};
+use crate::{Draw, ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
 use bytes::{Bytes, BytesMut};
 
 fn rules_of(partition: i32) -> ProduceRules {
@@ -94,14 +94,16 @@ fn a_view_batch_holds_the_records_as_they_were_at_their_vlsns() {
         .expect("builds");
     for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
         let stored = StoredBatch::open(&source, 1 << 20).expect("opens");
-        let mut view = ViewBatch::new(Vlsn(98), LeaderEpoch(3), codec);
+        let mut view = ViewBatches::new(LeaderEpoch(3), 0);
         for record in stored.records() {
-            view.push(&record.expect("whole"));
+            let record = record.expect("whole");
+            let (attributes, rest) = (record.record.attributes, record.record.after_deltas());
+            let record = ViewRecord { vlsn: record.vlsn, timestamp: record.timestamp, attributes, rest };
+            view.push(&record, codec).expect("fits");
         }
-        let mut out = BytesMut::new();
-        view.finish(&mut out).expect("fits");
+        let out = view.finish().expect("fits");
         let seen = StoredBatch::open(&out, 1 << 20).expect("opens");
-        assert_eq!((seen.header.base_offset, seen.header.last_offset()), (98, 400));
+        assert_eq!((seen.header.base_offset, seen.header.last_offset()), (100, 400));
         assert_eq!((seen.header.leader_epoch, seen.header.max_timestamp), (3, 1_000));
         assert_eq!(seen.header.codec(), Ok(codec));
         let records: Vec<_> = seen.records().map(|r| r.expect("whole")).collect();
@@ -110,6 +112,78 @@ fn a_view_batch_holds_the_records_as_they_were_at_their_vlsns() {
         assert_eq!((records[0].record.value, records[1].record.value), (Some(&b"v"[..]), None));
         let kept: Vec<_> = records[0].record.headers.iter().map(|h| (h.key, h.value)).collect();
         assert_eq!(kept, headers);
+    }
+}
+
+#[test]
+fn a_view_begins_another_batch_where_the_codec_changes_or_one_cannot_reach() {
+    let mut view = ViewBatches::new(LeaderEpoch(3), 0);
+    let key = [16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let far = u64::try_from(i32::MAX).expect("fits");
+    for (vlsn, codec) in [(1, Codec::None), (2, Codec::Lz4), (3, Codec::Lz4), (4 + far, Codec::Lz4)] {
+        let record = ViewRecord { vlsn: Vlsn(vlsn), timestamp: 5, attributes: 0, rest: &key };
+        view.push(&record, codec).expect("fits");
+    }
+    let out = view.finish().expect("fits");
+    let (mut rest, mut seen) = (&out[..], Vec::new());
+    while !rest.is_empty() {
+        let batch = StoredBatch::open(rest, 1 << 20).expect("opens");
+        seen.push((batch.header.base_offset, batch.header.record_count, batch.header.codec()));
+        rest = &rest[batch.header.total_size()..];
+    }
+    let end = 4 + i64::from(i32::MAX);
+    assert_eq!(seen, [(1, 1, Ok(Codec::None)), (2, 2, Ok(Codec::Lz4)), (end, 1, Ok(Codec::Lz4))]);
+}
+
+/// What the short look at a record says where the whole one says something else.
+fn difference(payload: &[u8], whole: &StoredBatch<'_>) -> Option<String> {
+    let mut rest = payload;
+    for record in whole.records() {
+        let record = record.expect("whole");
+        let Ok(short) = KeyedRecord::first_of(rest, LogOffset(whole.header.base_offset)) else {
+            return Some(format!("VLSN {} is not seen", record.vlsn));
+        };
+        let said = (short.vlsn, short.timestamp_delta, short.attributes, short.rest, short.size);
+        let view = record.record;
+        if said != (record.vlsn, view.timestamp_delta, view.attributes, view.after_deltas(), view.bytes.len()) {
+            return Some(format!("VLSN {}: {said:?}", record.vlsn));
+        }
+        rest = &rest[short.size..];
+    }
+    (!rest.is_empty()).then(|| format!("{} bytes are left over", rest.len()))
+}
+
+#[test]
+fn the_short_look_at_a_record_says_what_the_whole_one_does() {
+    let mut draw = Draw::new(1);
+    for seed in 0..300_u64 {
+        let mut builder = BatchBuilder::new();
+        let mut vlsn = draw.next_u64() % 1_000;
+        for _ in 0..1 + seed % 20 {
+            vlsn += 1 + draw.next_u64() % 400;
+            let value = vec![7; (draw.next_u64() % 400) as usize];
+            let headers: &[(&[u8], Option<&[u8]>)] = &[(b"h", Some(&value)), (b"", None)];
+            builder = builder.record(NewRecord {
+                timestamp: 1_000_000 - (draw.next_u64() % 2_000_000) as i64,
+                key: Some(&Vlsn(vlsn).key()),
+                value: (!vlsn.is_multiple_of(5)).then_some(&value),
+                headers: &headers[..(draw.next_u64() % 3) as usize],
+            });
+        }
+        let bytes = builder.build().expect("builds");
+        let whole = StoredBatch::open(&bytes, 1 << 20).expect("opens");
+        assert_eq!(difference(whole.payload(), &whole), None, "seed {seed}");
+        // Planted: one byte that the short look reads is another one, or the last one is missing.
+        for at in [0, 2, whole.payload().len() - 1] {
+            let mut planted = whole.payload().to_vec();
+            planted[at] = planted[at].wrapping_add(2);
+            planted.truncate(planted.len() - usize::from(at > 2));
+            assert!(difference(&planted, &whole).is_some(), "seed {seed}: byte {at}");
+            let mut rest = &planted[..];
+            while let Ok(short) = KeyedRecord::first_of(rest, LogOffset(0)) {
+                rest = &rest[short.size..];
+            }
+        }
     }
 }
 

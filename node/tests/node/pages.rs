@@ -1,0 +1,211 @@
+//! Pages of a VLSN log, and its view, beside a plain walk over its partitions that knows none of their short cuts: the same
+//! records in the order of their VLSNs, as they were written. Codecs, gaps, null values, headers, times in any order, records
+//! larger than what is read at once. The check is trusted because it catches planted differences.
+
+use bytes::Bytes;
+use pyralog_node::Limits;
+use pyralog_node::vlsn::{PageLimits, Point};
+use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, StoredBatch};
+use pyralog_protocol::{Draw, Vlsn};
+
+use crate::world::*;
+
+const LOG: &str = "v";
+const CODECS: [Codec; 8] =
+    [Codec::None, Codec::None, Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd, Codec::None];
+
+/// All that a reader can tell of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    vlsn: u64,
+    timestamp: i64,
+    value: Option<Vec<u8>>,
+    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    codec: Codec,
+}
+
+/// Records of whole batches, with the offset that each has.
+fn rows(mut bytes: &[u8]) -> Vec<(i64, Row)> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let batch = StoredBatch::open(bytes, 64 << 20).unwrap();
+        for stored in batch.records() {
+            let stored = stored.unwrap();
+            let headers = stored.record.headers.iter().map(|h| (h.key.to_vec(), h.value.map(<[u8]>::to_vec))).collect();
+            let value = stored.record.value.map(<[u8]>::to_vec);
+            let (timestamp, codec) = (stored.timestamp, batch.header.codec().unwrap());
+            all.push((stored.offset.0, Row { vlsn: stored.vlsn.0, timestamp, value, headers, codec }));
+        }
+        bytes = &bytes[batch.header.total_size()..];
+    }
+    all
+}
+
+fn below(draw: &mut Draw, end: u64) -> u64 {
+    draw.next_u64() % end
+}
+
+fn batch_of(draw: &mut Draw, vlsns: &[u64]) -> Bytes {
+    let codec = CODECS[below(draw, 8) as usize];
+    let mut batch = BatchBuilder::new().compression(Compression::of(codec));
+    for vlsn in vlsns {
+        let size = if below(draw, 12) == 0 { below(draw, 90_000) } else { below(draw, 300) };
+        let value: Vec<u8> = (0..size).map(|at| (at * vlsn % 251) as u8).collect();
+        let value = (below(draw, 9) != 0).then_some(value.as_slice());
+        let headers: &[(&[u8], Option<&[u8]>)] = &[(b"h", Some(b"1")), (b"", None)];
+        let headers = &headers[..below(draw, 3) as usize];
+        let timestamp = 1_799_999_000_000 + (below(draw, 500_000) as i64);
+        batch = batch.record(NewRecord { timestamp, key: Some(&Vlsn(*vlsn).key()), value, headers });
+    }
+    batch.build().unwrap().freeze()
+}
+
+/// A log of that many partitions, written as the seed says.
+fn written(seed: u64) -> (World, Draw, usize) {
+    let mut draw = Draw::new(u128::from(seed) | 1 << 90);
+    let mut world = World::with(&[], Limits::default(), Planted::Nothing);
+    let partitions = [1, 2, 3, 7][below(&mut draw, 4) as usize];
+    let stamped = if below(&mut draw, 4) == 0 { "LogAppendTime" } else { "CreateTime" };
+    let configs = [("vlsn.enable", "true"), ("segment.bytes", "1048576"), ("message.timestamp.type", stamped)];
+    assert_eq!(world.create(LOG, i32::try_from(partitions).unwrap(), &configs).code(), 0);
+    let conn = world.connect();
+    let mut next = 0;
+    let skipped = [1, 4, 1000][below(&mut draw, 3) as usize];
+    for _ in 0..60 {
+        let mut parts = vec![Vec::new(); partitions];
+        for _ in 0..=below(&mut draw, 80) {
+            parts[(next % partitions as u64) as usize].push(next);
+            next += if below(&mut draw, 10) == 0 { 1 + below(&mut draw, skipped) } else { 1 };
+        }
+        for (partition, vlsns) in parts.into_iter().enumerate().filter(|(_, vlsns)| !vlsns.is_empty()) {
+            let records = batch_of(&mut draw, &vlsns);
+            let request = produce_request(LOG, i32::try_from(partition).unwrap(), -1, records);
+            assert_eq!(produced(world.ask(conn, PRODUCE, request)).error_code, 0);
+        }
+    }
+    (world, draw, partitions)
+}
+
+/// The partitions one after the other, sorted, as far as VLSNs are decided.
+fn plain(world: &mut World, partitions: usize) -> Vec<Row> {
+    let conn = world.connect();
+    let mut all = Vec::new();
+    for partition in 0..i32::try_from(partitions).unwrap() {
+        let mut offset = 0;
+        loop {
+            let data = fetched(world.ask(conn, FETCH, fetch_request(&[(LOG, partition, offset)], 0, 0)));
+            let found = rows(&data.records.unwrap_or_default());
+            let Some((last, _)) = found.last() else { break };
+            offset = last + 1;
+            all.extend(found.into_iter().map(|(_, row)| row));
+        }
+    }
+    let topology = world.node.topology();
+    let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+    let undecided = log.bounds().unwrap().undecided.0;
+    all.retain(|row: &Row| row.vlsn < undecided);
+    all.sort_by_key(|row| row.vlsn);
+    all
+}
+
+/// Pages from the first VLSN to the last that is decided, within limits that are drawn.
+fn paged(world: &World, draw: &mut Draw) -> Result<Vec<Row>, String> {
+    let topology = world.node.topology();
+    let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+    let bounds = log.bounds().unwrap();
+    let (mut at, mut all) = (Vlsn(0), Vec::new());
+    while at < bounds.undecided {
+        let end = [100, 5_000, 400_000][below(draw, 3) as usize];
+        let bytes = below(draw, end) as usize;
+        let limits = PageLimits { bytes, records: 1 + below(draw, 2_000) as usize, name_gaps: below(draw, 2) == 0 };
+        let page = log.page(at..Vlsn::MAX, limits, &bounds).map_err(|error| error.to_string())?;
+        let found = rows(&page.records);
+        if page.next <= at || page.count != found.len() || page.count > limits.records {
+            return Err(format!("from {at} to {}: {} records of {}", page.next, page.count, limits.records));
+        }
+        if let Some((offset, row)) = found.iter().find(|(offset, row)| u64::try_from(*offset) != Ok(row.vlsn)) {
+            return Err(format!("VLSN {} is at offset {offset} of the view", row.vlsn));
+        }
+        let missing = (at.0..page.next.0).filter(|vlsn| found.iter().all(|(_, row)| row.vlsn != *vlsn));
+        let named = page.gaps.iter().flat_map(|gap| gap.start.0..gap.end.0);
+        if limits.name_gaps && !missing.eq(named) {
+            return Err(format!("the gaps from {at} to {} are not {:?}", page.next, page.gaps));
+        }
+        all.extend(found.into_iter().map(|(_, row)| row));
+        at = page.next;
+    }
+    Ok(all)
+}
+
+/// The view, as a Kafka client reads it.
+fn viewed(world: &mut World) -> Vec<Row> {
+    let conn = world.connect();
+    let (mut offset, mut all) = (0, Vec::new());
+    loop {
+        let data = fetched(world.ask(conn, FETCH, fetch_request(&[("v.vlsn", 0, offset)], 0, 0)));
+        let records = data.records.unwrap_or_default();
+        let mut bytes = &records[..];
+        if bytes.is_empty() {
+            assert_eq!(offset, data.high_watermark);
+            return all;
+        }
+        all.extend(rows(bytes).into_iter().map(|(_, row)| row));
+        while !bytes.is_empty() {
+            let header = BatchHeader::parse(bytes).unwrap();
+            assert!(header.base_offset >= offset, "{} behind {offset}", header.base_offset);
+            offset = header.last_offset() + 1;
+            bytes = &bytes[header.total_size()..];
+        }
+    }
+}
+
+fn compare(plain: &[Row], seen: &[Row]) -> Result<(), String> {
+    match plain.iter().zip(seen).find(|(one, other)| one != other) {
+        Some((one, other)) => {
+            Err(format!("{} is not {}: {:?}", other.vlsn, one.vlsn, (one.timestamp, other.timestamp)))
+        }
+        None if plain.len() != seen.len() => Err(format!("{} records of {}", seen.len(), plain.len())),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn pages_and_the_view_are_the_partitions_in_the_order_of_their_vlsns() {
+    for seed in 0..24 {
+        let (mut world, mut draw, partitions) = written(seed);
+        let plain = plain(&mut world, partitions);
+        assert!(plain.len() > 500, "seed {seed}: {} records prove little", plain.len());
+        let pages = paged(&world, &mut draw).and_then(|seen| compare(&plain, &seen));
+        pages.unwrap_or_else(|what| panic!("seed {seed}, pages: {what}"));
+        compare(&plain, &viewed(&mut world)).unwrap_or_else(|what| panic!("seed {seed}, view: {what}"));
+        let topology = world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        for row in plain.iter().step_by(7) {
+            let Point::Found(found) = log.point(Vlsn(row.vlsn)).unwrap() else { panic!("seed {seed}: {}", row.vlsn) };
+            let headers: Vec<_> =
+                found.headers.iter().map(|(key, value)| (key.to_vec(), value.as_ref().map(|v| v.to_vec()))).collect();
+            let told = (found.timestamp, found.value.map(|value| value.to_vec()), headers);
+            assert_eq!(told, (row.timestamp, row.value.clone(), row.headers.clone()), "seed {seed}: {}", row.vlsn);
+        }
+    }
+}
+
+#[test]
+fn planted_differences_of_a_page_are_caught() {
+    let (mut world, mut draw, partitions) = written(3);
+    let plain = plain(&mut world, partitions);
+    let seen = paged(&world, &mut draw).unwrap();
+    let plants: [fn(&mut Vec<Row>); 5] = [
+        |rows| drop(rows.remove(200)),
+        |rows| rows.swap(100, 101),
+        |rows| rows[300].timestamp += 1,
+        |rows| rows[300].headers.push((b"more".to_vec(), None)),
+        |rows| rows.truncate(400),
+    ];
+    for plant in plants {
+        let mut wrong = seen.clone();
+        plant(&mut wrong);
+        assert!(compare(&plain, &wrong).is_err());
+    }
+    compare(&plain, &seen).unwrap();
+}
