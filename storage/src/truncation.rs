@@ -208,9 +208,15 @@ impl<D: Disk> Log<D> {
             SegmentError::Io(error) => self.io(error),
             SegmentError::Damaged { what, .. } => self.corrupt(note.end.0..note.end.0, what),
         })?;
-        if let Some(border) = found {
-            self.cut_segments_at(note, border)?;
-        }
+        // Where nothing is left to be cut, the process before may have ended before the cut was on disk: what can be seen of it
+        // may be undone by a power loss, and the note must not say that it is done until that is past.
+        let seen = || Border {
+            segment: self.segments.len().saturating_sub(1),
+            position: self.segments.last().map_or(0, |segment| segment.size),
+            base: None,
+        };
+        let border = found.unwrap_or_else(seen);
+        self.cut_segments_at(note, border)?;
         self.note_done(note)
     }
 

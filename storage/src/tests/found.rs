@@ -297,3 +297,32 @@ fn io_12_what_an_unfinished_replacement_left_is_gone_before_the_next_one() {
         assert!(!disk.crash(seed).paths().contains(&path), "seed {seed}");
     }
 }
+
+/// A process was killed between a cut and its sync. The next one saw the segments as they were to be, noted that all was
+/// done, and a power loss brought back what had been cut.
+#[test]
+fn rl_03_a_cut_that_a_killed_process_left_behind_is_on_disk_before_it_counts_as_done() {
+    for target in [0, 7, 12] {
+        kill_at_each(
+            || {
+                let (disk, mut log) = new_log(small());
+                for _ in 0..8 {
+                    put(&mut log, &checked(sized(3, 600)));
+                }
+                log.sync().unwrap();
+                (disk, log)
+            },
+            |log| {
+                let place = crate::JournalPlace { sequence: 1, round: 1 };
+                let _ = log.truncate_to(off(target), LogOffset::ZERO, place, at(2000));
+            },
+            |disk| {
+                let end = open(&disk, small(), unclean(0)).0.log_end();
+                for seed in 0..LOSSES {
+                    let (log, _) = open(&disk.crash(seed), small(), unclean(0));
+                    assert_eq!(log.log_end(), end, "cut at {target}, seed {seed}");
+                }
+            },
+        );
+    }
+}

@@ -179,7 +179,8 @@ fn reached(tally: Tally, schedules: u64) {
         (damaged, 15),
     ];
     for (counted, in_a_thousand) in crashes.into_iter().chain(others) {
-        assert!(counted * 1000 >= in_a_thousand * schedules, "{tally:?}");
+        // Few schedules may miss what is rare.
+        assert!(schedules < 500 || counted * 1000 >= in_a_thousand * schedules, "{tally:?}");
     }
 }
 

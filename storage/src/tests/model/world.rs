@@ -339,6 +339,10 @@ impl World {
     /// As a node does it that has no commit under way.
     fn truncate(&mut self, at: usize, thousandth: u64) -> Result<(), Stop> {
         self.end_sync(at)?;
+        if self.parts[at].damaged.is_some() {
+            // Nothing is cut from it, so it keeps the point above which damage counts as a torn end.
+            return Ok(());
+        }
         let mut points = match read_small(&self.disk, POINTS) {
             Ok(bytes) => decode_recovery_points(POINTS, &bytes).or_else(|error| refused(error.to_string()))?,
             Err(error) if error.is_missing() => RecoveryPoints::default(),
