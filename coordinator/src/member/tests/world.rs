@@ -455,7 +455,12 @@ impl World {
             Some(Node::Down(_)) | None => false,
         };
         let votes = members.voters.contains(&leader.replica().id());
-        votes && members.outgoing.is_empty() && members.voters.iter().chain(&members.learners).all(caught_up)
+        // A group's deadline may just have fired: the leader's machines are ahead of the log then.
+        let decides = leader.decided != leader.committed;
+        votes
+            && !decides
+            && members.outgoing.is_empty()
+            && members.voters.iter().chain(&members.learners).all(caught_up)
     }
 
     /// Machines of all nodes hold what their stores hold.

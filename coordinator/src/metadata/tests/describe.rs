@@ -30,8 +30,8 @@ fn k01_how_many_entries() {
     let mut b = bench();
     b.create("x", 1, &[]);
     let count = |kind, name: &str| describe(&b, kind, name, None).configs.len();
-    // Kafka's 33 and 340, pyralog.durability in both, and what pauses a log.
-    assert_eq!((count(2, "x"), count(4, "1")), (37, 343));
+    // Kafka's 33 and 340, pyralog.durability in both, what pauses a log, and the scrub.
+    assert_eq!((count(2, "x"), count(4, "1")), (37, 345));
     assert_eq!((count(32, "any"), count(16, "any"), count(8, "1"), count(4, "")), (17, 3, 1, 0));
     super::alter::one(&mut b, 4, "", "log.retention.ms", 0, "5");
     assert_eq!(describe(&b, 4, "", None).configs.len(), 1);
