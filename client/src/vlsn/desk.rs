@@ -115,8 +115,12 @@ impl Desk {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes nothing more; what was taken is still sent.
+    /// Takes nothing more; what was taken is still sent. The counter is let go at once, so that its file may be opened again,
+    /// while tasks that end may hold the desk for another moment.
     pub fn close(&self) {
+        if let Ok(mut order) = self.order.try_lock() {
+            order.counter = Counter::Memory;
+        }
         self.writer.close();
     }
 
