@@ -309,7 +309,9 @@ fn write(shell: &Shell, state: &mut State, round: &mut Round) -> Result<(), Jour
         Err(JournalError::NoRoom) => {
             shell.journal.by_sync.fetch_add(1, Ordering::Relaxed);
         }
-        Err(JournalError::Closed(_)) => {}
+        Err(JournalError::Closed(cause)) => {
+            error!(%cause, "the journal failed and is closed; appends are synced one partition at a time until the broker is restarted");
+        }
     }
     outcome
 }

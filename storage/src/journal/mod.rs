@@ -44,11 +44,12 @@ pub struct JournalLimits {
 /// Why a round was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// No file has room: the partitions have to be synced by themselves. Passes as soon as a file is free again.
+    /// No file has room, or the journal is closed since an earlier write failed; nothing of this round was written. The
+    /// partitions have to be synced by themselves.
     #[error("no journal file is free")]
     NoRoom,
-    /// The disk failed, now or before. Final.
-    #[error("the journal is closed since a write failed: {0}")]
+    /// The disk failed in this round: nobody knows what of it is there. The journal is closed from now on.
+    #[error("a write of the journal failed, which is closed now: {0}")]
     Closed(String),
 }
 
@@ -152,9 +153,6 @@ impl<D: Disk> Journal<D> {
 
     /// Writes a round; it is durable when this returns. Blocks.
     pub fn write(&mut self, round: &mut Round) -> Result<(), JournalError> {
-        if let Some(why) = &self.closed {
-            return Err(JournalError::Closed(why.clone()));
-        }
         if !self.has_room(round) {
             return Err(JournalError::NoRoom);
         }
