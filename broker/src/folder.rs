@@ -1,5 +1,5 @@
 //! The data folder as a whole: its lock, its format, the clean-shutdown marker and the recovery checkpoint.
-//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points`, `unclean-starts`, `ballast`, `journal/`,
+//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points`, `unclean-starts`, `ballast`, `ballast-start`, `journal/`,
 //! `coordinator/` (RocksDB), `logs/`.
 
 use std::collections::BTreeMap;

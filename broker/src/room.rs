@@ -23,6 +23,8 @@ use crate::shell::Shell;
 
 /// Name of the ballast in the data folder.
 const BALLAST: &str = "ballast";
+/// Name of a second one, which only a start gives away: whoever filled the disk may have taken the room of the first as well.
+const START_BALLAST: &str = "ballast-start";
 /// Part of the reserve that the ballast has, as a divisor.
 const BALLAST_SHARE: u64 = 16;
 const BALLAST_MAX: u64 = 16 << 20;
@@ -82,8 +84,11 @@ impl RoomWatch {
 
 /// Before anything is opened: a start on a full disk gets the ballast, so that there is a broker to delete logs with.
 pub fn make_way(disk: &RealDisk, folder: &Path) {
-    let full = disk.space().is_ok_and(|volume| volume.usable_bytes < START_NEEDS);
-    if full && fs::remove_file(folder.join(BALLAST)).is_ok() {
+    if disk.space().is_ok_and(|volume| volume.usable_bytes >= START_NEEDS) {
+        return;
+    }
+    let gone = [START_BALLAST, BALLAST].map(|name| fs::remove_file(folder.join(name)).is_ok());
+    if gone.contains(&true) {
         warn!("the disk is full; gave the ballast away, to be able to start");
     }
 }
@@ -91,6 +96,7 @@ pub fn make_way(disk: &RealDisk, folder: &Path) {
 struct Watch {
     shell: Arc<Shell>,
     ballast: PathBuf,
+    start_ballast: PathBuf,
     level: Level,
     /// The volume could not be asked; told once.
     blind: bool,
@@ -99,8 +105,15 @@ struct Watch {
 
 impl Watch {
     fn new(shell: Arc<Shell>, folder: &Path) -> Self {
-        let ballast = folder.join(BALLAST);
-        Self { shell, ballast, level: Level::default(), blind: false, create_at: Instant::now() + CREATE_EVERY }
+        let (ballast, start_ballast) = (folder.join(BALLAST), folder.join(START_BALLAST));
+        Self {
+            shell,
+            ballast,
+            start_ballast,
+            level: Level::default(),
+            blind: false,
+            create_at: Instant::now() + CREATE_EVERY,
+        }
     }
 
     fn run(&mut self, stopped: &Receiver<()>) {
@@ -190,17 +203,19 @@ impl Watch {
         }
     }
 
-    /// Makes the ballast where there is none and plenty of room for it.
+    /// Makes what there is not of the ballast, and plenty of room for.
     fn keep_ballast(&self) {
         let bytes = (self.level.reserve_bytes / BALLAST_SHARE).min(BALLAST_MAX);
         let plenty = self.level.free_bytes > self.level.reserve_bytes.saturating_mul(2);
-        if bytes == 0 || !plenty || self.ballast.exists() {
-            return;
-        }
-        if let Err(error) = allocate(&self.ballast, bytes) {
-            // It is an additional safety: without it the reserve alone has to do.
-            let _ = fs::remove_file(&self.ballast);
-            tracing::debug!(%error, "no ballast");
+        for (path, bytes) in [(&self.ballast, bytes), (&self.start_ballast, bytes.min(START_NEEDS))] {
+            if bytes == 0 || !plenty || path.exists() {
+                continue;
+            }
+            if let Err(error) = allocate(path, bytes) {
+                // It is an additional safety: without it the reserve alone has to do.
+                let _ = fs::remove_file(path);
+                tracing::debug!(%error, "no ballast");
+            }
         }
     }
 }
