@@ -56,4 +56,4 @@ pub use retention::{DeleteError, Graves, Removed, Retention, Written};
 pub use scrub::{Scrub, Scrubbed};
 pub use state::{META_FILE, PartitionMeta, RecoveryPoints, decode_recovery_points, encode_recovery_points};
 pub use truncation::{TruncateError, TruncationTarget};
-pub use vlsn::{RejectedVlsn, VlsnConflict, VlsnPlace, VlsnsRefused};
+pub use vlsn::{RejectedVlsn, VlsnConflict, VlsnPlace, VlsnRun, VlsnsRefused};

@@ -1,6 +1,7 @@
 //! The records of one partition in the order of their VLSNs, for a page: read in windows that stay at hand while their
 //! records are copied on. A page of many partitions so costs the memory of a window each, not of all that it looks at.
-//! Holds: nothing of a batch is handed out before its CRC is right (IO-07).
+//! Holds: nothing of a batch is handed out before its CRC is right, and before it is known to be the one that follows on
+//! those before it (IO-07): how far a partition goes is told by offsets, which no CRC covers.
 
 use std::ops::Range;
 
@@ -8,8 +9,8 @@ use pyralog_protocol::batch::{
     BATCH_HEADER_BYTES, BatchError, BatchHeader, Codec, KeyedRecord, StoredBatch, StoredError, TimestampType,
     ViewRecord,
 };
-use pyralog_protocol::{LogOffset, PartitionIndex, Vlsn};
-use pyralog_storage::{DiskFile, ReadError, ReadSlice};
+use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Vlsn};
+use pyralog_storage::{DiskFile, ReadError, ReadSlice, VlsnRun};
 
 use super::VlsnError;
 
@@ -50,6 +51,10 @@ pub(super) struct Cursor<F> {
     pub index: PartitionIndex,
     /// What is not in the window yet.
     unread: Option<ReadSlice<F>>,
+    /// Offset of the next batch.
+    next_offset: LogOffset,
+    /// Leader epoch of the first one, as far as it is known and until it was seen.
+    epoch: Option<LeaderEpoch>,
     inflate_max: usize,
     window: Vec<u8>,
     /// Bytes of the window behind the batch: the next ones.
@@ -58,8 +63,10 @@ pub(super) struct Cursor<F> {
 }
 
 impl<F: DiskFile> Cursor<F> {
-    pub fn new(index: PartitionIndex, slice: Option<ReadSlice<F>>, inflate_max: usize) -> Self {
-        Self { index, unread: slice, inflate_max, window: Vec::new(), ahead: 0..0, batch: None }
+    pub fn new(index: PartitionIndex, run: Option<VlsnRun<F>>, inflate_max: usize) -> Self {
+        let (next_offset, epoch) = run.as_ref().map_or((LogOffset::ZERO, None), |run| (run.first, run.epoch));
+        let (unread, window) = (run.map(|run| run.slice), Vec::new());
+        Self { index, unread, next_offset, epoch, inflate_max, window, ahead: 0..0, batch: None }
     }
 
     /// The next record that is not below `from`, which rises. Blocks where it is not in the page cache.
@@ -119,7 +126,10 @@ impl<F: DiskFile> Cursor<F> {
         }
         self.fetch(BATCH_HEADER_BYTES)?;
         let header = self.in_window().and_then(|bytes| Ok(BatchHeader::parse(bytes)?));
-        let size = header.map_err(|error| self.stored(error))?.total_size();
+        let header = header.and_then(|header| self.follows(&header).map(|()| header));
+        let header = header.map_err(|error| self.stored(error))?;
+        let size = header.total_size();
+        (self.next_offset, self.epoch) = (LogOffset(header.last_offset().saturating_add(1)), None);
         self.fetch(size)?;
         let (opened, start) =
             (self.in_window().and_then(|bytes| StoredBatch::open(bytes, self.inflate_max)), self.ahead.start);
@@ -144,6 +154,18 @@ impl<F: DiskFile> Cursor<F> {
         self.batch = Some(batch.map_err(|error| self.stored(error))?);
         self.ahead.start += size;
         Ok(true)
+    }
+
+    /// Whether it is the next one.
+    fn follows(&self, header: &BatchHeader) -> Result<(), StoredError> {
+        let found = header.base_offset;
+        if found != self.next_offset.0 {
+            return Err(StoredError::Misplaced { expected: self.next_offset, found });
+        }
+        match self.epoch.filter(|epoch| epoch.0 != header.leader_epoch) {
+            Some(expected) => Err(StoredError::OtherEpoch { expected, found: header.leader_epoch }),
+            None => Ok(()),
+        }
     }
 
     fn in_window(&self) -> Result<&[u8], StoredError> {

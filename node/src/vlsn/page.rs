@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pyralog_protocol::batch::{StoredError, ViewBatches};
 use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
-use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice};
+use pyralog_storage::{Disk, DiskFile, Patience, ReadError, VlsnRun};
 
 use super::cursor::{Cursor, Head};
 use super::{LogBounds, Lookup, VlsnError, VlsnLog};
@@ -69,7 +69,7 @@ impl<D: Disk> VlsnLog<'_, D> {
         }
         let found = self.seek_parts(span.start, limits, bounds, patience)?;
         if let (PageParts::There(parts), Patience::Hurries) = (&found, patience) {
-            let slices = parts.iter().filter_map(|part| part.slice.as_ref());
+            let slices = parts.iter().filter_map(|part| part.run.as_ref()).map(|run| &run.slice);
             let cold = slices.filter(|slice| !slice.file.is_cached(slice.position, slice.len));
             let ranges: Vec<_> = cold.map(super::range_of).collect();
             if !ranges.is_empty() {
@@ -91,7 +91,7 @@ impl<D: Disk> VlsnLog<'_, D> {
         if span.start >= to || parts.is_empty() {
             return Ok(Page { next: span.start, ..Page::default() });
         }
-        let bytes = parts.iter().filter_map(|part| part.slice.as_ref()).map(|slice| slice.len).sum();
+        let bytes = parts.iter().filter_map(|part| part.run.as_ref()).map(|run| run.slice.len).sum();
         let trimmed = parts.iter().map(|part| part.trimmed).collect();
         let mut page = Paged::new(self, (bounds.epoch, trimmed), span.start, limits, bytes);
         // Where a partition ends whose bytes do not go as far as it does.
@@ -138,7 +138,7 @@ impl<D: Disk> VlsnLog<'_, D> {
                 .with_log(|log, _| Ok((log.read_vlsns(from, bytes, bound, patience)?, log.trimmed_vlsn())))
                 .map_err(|why| VlsnError::Refused { index, why })?;
             match read {
-                Ok((slice, trimmed)) => parts.push(PagePart { index, slice, bound, trimmed }),
+                Ok((run, trimmed)) => parts.push(PagePart { index, run, bound, trimmed }),
                 Err(error) if patience == Patience::Hurries && ReadError::would_wait(&error) => {
                     lookups.push(Lookup { partition: Arc::clone(partition), vlsn: from, bytes });
                 }
@@ -163,7 +163,7 @@ pub(crate) enum PageParts<D: Disk> {
 /// Where the records of one partition are.
 pub(crate) struct PagePart<F> {
     index: PartitionIndex,
-    pub slice: Option<ReadSlice<F>>,
+    run: Option<VlsnRun<F>>,
     bound: LogOffset,
     trimmed: Option<Vlsn>,
 }
@@ -183,7 +183,7 @@ struct Merge<F> {
 impl<F: DiskFile> Merge<F> {
     fn of(parts: Vec<PagePart<F>>, inflate_max: usize) -> Self {
         let source = |part: PagePart<F>| Source {
-            cursor: Cursor::new(part.index, part.slice, inflate_max),
+            cursor: Cursor::new(part.index, part.run, inflate_max),
             head: None,
             bound: part.bound,
         };

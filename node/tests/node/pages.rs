@@ -209,3 +209,21 @@ fn planted_differences_of_a_page_are_caught() {
     }
     compare(&plain, &seen).unwrap();
 }
+
+/// Base offset and leader epoch stand outside the CRC. A base offset that is too large would make the rest of its partition a gap.
+#[test]
+fn io_07_a_batch_that_is_not_the_one_that_belongs_there_is_served_to_nobody() {
+    for (byte, what) in [(6, "with base offset"), (15, "of leader epoch")] {
+        let (world, _, _) = written(3);
+        let topology = world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        let bounds = log.bounds().unwrap();
+        let limits = PageLimits { bytes: 1 << 20, records: usize::MAX, name_gaps: false };
+        assert!(log.page(Vlsn(0)..Vlsn::MAX, limits, &bounds).is_ok());
+        let path = format!("logs/{LOG}-0/{:020}.log", 0);
+        assert!(world.disk.paths().contains(&path), "{:?}", world.disk.paths());
+        world.disk.flip(&path, 8 * byte);
+        let error = log.page(Vlsn(0)..Vlsn::MAX, limits, &bounds).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}

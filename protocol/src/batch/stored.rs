@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::codec::{Codec, CodecError, decompress};
 use super::header::{BATCH_HEADER_BYTES, BatchError, BatchHeader, TimestampType};
 use super::records::{RecordError, RecordView, Records};
-use crate::{LogOffset, Vlsn};
+use crate::{LeaderEpoch, LogOffset, Vlsn};
 
 /// Why stored bytes are not the batch that was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,22 @@ pub enum StoredError {
     /// A malformed record.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Another batch than the one that belongs there: its base offset is outside the CRC (IO-07).
+    #[error("a batch with base offset {found} stands where {expected} belongs")]
+    Misplaced {
+        /// Where the batches before it end.
+        expected: LogOffset,
+        /// What its header says.
+        found: i64,
+    },
+    /// The batch is of another leader epoch than its offset; this is outside the CRC too (IO-07).
+    #[error("the batch is of leader epoch {found}, {expected} wrote its offsets")]
+    OtherEpoch {
+        /// Who wrote that offset.
+        expected: LeaderEpoch,
+        /// What its header says.
+        found: i32,
+    },
     /// A record of a VLSN log whose key is none.
     #[error("the record at offset {offset} has no VLSN for its key")]
     NoVlsn {

@@ -17,7 +17,7 @@ pub(crate) use segment::last_vlsn_of;
 use std::sync::Arc;
 
 use pyralog_protocol::batch::{BatchHeader, CheckedBatch, StoredBatch, TimestampType};
-use pyralog_protocol::{LogOffset, Vlsn};
+use pyralog_protocol::{LeaderEpoch, LogOffset, Vlsn};
 
 use crate::disk::{Disk, Patience};
 use crate::index::{Around, Entry};
@@ -28,6 +28,17 @@ use crate::segment::SegmentError;
 use crate::walk::{Found, batch_at};
 pub(crate) use segment::bytes_of;
 use segment::damage;
+
+/// Whole batches, and what the first of them has to be: base offset and leader epoch are outside its CRC (IO-07).
+#[derive(Debug)]
+pub struct VlsnRun<F> {
+    /// Where they are.
+    pub slice: ReadSlice<F>,
+    /// Offset of the first record.
+    pub first: LogOffset,
+    /// Who wrote it, as far as that is known.
+    pub epoch: Option<LeaderEpoch>,
+}
 
 /// Where a VLSN is in its partition.
 #[derive(Debug)]
@@ -118,7 +129,7 @@ impl<D: Disk> Log<D> {
         max_bytes: u64,
         bound: LogOffset,
         patience: Patience,
-    ) -> Result<Option<ReadSlice<D::File>>, ReadError> {
+    ) -> Result<Option<VlsnRun<D::File>>, ReadError> {
         self.check_online()?;
         self.holds_files = true;
         let vlsn = vlsn.max(self.meta.trimmed.map_or(Vlsn::ZERO, Vlsn::next));
@@ -139,7 +150,8 @@ impl<D: Disk> Log<D> {
         };
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        Ok(Some(slice(file, first.entry, end)))
+        let offset = LogOffset(base.0.saturating_add(i64::from(first.entry.relative_offset)));
+        Ok(Some(VlsnRun { slice: slice(file, first.entry, end), first: offset, epoch: self.epochs.at(offset) }))
     }
 
     /// Where the batch of an entry ends: in its segment, and in offsets.

@@ -26,6 +26,8 @@ pub(crate) fn damage(error: &StoredError) -> &'static str {
         StoredError::Header(_) => "checksum",
         StoredError::UnknownCodec { .. } | StoredError::Codec(_) | StoredError::Record(_) => "records",
         StoredError::NoVlsn { .. } => "a key that is no VLSN",
+        StoredError::Misplaced { .. } => "another base offset",
+        StoredError::OtherEpoch { .. } => "another leader epoch",
     }
 }
 
