@@ -152,7 +152,6 @@ impl Metrics {
 
 impl Levels {
     fn register(&self, registry: &mut Registry) {
-        let levels = self;
         let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             match unit {
@@ -160,30 +159,30 @@ impl Levels {
                 None => registry.register(name, help, metric),
             }
         };
-        gauge("kafka_network_connections", "Open connections", None, levels.connections as u64);
-        gauge("pyralog_http_connections", "Open HTTP connections", None, levels.http_connections);
-        gauge("kafka_server_global_topic_count", "Logs", None, levels.logs as u64);
-        gauge("kafka_server_partition_count", "Partitions on this node", None, levels.partitions as u64);
-        gauge("kafka_server_offline_partition_count", "Partitions that are offline", None, levels.offline as u64);
-        gauge("kafka_server_fetch_sessions", "Incremental fetch sessions", None, levels.fetch_sessions as u64);
+        gauge("kafka_network_connections", "Open connections", None, self.connections as u64);
+        gauge("pyralog_http_connections", "Open HTTP connections", None, self.http_connections);
+        gauge("kafka_server_global_topic_count", "Logs", None, self.logs as u64);
+        gauge("kafka_server_partition_count", "Partitions on this node", None, self.partitions as u64);
+        gauge("kafka_server_offline_partition_count", "Partitions that are offline", None, self.offline as u64);
+        gauge("kafka_server_fetch_sessions", "Incremental fetch sessions", None, self.fetch_sessions as u64);
         gauge(
             "kafka_log_cleaner_uncleanable_partitions",
             "Partitions that cannot be compacted before the next start",
             None,
-            levels.uncleanable as u64,
+            self.uncleanable as u64,
         );
         gauge(
             "kafka_log_cleaner_max_dirty_percent",
             "Dirty share of the dirtiest compacted log at the last look",
             None,
-            levels.dirtiest_percent,
+            self.dirtiest_percent,
         );
-        gauge("kafka_log_size", "Size of all partitions", Some(Unit::Bytes), levels.log_bytes);
-        gauge("pyralog_disk_free", "Room on the disk", Some(Unit::Bytes), levels.room.free_bytes);
-        gauge("pyralog_disk_reserve", "Room that is kept free", Some(Unit::Bytes), levels.room.reserve_bytes);
+        gauge("kafka_log_size", "Size of all partitions", Some(Unit::Bytes), self.log_bytes);
+        gauge("pyralog_disk_free", "Room on the disk", Some(Unit::Bytes), self.room.free_bytes);
+        gauge("pyralog_disk_reserve", "Room that is kept free", Some(Unit::Bytes), self.room.reserve_bytes);
         let help = "0: enough room, 1: appends are refused, 2: committed offsets and new logs as well";
-        gauge("pyralog_disk_full", help, None, levels.room.room as u64);
-        let scrub = levels.scrub;
+        gauge("pyralog_disk_full", help, None, self.room.room as u64);
+        let scrub = self.scrub;
         gauge("pyralog_scrub_running", "1: old segments are being looked over", None, u64::from(scrub.running));
         gauge(
             "pyralog_scrub_round_checked",
@@ -199,6 +198,6 @@ impl Levels {
             Some(Unit::Seconds),
             finished,
         );
-        gauge("pyralog_uptime", "Time since the start", Some(Unit::Seconds), levels.uptime.as_secs());
+        gauge("pyralog_uptime", "Time since the start", Some(Unit::Seconds), self.uptime.as_secs());
     }
 }
