@@ -2,18 +2,21 @@
 //! Holds: no buffer while idle; memory grows only with bytes that have arrived (SE-03), and within a budget that all
 //! connections share; a peer that stalls in a frame or does not take its answers is dropped, one that is idle too.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
 use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use crate::disk::RealDisk;
@@ -79,6 +82,9 @@ pub struct Session {
     warming: bool,
     /// When something last went through the socket, in either direction.
     active: Instant,
+    /// Rings at the deadline or before it: most requests move the deadline, and a timer that is set anew each time costs more
+    /// than one that now and then rings for nothing.
+    alarm: Pin<Box<Sleep>>,
     stopping: bool,
     /// The client sends nothing more.
     ended: bool,
@@ -97,6 +103,8 @@ impl Session {
     /// A session over an accepted socket.
     pub fn new(shell: Arc<Shell>, stream: TcpStream, conn: Connection) -> Self {
         let mailbox = shell.mailboxes.open(conn.id);
+        let active = Instant::now();
+        let alarm = Box::pin(sleep_until(active + Duration::from_millis(shell.node.limits().idle_ms)));
         Self {
             shell,
             stream,
@@ -108,7 +116,8 @@ impl Session {
             frame_size: 0,
             unsent: Outgoing::default(),
             warming: false,
-            active: Instant::now(),
+            active,
+            alarm,
             stopping: false,
             ended: false,
         }
@@ -152,6 +161,9 @@ impl Session {
             (false, false) => None,
         };
         let deadline = self.deadline();
+        if deadline < self.alarm.deadline() || self.alarm.is_elapsed() {
+            self.alarm.as_mut().reset(deadline);
+        }
         tokio::select! {
             biased;
             () = self.mailbox.rung() => {
@@ -166,7 +178,7 @@ impl Session {
                     return Err(End::Eof);
                 }
             }
-            () = sleep_until(deadline) => self.on_deadline()?,
+            () = self.alarm.as_mut() => self.on_deadline()?,
         }
         Ok(())
     }
@@ -331,7 +343,12 @@ impl Session {
 
     async fn read_some(&mut self) -> Result<(), End> {
         self.make_room().await?;
-        match self.stream.try_read_buf(&mut self.input) {
+        // Unlike `try_read_buf` it knows that the socket is empty when it gives less than there is room for: one call less.
+        let mut read = pin!(self.stream.read_buf(&mut self.input));
+        let Poll::Ready(read) = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await else {
+            return Ok(());
+        };
+        match read {
             // The client has said all it will. What it asked before is answered still: it may have closed only its half.
             Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
                 self.ended = true;
@@ -349,7 +366,6 @@ impl Session {
                 self.active = Instant::now();
                 Ok(())
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(e) => Err(e.into()),
         }
     }
