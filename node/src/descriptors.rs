@@ -17,6 +17,7 @@ use pyralog_storage::Disk;
 use crate::outputs::Outputs;
 use crate::partition::Partition;
 use crate::timetable::Timetable;
+use crate::vlsn::Outlines;
 
 /// What the partitions of a node share.
 pub struct Commons<D: Disk> {
@@ -24,6 +25,8 @@ pub struct Commons<D: Disk> {
     pub files: Descriptors<D>,
     /// Deadlines.
     pub timetable: Timetable<D>,
+    /// Of batches in VLSN logs.
+    pub(crate) outlines: Arc<Outlines>,
 }
 
 /// The budget and the clock.

@@ -66,7 +66,7 @@ impl<D: Disk> Node<D> {
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
         let files = Descriptors::new(Arc::clone(&disk), limits.open_files);
-        let commons = Arc::new(Commons { files, timetable: Timetable::default() });
+        let commons = Arc::new(Commons { files, timetable: Timetable::default(), outlines: Arc::default() });
         Self {
             limits,
             topology,

@@ -21,7 +21,7 @@ use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
 use crate::descriptors::Commons;
 use crate::outputs::Outputs;
-use crate::vlsn::{Expected, VlsnBounds, VlsnRules, Vlsns};
+use crate::vlsn::{Expected, Outlines, VlsnBounds, VlsnRules, Vlsns};
 
 /// When an append counts as acknowledged (`pyralog.durability`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -643,6 +643,11 @@ impl<D: Disk> Partition<D> {
     /// The largest VLSN that was ever appended, on disk or not.
     pub fn last_vlsn(&self) -> Option<Vlsn> {
         self.state.lock().log.as_ref().ok().and_then(Log::last_vlsn)
+    }
+
+    /// Outlines of batches, which all partitions of the node share.
+    pub(crate) fn outlines(&self) -> &Arc<Outlines> {
+        &self.commons.outlines
     }
 
     /// Which VLSNs of the partition can be read.

@@ -148,11 +148,13 @@ pub async fn point(
         let (sought, id, partition) = sought;
         let found = match sought {
             Sought::Known(point) => point,
-            Sought::In(batch) if batch.is_cached() => batch.read().map_err(|error| unread(&name, &error))?,
-            Sought::In(batch) => {
-                let read = http.may_wait(move || batch.read()).await?;
-                read.map_err(|error| unread(&name, &error))?
-            }
+            Sought::In(batch) => match batch.read_cached().map_err(|error| unread(&name, &error))? {
+                Some(point) => point,
+                None => {
+                    let read = http.may_wait(move || batch.read()).await?;
+                    read.map_err(|error| unread(&name, &error))?
+                }
+            },
             Sought::Cold => {
                 let (shell, name) = (Arc::clone(shell), name.clone());
                 let look = move || {

@@ -12,7 +12,7 @@ use pyralog_protocol::batch::{
 use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Vlsn};
 use pyralog_storage::{DiskFile, ReadError, ReadSlice, VlsnRun};
 
-use super::VlsnError;
+use super::{VlsnError, belongs};
 
 /// Bytes that are read at a time, unless a batch is larger.
 const WINDOW_BYTES: usize = 64 << 10;
@@ -126,7 +126,7 @@ impl<F: DiskFile> Cursor<F> {
         }
         self.fetch(BATCH_HEADER_BYTES)?;
         let header = self.in_window().and_then(|bytes| Ok(BatchHeader::parse(bytes)?));
-        let header = header.and_then(|header| self.follows(&header).map(|()| header));
+        let header = header.and_then(|header| belongs(&header, self.next_offset, self.epoch).map(|()| header));
         let header = header.map_err(|error| self.stored(error))?;
         let size = header.total_size();
         (self.next_offset, self.epoch) = (LogOffset(header.last_offset().saturating_add(1)), None);
@@ -154,18 +154,6 @@ impl<F: DiskFile> Cursor<F> {
         self.batch = Some(batch.map_err(|error| self.stored(error))?);
         self.ahead.start += size;
         Ok(true)
-    }
-
-    /// Whether it is the next one.
-    fn follows(&self, header: &BatchHeader) -> Result<(), StoredError> {
-        let found = header.base_offset;
-        if found != self.next_offset.0 {
-            return Err(StoredError::Misplaced { expected: self.next_offset, found });
-        }
-        match self.epoch.filter(|epoch| epoch.0 != header.leader_epoch) {
-            Some(expected) => Err(StoredError::OtherEpoch { expected, found: header.leader_epoch }),
-            None => Ok(()),
-        }
     }
 
     fn in_window(&self) -> Result<&[u8], StoredError> {

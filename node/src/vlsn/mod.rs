@@ -6,12 +6,14 @@
 //! where the view ends.
 
 mod cursor;
+mod outlines;
 mod page;
 mod partition;
 mod rerouting;
 mod same;
 mod view;
 
+pub(crate) use outlines::Outlines;
 pub(crate) use page::PageParts;
 pub use page::{Page, PageLimits, VlsnRange};
 pub(crate) use partition::Vlsns;
@@ -24,13 +26,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_coordinator::metadata::LogState;
-use pyralog_protocol::batch::{KeyedRecord, StoredBatch, StoredError, StoredRecord};
+use pyralog_protocol::batch::{BatchHeader, KeyedRecord, Outline, StoredBatch, StoredError, StoredRecord};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
-use pyralog_storage::{Disk, DiskFile, Log, Patience, ReadError, ReadSlice, VlsnPlace};
+use pyralog_storage::{Disk, DiskFile, Log, Patience, ReadError, ReadSlice, VlsnPlace, VlsnRun};
 
 use crate::connection::FileRange;
 use crate::partition::{Bounds, Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
+use outlines::{BatchKey, Outlined};
 
 /// Why a log of VLSNs cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -148,26 +151,22 @@ impl<D: Disk> Lookup<D> {
 /// The batch that a VLSN is in, or would be.
 #[derive(Debug)]
 pub struct PointBatch<F> {
-    slice: ReadSlice<F>,
+    run: VlsnRun<F>,
     vlsn: Vlsn,
-    index: PartitionIndex,
+    key: BatchKey,
     inflate_max: usize,
+    outlines: Arc<Outlines>,
 }
 
 impl<F: DiskFile> PointBatch<F> {
-    /// Whether reading it will not wait for the disk.
-    pub fn is_cached(&self) -> bool {
-        self.slice.file.is_cached(self.slice.position, self.slice.len)
-    }
-
     /// Its bytes in its file.
     pub(crate) fn slice(&self) -> &ReadSlice<F> {
-        &self.slice
+        &self.run.slice
     }
 
     /// The same, to be brought into memory.
     pub(crate) fn range(&self) -> FileRange {
-        range_of(&self.slice)
+        range_of(self.slice())
     }
 
     /// The VLSN.
@@ -177,32 +176,74 @@ impl<F: DiskFile> PointBatch<F> {
 
     /// Sorts by batch, and by VLSN within it.
     pub(crate) fn order(&self) -> (PartitionIndex, Vlsn) {
-        (self.index, self.vlsn)
+        (self.key.index, self.vlsn)
     }
 
     /// Whether the other VLSN is in the same batch, or would be.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.slice.file, &other.slice.file) && self.slice.position == other.slice.position
+        self.key == other.key
     }
 
     /// Reads it. Blocks; needs no log.
     pub fn read(&self) -> Result<Point, VlsnError> {
+        match self.read_part()? {
+            Some(point) => Ok(point),
+            None => self.find(&self.bytes()?),
+        }
+    }
+
+    /// The same, if that need not wait for the disk.
+    pub fn read_cached(&self) -> Result<Option<Point>, VlsnError> {
+        if let Some(point) = self.read_part()? {
+            return Ok(Some(point));
+        }
+        self.cached_bytes()?.map(|bytes| self.find(&bytes)).transpose()
+    }
+
+    fn find(&self, bytes: &[u8]) -> Result<Point, VlsnError> {
         let mut point = Point::Gap;
-        let bytes = self.bytes()?;
-        self.find_all(&bytes, [self.vlsn].into_iter(), |_, record| point = Point::Found(record))?;
+        self.find_all(bytes, [self.vlsn].into_iter(), |_, record| point = Point::Found(record))?;
         Ok(point)
+    }
+
+    /// The same from the part of the batch that has it. `None`: that cannot be told without the whole batch, or not without
+    /// waiting for the disk.
+    pub(crate) fn read_part(&self) -> Result<Option<Point>, VlsnError> {
+        let ReadSlice { file, position, len } = self.slice();
+        let part = match self.outlines.look(&self.key, *len, self.vlsn) {
+            Outlined::Unknown => return Ok(None),
+            Outlined::Absent => return Ok(Some(Point::Gap)),
+            Outlined::In(part) => part,
+        };
+        let range = part.range();
+        let mut bytes = vec![0; range.len()];
+        if !file.read_cached_at(&mut bytes, position.saturating_add(range.start as u64)).map_err(|e| self.io(e))? {
+            return Ok(None);
+        }
+        match part.find(&bytes, self.vlsn) {
+            Ok(record) => {
+                Ok(Some(record.map_or(Point::Gap, |record| Point::Found(PointRecord::of(&record, part.epoch())))))
+            }
+            Err(_) => {
+                // The whole batch says what is wrong, or that nothing is.
+                self.outlines.forget(&self.key);
+                Ok(None)
+            }
+        }
     }
 
     /// All of the batch. Blocks.
     pub(crate) fn bytes(&self) -> Result<Bytes, VlsnError> {
-        let index = self.index;
-        self.slice.read().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })
+        self.slice().read().map_err(|error| self.io(error))
     }
 
     /// All of the batch, if that need not wait for the disk.
     pub(crate) fn cached_bytes(&self) -> Result<Option<Bytes>, VlsnError> {
-        let index = self.index;
-        self.slice.read_cached().map_err(|error| VlsnError::Read { index, error: ReadError::Io(error) })
+        self.slice().read_cached().map_err(|error| self.io(error))
+    }
+
+    fn io(&self, error: std::io::Error) -> VlsnError {
+        VlsnError::Read { index: self.key.index, error: ReadError::Io(error) }
     }
 
     /// Looks in the bytes of the batch for several VLSNs, which rise. What is there is told with its place among them.
@@ -212,9 +253,13 @@ impl<F: DiskFile> PointBatch<F> {
         wanted: impl Iterator<Item = Vlsn>,
         mut found: impl FnMut(usize, PointRecord),
     ) -> Result<(), VlsnError> {
-        let index = self.index;
+        let index = self.key.index;
         let stored = |error| VlsnError::Stored { index, error };
         let batch = StoredBatch::open(bytes, self.inflate_max).map_err(stored)?;
+        belongs(&batch.header, self.run.first, self.run.epoch).map_err(stored)?;
+        if let Some(outline) = Outline::of(&batch).map_err(stored)? {
+            self.outlines.keep(self.key, outline);
+        }
         let mut wanted = wanted.enumerate().peekable();
         let mut rest = batch.payload();
         while !rest.is_empty() && wanted.peek().is_some() {
@@ -223,7 +268,7 @@ impl<F: DiskFile> PointBatch<F> {
             while let Some((at, _)) = wanted.next_if(|(_, vlsn)| *vlsn == here.vlsn) {
                 // Only what was found is looked at as a whole.
                 if let Some(record) = batch.records_from(rest).next() {
-                    found(at, PointRecord::of(&record.map_err(stored)?, batch.header.leader_epoch));
+                    found(at, PointRecord::of(&record.map_err(stored)?, batch.base().epoch));
                 }
             }
             rest = rest.get(here.size..).unwrap_or_default();
@@ -232,17 +277,29 @@ impl<F: DiskFile> PointBatch<F> {
     }
 }
 
+/// Whether a batch is the one that stands there: its base offset and leader epoch are outside its CRC (IO-07).
+fn belongs(header: &BatchHeader, first: LogOffset, epoch: Option<LeaderEpoch>) -> Result<(), StoredError> {
+    let found = header.base_offset;
+    if found != first.0 {
+        return Err(StoredError::Misplaced { expected: first, found });
+    }
+    match epoch.filter(|epoch| epoch.0 != header.leader_epoch) {
+        Some(expected) => Err(StoredError::OtherEpoch { expected, found: header.leader_epoch }),
+        None => Ok(()),
+    }
+}
+
 fn range_of<F: DiskFile>(slice: &ReadSlice<F>) -> FileRange {
     FileRange { file: slice.file.clone(), position: slice.position, len: slice.len }
 }
 
 impl PointRecord {
-    fn of(stored: &StoredRecord<'_>, epoch: i32) -> Self {
+    fn of(stored: &StoredRecord<'_>, epoch: LeaderEpoch) -> Self {
         let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
         let headers = stored.record.headers.iter();
         Self {
             offset: stored.offset,
-            epoch: LeaderEpoch(epoch),
+            epoch,
             timestamp: stored.timestamp,
             value: bytes(stored.record.value),
             headers: headers.map(|h| (Bytes::copy_from_slice(h.key), bytes(h.value))).collect(),
@@ -332,7 +389,11 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
             return Ok(Sought::Cold);
         }
         Ok(match located.map_err(|error| VlsnError::Read { index, error })? {
-            VlsnPlace::Batch(slice) => Sought::In(PointBatch { slice, vlsn, index, inflate_max: self.inflate_max() }),
+            VlsnPlace::Batch(run) => {
+                let key = BatchKey { topic: partition.topic, index, first: run.first };
+                let outlines = Arc::clone(partition.outlines());
+                Sought::In(PointBatch { run, vlsn, key, inflate_max: self.inflate_max(), outlines })
+            }
             VlsnPlace::Unwritten => Sought::Known(Point::NotYet),
             VlsnPlace::Trimmed => Sought::Known(Point::Trimmed),
         })

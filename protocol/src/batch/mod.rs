@@ -11,6 +11,7 @@ mod codec;
 mod header;
 mod keyed;
 mod lz4;
+mod outline;
 mod produced;
 mod records;
 mod retain;
@@ -28,10 +29,11 @@ pub use header::{
     set_leader_epoch,
 };
 pub use keyed::KeyedRecord;
+pub use outline::{BatchPart, Outline};
 pub use produced::{
     CheckedBatch, ProduceError, ProduceRules, RECORD_ERRORS_MAX, RejectedRecord, VlsnRoute, check_produced,
 };
 pub use records::{RecordError, RecordHeader, RecordHeaders, RecordView, Records};
 pub use retain::{emptied, retain};
-pub use stored::{StoredBatch, StoredError, StoredRecord};
+pub use stored::{RecordBase, StoredBatch, StoredError, StoredRecord};
 pub use view::{ViewBatches, ViewRecord, empty_view};

@@ -104,14 +104,42 @@ impl<'a> StoredBatch<'a> {
 
     /// The same from somewhere in its payload on.
     pub fn records_from<'s>(&'s self, rest: &'s [u8]) -> impl Iterator<Item = Result<StoredRecord<'s>, StoredError>> {
-        let header = &self.header;
+        self.base().records(rest)
+    }
+
+    /// What its records are relative to.
+    pub fn base(&self) -> RecordBase {
+        RecordBase::of(&self.header)
+    }
+}
+
+/// What the records of a batch are relative to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordBase {
+    /// Base offset.
+    pub offset: LogOffset,
+    /// Who wrote the batch.
+    pub epoch: LeaderEpoch,
+    timestamp: i64,
+    /// The time of all of them, where the log stamps that.
+    appended: Option<i64>,
+}
+
+impl RecordBase {
+    fn of(header: &BatchHeader) -> Self {
         let appended = (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
-        Records::new(rest).map(move |record| {
+        let (offset, epoch) = (LogOffset(header.base_offset), LeaderEpoch(header.leader_epoch));
+        Self { offset, epoch, timestamp: header.base_timestamp, appended }
+    }
+
+    /// Records with their VLSNs, one behind the other.
+    pub(super) fn records<'a>(self, payload: &'a [u8]) -> impl Iterator<Item = Result<StoredRecord<'a>, StoredError>> {
+        Records::new(payload).map(move |record| {
             let record = record?;
-            let offset = LogOffset(header.base_offset.saturating_add(i64::from(record.offset_delta)));
+            let offset = LogOffset(self.offset.0.saturating_add(i64::from(record.offset_delta)));
             let vlsn = record.key.and_then(Vlsn::of_key).ok_or(StoredError::NoVlsn { offset })?;
-            let own = header.base_timestamp.wrapping_add(record.timestamp_delta);
-            Ok(StoredRecord { vlsn, offset, timestamp: appended.unwrap_or(own), record })
+            let own = self.timestamp.wrapping_add(record.timestamp_delta);
+            Ok(StoredRecord { vlsn, offset, timestamp: self.appended.unwrap_or(own), record })
         })
     }
 }

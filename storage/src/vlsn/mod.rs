@@ -44,7 +44,7 @@ pub struct VlsnRun<F> {
 #[derive(Debug)]
 pub enum VlsnPlace<F> {
     /// If it was ever written, it is in this batch.
-    Batch(ReadSlice<F>),
+    Batch(VlsnRun<F>),
     /// Nothing at or above it can be read yet.
     Unwritten,
     /// Retention or a deletion took what was there.
@@ -116,8 +116,9 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.get_mut(at).filter(|_| next_offset <= bound) else {
             return Ok(VlsnPlace::Unwritten);
         };
+        let base = segment.base;
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        Ok(VlsnPlace::Batch(slice(file, found.entry, end)))
+        Ok(VlsnPlace::Batch(self.run(base, slice(file, found.entry, end), found.entry)))
     }
 
     /// Whole batches with the VLSNs from `vlsn` on, as far as they are kept: about `max_bytes`, or one batch if that is
@@ -150,8 +151,13 @@ impl<D: Disk> Log<D> {
         };
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        let offset = LogOffset(base.0.saturating_add(i64::from(first.entry.relative_offset)));
-        Ok(Some(VlsnRun { slice: slice(file, first.entry, end), first: offset, epoch: self.epochs.at(offset) }))
+        Ok(Some(self.run(base, slice(file, first.entry, end), first.entry)))
+    }
+
+    /// What begins with the batch of an entry.
+    fn run<F>(&self, segment: LogOffset, slice: ReadSlice<F>, first: Entry) -> VlsnRun<F> {
+        let first = LogOffset(segment.0.saturating_add(i64::from(first.relative_offset)));
+        VlsnRun { slice, first, epoch: self.epochs.at(first) }
     }
 
     /// Where the batch of an entry ends: in its segment, and in offsets.

@@ -42,8 +42,8 @@ fn look(log: &mut Log<SimDisk>, vlsn: u64) -> Seen {
     match log.locate_vlsn(Vlsn(vlsn), end, Patience::Waits).unwrap() {
         VlsnPlace::Trimmed => Seen::Trimmed,
         VlsnPlace::Unwritten => Seen::Unwritten,
-        VlsnPlace::Batch(slice) => {
-            let bytes = slice.read().unwrap();
+        VlsnPlace::Batch(run) => {
+            let bytes = run.slice.read().unwrap();
             let batch = StoredBatch::open(&bytes, 1 << 20).unwrap();
             let record = batch.records().map(Result::unwrap).find(|r| r.vlsn == Vlsn(vlsn));
             record.map_or(Seen::Gap, |record| {

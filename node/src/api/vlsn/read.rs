@@ -237,17 +237,22 @@ fn fill<F: DiskFile>(
     patience: Patience,
 ) -> Result<Vec<FileRange>, VlsnError> {
     placed.sort_by_key(|(_, batch)| batch.order());
-    let (mut work, mut bytes, mut first) = (0_usize, 0_usize, true);
-    let mut cold = Vec::new();
+    let mut answer = Filling { results, bytes: 0, max_bytes, first: true };
+    let (mut work, mut cold) = (0_usize, Vec::new());
     for group in placed.chunk_by(|(_, one), (_, other)| one.is_beside(other)) {
-        let Some((_, batch)) = group.first() else { continue };
-        work = work.saturating_add(batch.slice().len);
-        if work > WORK_BYTES && !first || bytes > max_bytes {
-            for (at, _) in group {
-                if let Some(result) = results.get_mut(*at) {
-                    result.outcome = outcome::LEFT_OUT;
-                }
+        let Some((at, batch)) = group.first() else { continue };
+        // Of a batch that is known, one record is read alone.
+        if group.len() == 1
+            && let Some(point) = batch.read_part()?
+        {
+            if let Point::Found(record) = point {
+                answer.take(*at, record);
             }
+            continue;
+        }
+        work = work.saturating_add(batch.slice().len);
+        if work > WORK_BYTES && !answer.first || answer.bytes > max_bytes {
+            group.iter().for_each(|(at, _)| answer.leave_out(*at));
             continue;
         }
         let read = match patience {
@@ -259,18 +264,43 @@ fn fill<F: DiskFile>(
             continue;
         };
         batch.find_all(&read, group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
-            let Some(result) = group.get(which).and_then(|(at, _)| results.get_mut(*at)) else { return };
-            let size = size_of_record(&record);
-            if first || bytes.saturating_add(size) <= max_bytes {
-                found(result, record);
-            } else {
-                result.outcome = outcome::LEFT_OUT;
+            if let Some((at, _)) = group.get(which) {
+                answer.take(*at, record);
             }
-            bytes = bytes.saturating_add(size);
-            first = false;
         })?;
     }
     Ok(cold)
+}
+
+/// An answer as far as it goes.
+struct Filling<'r> {
+    results: &'r mut [VlsnReadResult],
+    /// Bytes of what was found.
+    bytes: usize,
+    max_bytes: usize,
+    /// Nothing was found yet: the first record is never left out.
+    first: bool,
+}
+
+impl Filling<'_> {
+    fn take(&mut self, at: usize, record: PointRecord) {
+        let size = size_of_record(&record);
+        if self.first || self.bytes.saturating_add(size) <= self.max_bytes {
+            if let Some(result) = self.results.get_mut(at) {
+                found(result, record);
+            }
+        } else {
+            self.leave_out(at);
+        }
+        self.bytes = self.bytes.saturating_add(size);
+        self.first = false;
+    }
+
+    fn leave_out(&mut self, at: usize) {
+        if let Some(result) = self.results.get_mut(at) {
+            result.outcome = outcome::LEFT_OUT;
+        }
+    }
 }
 
 fn outcome_of(point: &Point) -> i8 {

@@ -2,8 +2,8 @@
 
 use super::{batch, rules};
 use crate::batch::{
-    BatchBuilder, Codec, Compression, KeyedRecord, NewRecord, ProduceError, ProduceRules, StoredBatch, ViewBatches,
-    ViewRecord, VlsnRoute, check_produced, empty_view,
+    BatchBuilder, Codec, Compression, KeyedRecord, NewRecord, Outline, ProduceError, ProduceRules, StoredBatch,
+    StoredRecord, ViewBatches, ViewRecord, VlsnRoute, check_produced, empty_view,
 };
 use crate::{Draw, ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
 use bytes::{Bytes, BytesMut};
@@ -208,4 +208,52 @@ fn stored_bytes_that_changed_are_refused() {
             StoredBatch::open(&changed, 1 << 20).and_then(|b| b.records().collect::<Result<Vec<_>, _>>().map(|_| ()));
         assert!(opened.is_err(), "byte {at}");
     }
+}
+
+/// Every record is found in its part, nothing else is, and no part is believed that changed.
+#[test]
+fn an_outline_finds_each_record_and_believes_no_other_bytes() {
+    let mut draw = Draw::new(7);
+    for _ in 0..200 {
+        let (mut vlsn, mut builder) = (draw.next_u64() % 1000, BatchBuilder::new());
+        for _ in 0..=draw.next_u64() % 90 {
+            vlsn += 1 + draw.next_u64() % 3;
+            let size = if draw.next_u64().is_multiple_of(9) { 5_000 } else { 90 };
+            let value = vec![draw.next_u64().to_be_bytes()[0]; usize::try_from(draw.next_u64() % size).unwrap_or(0)];
+            builder = builder.kv(1_700_000_000_000, &Vlsn(vlsn).key(), &value);
+        }
+        let mut bytes = builder.build().expect("builds");
+        let batch = StoredBatch::open(&bytes, 0).expect("whole");
+        let outline = Outline::of(&batch).expect("has VLSNs");
+        let Some(outline) = outline else {
+            assert!(bytes.len() < 2_200, "{} bytes are worth it", bytes.len());
+            continue;
+        };
+        assert_eq!(outline.batch_bytes(), bytes.len());
+        assert!(outline.memory() < 100 + bytes.len() / 40, "{} for {}", outline.memory(), bytes.len());
+        let records: Vec<_> = batch.records().map(|record| record.expect("whole")).collect();
+        let (first, last) = (records[0].vlsn.0, records[records.len() - 1].vlsn.0);
+        assert!(outline.part(Vlsn(first.saturating_sub(1))).is_none() || first == 0);
+        for vlsn in (first..last + 3).map(Vlsn) {
+            let part = outline.part(vlsn).expect("not below the first");
+            let found = part.find(&bytes[part.range()], vlsn).expect("what it was");
+            let expected = records.iter().find(|record| record.vlsn == vlsn);
+            let seen =
+                |record: &StoredRecord<'_>| (record.offset, record.timestamp, record.record.value.map(<[u8]>::to_vec));
+            assert_eq!(found.as_ref().map(seen), expected.map(seen));
+        }
+        let part = outline.part(Vlsn(last)).expect("there");
+        let at = part.range().start + usize::try_from(draw.next_u64()).unwrap_or(0) % part.range().len();
+        bytes[at] ^= 1 << (draw.next_u64() % 8);
+        assert!(part.find(&bytes[part.range()], Vlsn(last)).is_err());
+        assert!(part.find(&bytes[part.range().start..at], Vlsn(last)).is_err());
+    }
+}
+
+#[test]
+fn a_compressed_batch_has_no_outline() {
+    let keys: Vec<[u8; 8]> = (0..500).map(|v| Vlsn(v).key()).collect();
+    let bytes = keyed(&keys.iter().map(<[u8; 8]>::as_slice).collect::<Vec<_>>(), Codec::Lz4);
+    let batch = StoredBatch::open(&bytes, 1 << 20).expect("whole");
+    assert!(Outline::of(&batch).expect("has VLSNs").is_none());
 }
