@@ -257,7 +257,9 @@ impl<F: DiskFile> PointBatch<F> {
         let stored = |error| VlsnError::Stored { index, error };
         let batch = StoredBatch::open(bytes, self.inflate_max).map_err(stored)?;
         belongs(&batch.header, self.run.first, self.run.epoch).map_err(stored)?;
-        if let Some(outline) = Outline::of(&batch).map_err(stored)? {
+        if matches!(self.outlines.look(&self.key, self.run.slice.len, self.vlsn), Outlined::Unknown)
+            && let Some(outline) = Outline::of(&batch).map_err(stored)?
+        {
             self.outlines.keep(self.key, outline);
         }
         let mut wanted = wanted.enumerate().peekable();
