@@ -6,8 +6,7 @@
 use std::ops::Range;
 
 use pyralog_protocol::batch::{
-    BATCH_HEADER_BYTES, BatchError, BatchHeader, Codec, KeyedRecord, StoredBatch, StoredError, TimestampType,
-    ViewRecord,
+    BATCH_HEADER_BYTES, BatchError, BatchHeader, Codec, KeyedRecord, RecordBase, StoredBatch, StoredError, ViewRecord,
 };
 use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Vlsn};
 use pyralog_storage::{DiskFile, ReadError, ReadSlice, VlsnRun};
@@ -33,11 +32,8 @@ pub(super) struct Head {
 /// The batch whose records come next.
 #[derive(Debug)]
 struct Batch {
-    base_offset: LogOffset,
+    base: RecordBase,
     last_offset: i64,
-    base_timestamp: i64,
-    /// The time of all of its records, where the log stamps that.
-    appended: Option<i64>,
     codec: Codec,
     /// Its payload if it was compressed; else it is in the window.
     inflated: Option<Vec<u8>>,
@@ -106,14 +102,14 @@ impl<F: DiskFile> Cursor<F> {
     fn next_of_batch(&mut self) -> Result<Option<Head>, StoredError> {
         let Some(batch) = self.batch.as_mut().filter(|batch| !batch.left.is_empty()) else { return Ok(None) };
         let payload = batch.inflated.as_deref().unwrap_or(&self.window);
-        let record = KeyedRecord::first_of(payload.get(batch.left.clone()).unwrap_or_default(), batch.base_offset)?;
+        let record = KeyedRecord::first_of(payload.get(batch.left.clone()).unwrap_or_default(), batch.base.offset)?;
         batch.left.start += record.size;
         let end = batch.left.start;
         Ok(Some(Head {
             vlsn: record.vlsn,
             size: record.size,
             codec: batch.codec,
-            timestamp: batch.appended.unwrap_or(batch.base_timestamp.wrapping_add(record.timestamp_delta)),
+            timestamp: batch.base.timestamp(record.timestamp_delta),
             attributes: record.attributes,
             rest: end - record.rest.len()..end,
         }))
@@ -134,22 +130,14 @@ impl<F: DiskFile> Cursor<F> {
         let (opened, start) =
             (self.in_window().and_then(|bytes| StoredBatch::open(bytes, self.inflate_max)), self.ahead.start);
         let batch = opened.and_then(|batch| {
-            let header = batch.header.clone();
-            let codec = header.codec().map_err(|found| StoredError::UnknownCodec { found })?;
+            let (base, last_offset) = (batch.base(), batch.header.last_offset());
+            let codec = batch.header.codec().map_err(|found| StoredError::UnknownCodec { found })?;
             let inflated = (codec != Codec::None).then(|| batch.into_payload().into_owned());
             let left = match &inflated {
                 Some(payload) => 0..payload.len(),
                 None => start + BATCH_HEADER_BYTES..start + size,
             };
-            Ok(Batch {
-                base_offset: LogOffset(header.base_offset),
-                last_offset: header.last_offset(),
-                base_timestamp: header.base_timestamp,
-                appended: (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp),
-                codec,
-                inflated,
-                left,
-            })
+            Ok(Batch { base, last_offset, codec, inflated, left })
         });
         self.batch = Some(batch.map_err(|error| self.stored(error))?);
         self.ahead.start += size;

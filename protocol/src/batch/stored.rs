@@ -120,7 +120,7 @@ pub struct RecordBase {
     pub offset: LogOffset,
     /// Who wrote the batch.
     pub epoch: LeaderEpoch,
-    timestamp: i64,
+    first_timestamp: i64,
     /// The time of all of them, where the log stamps that.
     appended: Option<i64>,
 }
@@ -129,7 +129,13 @@ impl RecordBase {
     fn of(header: &BatchHeader) -> Self {
         let appended = (header.timestamp_type() == TimestampType::LogAppendTime).then_some(header.max_timestamp);
         let (offset, epoch) = (LogOffset(header.base_offset), LeaderEpoch(header.leader_epoch));
-        Self { offset, epoch, timestamp: header.base_timestamp, appended }
+        Self { offset, epoch, first_timestamp: header.base_timestamp, appended }
+    }
+
+    /// Time of a record, in milliseconds since 1970: the append time where the log stamps that.
+    #[inline]
+    pub fn timestamp(self, delta: i64) -> i64 {
+        self.appended.unwrap_or(self.first_timestamp.wrapping_add(delta))
     }
 
     /// Records with their VLSNs, one behind the other.
@@ -138,8 +144,7 @@ impl RecordBase {
             let record = record?;
             let offset = LogOffset(self.offset.0.saturating_add(i64::from(record.offset_delta)));
             let vlsn = record.key.and_then(Vlsn::of_key).ok_or(StoredError::NoVlsn { offset })?;
-            let own = self.timestamp.wrapping_add(record.timestamp_delta);
-            Ok(StoredRecord { vlsn, offset, timestamp: self.appended.unwrap_or(own), record })
+            Ok(StoredRecord { vlsn, offset, timestamp: self.timestamp(record.timestamp_delta), record })
         })
     }
 }

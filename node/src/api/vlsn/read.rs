@@ -241,6 +241,10 @@ fn fill<F: DiskFile>(
     let (mut work, mut cold) = (0_usize, Vec::new());
     for group in placed.chunk_by(|(_, one), (_, other)| one.is_beside(other)) {
         let Some((at, batch)) = group.first() else { continue };
+        if answer.bytes > max_bytes {
+            group.iter().for_each(|(at, _)| answer.leave_out(*at));
+            continue;
+        }
         // Of a batch that is known, one record is read alone.
         if group.len() == 1
             && let Some(point) = batch.read_part()?
@@ -251,7 +255,7 @@ fn fill<F: DiskFile>(
             continue;
         }
         work = work.saturating_add(batch.slice().len);
-        if work > WORK_BYTES && !answer.first || answer.bytes > max_bytes {
+        if work > WORK_BYTES && !answer.first {
             group.iter().for_each(|(at, _)| answer.leave_out(*at));
             continue;
         }
