@@ -1,4 +1,4 @@
-//! What is written to the journal at once: batches of any number of partitions, in a buffer that is allocated once.
+//! What is written to the journal at once: batches of any number of partitions, in a buffer that is used again and again.
 
 use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::BATCH_HEADER_BYTES;
@@ -10,9 +10,17 @@ use crate::log::Pending;
 
 /// Bytes of a note.
 const NOTE_BYTES: usize = 1 + 16 + 4 + 8;
+/// So many rounds in a row that use less than a [quarter](GIVE_BACK_SHARE) of the memory that larger ones before them used give it
+/// back. A disk that stalls once must not cost memory for good; under a steady load the largest rounds come more often than this.
+const GIVE_BACK_AFTER: u32 = 4096;
+const GIVE_BACK_SHARE: usize = 4;
+/// Memory that is not worth giving back.
+const KEEP_BYTES: usize = 256 << 10;
 
 /// A round in the making. Its buffer begins at a block border in memory, as direct I/O wants it.
 pub struct Round {
+    /// As long as the largest round since it was allocated: what is behind its length was never touched, and costs only an
+    /// address range.
     buffer: Vec<u8>,
     /// Where the first whole block of the buffer begins.
     start: usize,
@@ -20,6 +28,8 @@ pub struct Round {
     payload: usize,
     entries: u32,
     capacity: usize,
+    /// Rounds in a row that used little of the buffer.
+    small: u32,
     /// Ends of what is in it, by partition.
     pub(super) ends: Vec<(PartitionKey, LogOffset)>,
 }
@@ -28,10 +38,8 @@ impl Round {
     /// A round that takes up to `capacity` bytes; memory is used as it fills for the first time.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.next_multiple_of(BLOCK);
-        // Zeroed memory comes from the system untouched, so an idle round costs no more than an address range.
-        let buffer = vec![0; capacity + BLOCK];
-        let start = buffer.as_ptr().align_offset(BLOCK);
-        Self { buffer, start, payload: 0, entries: 0, capacity, ends: Vec::new() }
+        let (buffer, start) = untouched(capacity);
+        Self { buffer, start, payload: 0, entries: 0, capacity, small: 0, ends: Vec::new() }
     }
 
     /// Whether there is nothing in it.
@@ -73,9 +81,30 @@ impl Round {
 
     /// Empties it for the next use.
     pub fn clear(&mut self) {
+        self.give_back();
         self.payload = 0;
         self.entries = 0;
         self.ends.clear();
+    }
+
+    /// Bytes of memory that it has used since it last gave any back.
+    pub fn resident_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Starts over with memory that was never touched, if the rounds of late needed little of what there is.
+    fn give_back(&mut self) {
+        let used = self.buffer.len();
+        if used <= KEEP_BYTES || self.file_bytes() >= used / GIVE_BACK_SHARE {
+            self.small = 0;
+            return;
+        }
+        self.small += 1;
+        if self.small >= GIVE_BACK_AFTER {
+            self.small = 0;
+            // The new one first: the allocator would hand the old one out again.
+            (self.buffer, self.start) = untouched(self.capacity);
+        }
     }
 
     /// Bytes that it takes in the file.
@@ -86,6 +115,7 @@ impl Round {
     /// Its bytes, in whole blocks, for this place in the journal.
     pub(super) fn seal(&mut self, sequence: u64, round: u64) -> &[u8] {
         let total = self.file_bytes();
+        self.touch(self.start + total);
         let Some(bytes) = self.buffer.get_mut(self.start..self.start + total) else { return &[] };
         let (front, behind) = bytes.split_at_mut(ROUND_HEADER);
         let (payload, padding) = behind.split_at_mut(self.payload);
@@ -96,6 +126,7 @@ impl Round {
 
     /// The first block of the buffer, filled by `fill`, for what is not a round.
     pub(super) fn block(&mut self, fill: impl FnOnce(&mut [u8])) -> &[u8] {
+        self.touch(self.start + BLOCK);
         let Some(block) = self.buffer.get_mut(self.start..self.start + BLOCK) else { return &[] };
         fill(block);
         block
@@ -103,9 +134,24 @@ impl Round {
 
     fn take(&mut self, bytes: usize) -> Option<&mut [u8]> {
         let at = self.start + ROUND_HEADER + self.payload;
+        self.touch(at + bytes);
         let room = self.buffer.get_mut(at..at + bytes)?;
         self.payload += bytes;
         self.entries += 1;
         Some(room)
     }
+
+    /// Makes the buffer at least so long, never longer than what was allocated: its place in memory must not change.
+    fn touch(&mut self, length: usize) {
+        if length > self.buffer.len() && length <= self.buffer.capacity() {
+            self.buffer.resize(length, 0);
+        }
+    }
+}
+
+/// A buffer for rounds of up to `capacity` bytes, and where in it the first whole block begins.
+fn untouched(capacity: usize) -> (Vec<u8>, usize) {
+    let buffer: Vec<u8> = Vec::with_capacity(capacity + BLOCK);
+    let start = buffer.as_ptr().align_offset(BLOCK);
+    (buffer, start)
 }

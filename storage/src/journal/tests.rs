@@ -233,3 +233,30 @@ fn a_note_of_a_sync_saves_the_recovery_what_lies_below_it() {
     let redo = replay.of(key(0)).unwrap();
     assert_eq!((redo.flushed, redo.batches.len(), redo.end()), (off(6), 1, off(9)));
 }
+
+#[test]
+fn memory_of_a_rare_large_round_is_given_back_and_that_of_frequent_ones_kept() {
+    let large: Vec<Pending> = (0..10_000).flat_map(|_| pending(1)).collect();
+    let mut round = Round::new(4 << 20);
+    round.push(key(0), &large);
+    round.clear();
+    let used = round.resident_bytes();
+    assert!(used > 512 << 10, "{used}");
+    for n in 0..10_000 {
+        round.push(key(0), if n % 4_000 == 0 { &large } else { large.get(..1).unwrap() });
+        round.clear();
+        assert_eq!(round.resident_bytes(), used, "rounds as large come back");
+    }
+    for _ in 0..4_096 {
+        round.push(key(0), large.get(..1).unwrap());
+        round.clear();
+    }
+    assert!(round.resident_bytes() < 16 << 10, "{}", round.resident_bytes());
+
+    // What it holds after the change is what was put in, in whole blocks.
+    let (disk, mut journal) = new_journal();
+    round.push(key(0), &pending(2));
+    journal.write(&mut round).unwrap();
+    drop(journal);
+    assert_eq!(bases(&disk).0, [0, 3]);
+}
