@@ -122,11 +122,22 @@ struct Beside {
     wrong: Option<(u64, &'static str)>,
 }
 
+/// What the batches in front of a place say of it.
+#[derive(Clone, Copy)]
+struct Here {
+    /// Offset after the last record in front of it.
+    next: i64,
+    /// Offset of the batch that begins there: above `next` where compaction has taken what was between them.
+    first: i64,
+    /// The largest timestamp in front of it.
+    max: i64,
+}
+
 impl Beside {
-    /// A batch begins here. `before`: its offset and the largest timestamp before it, unless damage hides them.
-    fn at(&mut self, position: u64, base: i64, before: Option<(i64, i64)>) {
+    /// A batch begins here, or the segment ends. `here`: what is known of the place, unless damage hides it.
+    fn at(&mut self, position: u64, base: i64, here: Option<Here>) {
         let sparse = self.kind == SPARSE;
-        let Some((offset, max)) = before else {
+        let Some(Here { next, first, max }) = here else {
             self.ended |= position == self.index.covered;
             self.next +=
                 usize::from(self.index.entries.get(self.next).is_some_and(|e| u64::from(e.position) <= position));
@@ -134,7 +145,7 @@ impl Beside {
         };
         if position == self.index.covered {
             self.ended = true;
-            if self.index.next_offset != offset || sparse && self.index.max != max {
+            if self.index.next_offset != next || sparse && self.index.max != max {
                 self.wrong.get_or_insert((position, "what it covers ends otherwise"));
             }
         }
@@ -146,7 +157,7 @@ impl Beside {
             return;
         }
         self.next += 1;
-        let agrees = base.saturating_add(i64::from(relative_offset)) == offset && (!sparse || max_before == max);
+        let agrees = base.saturating_add(i64::from(relative_offset)) == first && (!sparse || max_before == max);
         if u64::from(named) < position || !agrees {
             self.wrong.get_or_insert((position, "an entry names another batch than the one that is there"));
         }
@@ -377,10 +388,18 @@ impl<'a, D: Disk> Verifier<'a, D> {
             if let Some(ends) = place.ends.get_mut(&LogOffset(place.chain.next)) {
                 ends.push(End { segment: base, size: position, epoch: place.chain.epoch() });
             }
+            let found = walk.next();
+            let next = place.chain.next;
+            let first = match &found {
+                Ok(Some(found)) if (next..place.cleaned_end.0).contains(&found.header.base_offset) => {
+                    found.header.base_offset
+                }
+                _ => next,
+            };
             for index in beside.iter_mut().flatten() {
-                index.at(position, base.0, max.map(|max| (place.chain.next, max)));
+                index.at(position, base.0, max.map(|max| Here { next, first, max }));
             }
-            let found = match walk.next() {
+            let found = match found {
                 Ok(Some(found)) => found,
                 Ok(None) => break,
                 Err(Stop::Io(error)) => return Err(error),
@@ -392,7 +411,6 @@ impl<'a, D: Disk> Verifier<'a, D> {
                         Stop::Damaged(what) => what,
                         Stop::Io(_) => "the disk failed",
                     };
-                    let next = place.chain.next;
                     self.broken((&log, Some(position)), place, next..next, what);
                     break;
                 }

@@ -554,7 +554,22 @@ impl World {
         if let Some(lost) = expected.find(|b| b.records.iter().any(|r| r.offset >= start.0)) {
             return bug(format!("{} is missing at the end", lost.base));
         }
-        self.borders()
+        self.borders()?;
+        self.scrub()
+    }
+
+    /// IO-07, IO-12: whoever looks over what rounds have made finds nothing, neither in segments nor in their indexes.
+    fn scrub(&mut self) -> Result<(), Stop> {
+        let mut from = LogOffset::ZERO;
+        while let Some(scrub) = self.log.as_ref().and_then(|log| log.next_to_scrub(from)) {
+            let found = scrub.run(&|_| true);
+            let found = self.or_dead(found, "scrub")?;
+            if let Some(finding) = found.damage.first().or(found.derived.first()) {
+                return bug(format!("{finding:?}"));
+            }
+            from = scrub.next();
+        }
+        Ok(())
     }
 
     /// TX-07: every segment ends where the next one begins.
