@@ -1,7 +1,7 @@
 //! Accepts connections, within limits. Out of descriptors it pauses instead of spinning (OP-12).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -81,6 +81,17 @@ impl SocketBuffers {
             rustix::net::sockopt::set_socket_recv_buffer_size(stream, bytes)?;
         }
         Ok(())
+    }
+}
+
+/// On loopback no link can be congested. Where the system's own choice is BBR, what is sent would be paced by timers: a fifth of the
+/// processor time of large fetches, for nothing. It has to be said of the listener, before there are connections: one that
+/// began with BBR goes on being paced. Every Linux has Reno; nothing rests on it.
+pub fn spare_congestion_control(listener: &TcpListener, address: SocketAddr) {
+    if address.ip().to_canonical().is_loopback()
+        && let Err(error) = rustix::net::sockopt::set_tcp_congestion(listener, "reno")
+    {
+        debug!(%error, "the system's congestion control stays, on loopback as well");
     }
 }
 

@@ -118,6 +118,7 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let kafka = bind(&settings.kafka_listen, "--kafka-listen").await?;
     let web = bind(&settings.http_listen, "--http-listen").await?;
     let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
+    listener::spare_congestion_control(&kafka, kafka_at);
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);
