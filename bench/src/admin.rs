@@ -73,9 +73,26 @@ pub struct NewTopic<'a> {
 /// Opens a connection for one of the ways of talking.
 pub fn connect(address: SocketAddr) -> Result<TcpStream, BenchError> {
     let fail = |error| BenchError::Connect { address: address.to_string(), error };
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).map_err(fail)?;
+    let stream = if address.ip().is_loopback() {
+        unpaced(address)
+    } else {
+        TcpStream::connect_timeout(&address, Duration::from_secs(10))
+    };
+    let stream = stream.map_err(fail)?;
     stream.set_nodelay(true).map_err(fail)?;
     Ok(stream)
+}
+
+/// A connection on loopback. Where the system's congestion control is BBR, what is sent would be paced by timers, at more than
+/// half of the load generator's processor time. It has to be said before the connection is made.
+fn unpaced(address: SocketAddr) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Every Linux has it. Where it may not be chosen, the system's choice stays, for all brokers alike.
+    let _ = sockopt::set_tcp_congestion(&socket, "reno");
+    connect(&socket, &address)?;
+    Ok(TcpStream::from(socket))
 }
 
 fn resolve(address: &str) -> Result<Vec<SocketAddr>, BenchError> {

@@ -146,3 +146,26 @@ fn serve(
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What connections inherit from a listener.
+    async fn congestion_control_of(address: &str) -> String {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let bound = listener.local_addr().expect("an address");
+        spare_congestion_control(&listener, bound);
+        rustix::net::sockopt::tcp_congestion(&listener).expect("a name")
+    }
+
+    #[tokio::test]
+    async fn on_loopback_nothing_is_paced_and_elsewhere_the_system_decides() {
+        let system = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            rustix::net::sockopt::tcp_congestion(&listener).expect("a name")
+        };
+        assert_eq!(congestion_control_of("127.0.0.1:0").await, "reno");
+        assert_eq!(congestion_control_of("0.0.0.0:0").await, system);
+    }
+}
