@@ -51,6 +51,7 @@ pub fn run(args: ServerArgs) -> Result<(), String> {
     let files = raise_file_limit()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(network_threads())
         .thread_name("net")
         .build()
         .map_err(|e| format!("cannot start the network threads: {e}"))?;
@@ -85,6 +86,14 @@ fn raise_file_limit() -> Result<u64, String> {
             Ok(limit.current.unwrap_or(FILES_MIN))
         }
     }
+}
+
+/// Network threads: twice as many as processors, up to eight more. An append that meets the kernel's writeback, or memory that has to be
+/// found first, holds its thread for milliseconds; with one thread per processor, the others' clients waited while a processor was idle
+/// (1 x: 1.5 GB/s in 64 KiB appends, p99 of 10 ms; 2 x: 1.8 and 7; small requests and fetches are the same).
+fn network_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors + processors.min(8)
 }
 
 /// Time that an address may still be held by a process that was just killed.
