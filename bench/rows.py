@@ -131,6 +131,16 @@ def produce(durability, partitions, configs=None, times=None, **load):
     return measure
 
 
+# Long enough for the kernel to write to the disk what is not synced, as it does under every load that lasts.
+SUSTAINED = {"warmup": 3, "duration": 15}
+
+
+def sustained(bench, contestant, turn):
+    """Large requests for longer than the page cache takes them: Pyralog synced, the others not."""
+    durability = "fsync" if contestant in ("pyralog", "other") else "memory"
+    return produce(durability, 8, times=SUSTAINED, **LARGE)(bench, contestant, turn)
+
+
 def fetch(bench, contestant, turn):
     """Reads what was just written, from the page cache."""
     broker = bench.broker(contestant)
@@ -267,6 +277,8 @@ ROWS = (
     Row("produce-large-fsync", "the same, every acknowledgement synced", produce("fsync", 8, **LARGE),
         goals=(Goal(MB_PER_S, 2.5, at_least=True, ratio=True),
                Goal(MB_PER_S, 1, at_least=True, ratio=True, beside="produce-large")), naive=True),
+    Row("produce-large-sustained", "as produce-large, for 15 s: Pyralog with every acknowledgement synced, Kafka without", sustained,
+        goals=(Goal(MB_PER_S, 1, at_least=True, ratio=True),)),
     Row("produce-small", "1 x 100 B per request, 8 partitions, 64 connections, no fsync", produce("memory", 8, **SMALL),
         goals=(Goal(REQUESTS, 1.5, at_least=True, ratio=True), Goal(CPU_PER_REQUEST, 15)), naive=True),
     Row("produce-small-fsync", "the same, every acknowledgement synced", produce("fsync", 8, **SMALL),
