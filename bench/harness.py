@@ -263,13 +263,13 @@ def settle():
 def use_memory(folder, mib=3072):
     """Fills page cache and gives it back, so that the next run finds memory that is really there. A hypervisor takes what its
     guest has freed; the first write there costs five times as much, and who runs behind a larger run would look faster."""
-    path = os.path.join(folder, "memory")
-    try:
-        with open(path, "wb", buffering=0) as file:
+    path, block = os.path.join(folder, "memory"), bytes(1 << 20)
+    with open(path, "wb", buffering=0) as file:
+        try:
             for _ in range(mib):
-                file.write(bytes(1 << 20))
-    finally:
-        os.unlink(path)
+                file.write(block)
+        finally:
+            os.unlink(path)
 
 
 def percentile(values, share):

@@ -396,8 +396,9 @@ impl<'a, D: Disk> Verifier<'a, D> {
                 }
                 _ => next,
             };
+            let here = max.map(|max| Here { next, first, max });
             for index in beside.iter_mut().flatten() {
-                index.at(position, base.0, max.map(|max| Here { next, first, max }));
+                index.at(position, base.0, here);
             }
             let found = match found {
                 Ok(Some(found)) => found,

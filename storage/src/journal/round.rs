@@ -88,7 +88,8 @@ impl Round {
     }
 
     /// Bytes of memory that it has used since it last gave any back.
-    pub fn resident_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn resident_bytes(&self) -> usize {
         self.buffer.len()
     }
 
