@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -216,8 +217,9 @@ impl DiskFile for RealFile {
         let _ = rustix::fs::fadvise(&self.file, position, NonZeroU64::new(bytes), Advice::DontNeed);
     }
 
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+    fn reserve(&self, bytes: Range<u64>) -> io::Result<()> {
+        let length = bytes.end.saturating_sub(bytes.start);
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, bytes.start, length) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             done => Ok(done?),
         }

@@ -5,6 +5,7 @@
 //! final (IO-01), and that decision belongs to the log.
 
 use std::io;
+use std::ops::Range;
 
 use pyralog_protocol::WallMs;
 
@@ -89,9 +90,9 @@ pub trait DiskFile: std::any::Any + Send + Sync {
     }
     /// What was read of these bytes need not stay in memory. A hint.
     fn forget(&self, _position: u64, _bytes: u64) {}
-    /// Takes room for a file of so many bytes without changing its length: what was never written is never read, so
+    /// Takes room for these bytes of the file without changing its length: what was never written is never read, so
     /// nothing can take it for data (IO-05). Where the file system cannot do that, nothing happens.
-    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+    fn reserve(&self, _bytes: Range<u64>) -> io::Result<()> {
         Ok(())
     }
     /// Makes everything written so far durable, with the length (fdatasync).

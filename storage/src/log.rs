@@ -594,6 +594,9 @@ impl<D: Disk> Log<D> {
     pub fn release_files(&mut self) {
         let dirty = &self.dirty;
         for segment in self.segments.iter_mut().filter(|s| !is_dirty(dirty, s.base)) {
+            if !self.env.config.preallocate {
+                let _ = segment.cut_to_size(&self.env);
+            }
             let _ = segment.store_index(&self.env, self.flushed_end);
             let _ = segment.store_vlsns(&self.env, self.flushed_end);
             segment.release();
@@ -684,9 +687,6 @@ impl<D: Disk> Log<D> {
         let name = file_name(self.log_end, "log");
         let file = self.env.disk.open(&self.env.path(&name), OpenMode::Create)?;
         self.dir_changes += 1;
-        // Room ahead is a hint: where there is none, the segment grows as far as it gets.
-        let preallocated =
-            self.env.config.preallocate && reserve(&*self.env.disk, &file, self.env.config.segment_bytes);
         if let Some(sealed) = self.segments.last_mut() {
             let _ = sealed.cut_to_size(&self.env);
             let _ = sealed.store_index(&self.env, LogOffset::MAX);
@@ -696,7 +696,10 @@ impl<D: Disk> Log<D> {
             let _ = self.store_snapshot();
         }
         let mut active = Segment::created(self.log_end, file, now);
-        active.preallocated = preallocated;
+        if self.env.config.preallocate {
+            let all = u64::from(self.env.config.segment_bytes);
+            active.take_room(&self.env, all);
+        }
         self.segments.push(active);
         self.plan_roll();
         Ok(())
@@ -738,6 +741,7 @@ impl<D: Disk> Log<D> {
         if self.dirty.last().is_none_or(|(base, _)| *base != active.base) {
             self.dirty.push((active.base, file.clone()));
         }
+        active.see_to_room(&self.env, header.total_size() as u64);
         if let Err(error) = file.write_all_at([&header.encode(), body], active.size) {
             return Err(self.undo_write(&file, error));
         }
@@ -844,20 +848,6 @@ fn is_dirty<F>(dirty: &[(LogOffset, Arc<F>)], base: LogOffset) -> bool {
 pub(crate) fn end_of_segment<F>(segments: &[Segment<F>], base: LogOffset, log_end: LogOffset) -> LogOffset {
     let next = segments.partition_point(|s| s.base <= base);
     segments.get(next).map_or(log_end, |s| s.base)
-}
-
-/// Takes room for a segment, or none at all.
-fn reserve<D: Disk>(disk: &D, file: &D::File, bytes: u32) -> bool {
-    let bytes = u64::from(bytes);
-    if !disk.allowance().claim(bytes) {
-        return false;
-    }
-    let taken = file.reserve(bytes);
-    if taken.is_err() {
-        let _ = file.set_len(0);
-    }
-    disk.allowance().settle(bytes);
-    taken.is_ok()
 }
 
 /// Whether the batch starts a new segment: by size, by age, because the index is full, or because its offset is too far

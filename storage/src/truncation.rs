@@ -247,7 +247,8 @@ impl<D: Disk> Log<D> {
         self.cut_tail(border.segment, border.position, cut, &mut RecoveryReport::default())?;
         let file = match self.segments.get_mut(border.segment) {
             Some(active) => {
-                (active.preallocated, active.length_unproven) = (false, false);
+                active.forget_room();
+                active.length_unproven = false;
                 if active.size == 0 {
                     active.first_timestamp = None;
                 }

@@ -21,6 +21,7 @@ mod weather;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -455,11 +456,11 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
+    fn reserve(&self, bytes: Range<u64>) -> io::Result<()> {
         let mut state = self.disk.0.write().unwrap();
         state.change()?;
-        state.check_room(bytes)?;
-        state.reserved.insert(self.inode, bytes);
+        state.check_room(bytes.end - bytes.start)?;
+        state.reserved.insert(self.inode, bytes.end);
         Ok(())
     }
 

@@ -135,6 +135,50 @@ fn io_05_a_new_segment_takes_its_room_and_a_sealed_one_gives_back_what_it_did_no
     assert!(bases(&disk).iter().all(|base| disk.reserved(&format!("{DIR}/{base:020}.log")) == 0), "a clean stop too");
 }
 
+/// `preallocate` is for the whole segment at once; any segment takes some room ahead once it has grown.
+#[test]
+fn io_05_a_segment_that_grows_takes_room_ahead_and_gives_it_back() {
+    const MIB: u64 = 1 << 20;
+    let config = || LogConfig { segment_bytes: 8 << 20, ..LogConfig::default() };
+    let (disk, mut log) = new_log(config());
+    let room = |disk: &SimDisk, base: i64| disk.reserved(&format!("{DIR}/{base:020}.log"));
+    let mut written = 0;
+    while written < 4 * MIB {
+        assert_eq!(room(&disk, 0), 0, "a small one takes none");
+        put(&mut log, &checked(sized(1, 500_000)));
+        written = disk.bytes(&format!("{DIR}/{:020}.log", 0)).len() as u64;
+    }
+    put(&mut log, &checked(sized(1, 500_000)));
+    let taken = room(&disk, 0);
+    let size = disk.bytes(&format!("{DIR}/{:020}.log", 0)).len() as u64;
+    assert!(taken > size && taken < size + size / 4, "{taken} for {size}");
+    put(&mut log, &checked(sized(1, 500_000)));
+    assert_eq!(room(&disk, 0), taken, "it is used before more is taken");
+    // Nothing is written for a while.
+    log.sync().unwrap();
+    log.release_files();
+    assert_eq!(room(&disk, 0), 0);
+    put(&mut log, &checked(sized(1, 500_000)));
+    assert!(room(&disk, 0) > taken);
+    // Where there is no room ahead, the segment grows as far as it gets, and does not ask again.
+    let (size, end) = (disk.bytes(&format!("{DIR}/{:020}.log", 0)).len() as u64, log.log_end());
+    disk.set_faults(Faults { capacity: Some(size + 1_600_000), ..Faults::default() });
+    for _ in 0..3 {
+        put(&mut log, &checked(sized(1, 500_000)));
+    }
+    disk.set_faults(Faults::default());
+    log.sync().unwrap();
+    let (mut log, report) = open(&disk, config(), unclean(end.0));
+    assert_eq!(report.cut, None);
+    // The segment is full soon, and room is never taken beyond that.
+    while bases(&disk).len() == 1 {
+        put(&mut log, &checked(sized(1, 500_000)));
+        assert!(room(&disk, 0) <= 8 * MIB);
+    }
+    assert_eq!(room(&disk, 0), 0, "sealed");
+    log.close_clean().unwrap();
+}
+
 /// A file system that shows the room as part of the file, or a crash that did: the zeros are no data.
 #[test]
 fn io_05_room_that_shows_as_zeros_is_cut_and_never_served() {
