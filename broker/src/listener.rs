@@ -12,6 +12,7 @@ use pyralog_node::{ConnId, Connection};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use crate::lanes::Lanes;
 use crate::session::Session;
 use crate::shell::Shell;
 
@@ -99,6 +100,7 @@ pub fn spare_congestion_control(listener: &TcpListener, address: SocketAddr) {
 pub async fn accept(shell: Arc<Shell>, buffers: SocketBuffers, listener: TcpListener) {
     let census = Arc::new(Mutex::new(Census::default()));
     let numbers = AtomicU64::new(1);
+    let lanes = Arc::new(Lanes::default());
     let mut refused_in_a_row = 0_u32;
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -119,14 +121,14 @@ pub async fn accept(shell: Arc<Shell>, buffers: SocketBuffers, listener: TcpList
         };
         refused_in_a_row = 0;
         let id = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
-        if let Err(error) = serve(&shell, buffers, stream, id, counted) {
+        if let Err(error) = serve((&shell, &lanes), buffers, stream, id, counted) {
             debug!(%peer, %error, "a connection failed before its first request");
         }
     }
 }
 
 fn serve(
-    shell: &Arc<Shell>,
+    (shell, lanes): (&Arc<Shell>, &Arc<Lanes>),
     buffers: SocketBuffers,
     stream: TcpStream,
     id: ConnId,
@@ -140,11 +142,24 @@ fn serve(
     let conn = Connection::new(id, counted.address.to_canonical(), reached, shell.node.limits().in_flight);
     shell.metrics.connections.add(1);
     let session = Session::new(Arc::clone(shell), stream, conn);
-    tokio::spawn(async move {
+    tokio::spawn(run(session, Arc::clone(lanes), counted));
+    Ok(())
+}
+
+/// Serves a connection, here and then in a lane if it is one for that.
+async fn run(session: Session, lanes: Arc<Lanes>, counted: Counted) {
+    let Some(mut session) = session.run().await else { return };
+    let Some(lane) = lanes.next() else {
         session.run().await;
+        return;
+    };
+    lane.spawn(async move {
+        match session.settle_here() {
+            Ok(()) => drop(session.run().await),
+            Err(error) => warn!(%error, "a connection could not go on, and is closed"),
+        }
         drop(counted);
     });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "the shell is where these belong")]
 
+mod appending;
 mod cleaning;
 mod cli;
 mod clock;
@@ -13,6 +14,7 @@ mod folder;
 mod health;
 mod http;
 mod journaling;
+mod lanes;
 mod listener;
 mod logging;
 mod mailbox;

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
 use pyralog_node::{Answer, Connection};
+use pyralog_protocol::ApiKey;
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
@@ -19,6 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
+use crate::appending;
 use crate::disk::RealDisk;
 use crate::journaling;
 use crate::mailbox::{Events, Mailbox};
@@ -34,6 +37,9 @@ const BUDGET_FROM: usize = 64 << 10;
 /// Frames from [`BUSY_BUFFER`] to here make the next buffer as large as they were: most clients send batches of one size,
 /// and a frame that fills its buffer is read without being copied once.
 const FRAME_BUFFER_MAX: usize = 1 << 20;
+/// Produce requests that are so large, so many of them in a row, make a connection move to a [lane](crate::lanes).
+const LARGE_BYTES: usize = 32 << 10;
+const LARGE_IN_A_ROW: u32 = 32;
 /// Bytes that a connection writes before others have their turn: who reads a backlog is not to hold up who writes.
 const TURN_BYTES: usize = 256 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
@@ -80,6 +86,8 @@ pub struct Session {
     unsent: Outgoing,
     /// A reader thread brings what is to be sent next into memory.
     warming: bool,
+    /// Large requests in a row; none are counted where the connection is to stay where it is.
+    large: Option<u32>,
     /// When something last went through the socket, in either direction.
     active: Instant,
     /// Rings at the deadline or before it: most requests move the deadline, and a timer that is set anew each time costs more
@@ -116,6 +124,7 @@ impl Session {
             frame_size: 0,
             unsent: Outgoing::default(),
             warming: false,
+            large: Some(0),
             active,
             alarm,
             stopping: false,
@@ -123,18 +132,34 @@ impl Session {
         }
     }
 
-    /// Serves the connection until it ends.
-    pub async fn run(mut self) {
-        let end = self.serve().await;
-        let peer = self.conn.peer;
-        if let Err(end) = end {
-            debug!(%peer, reason = %end, "connection ended");
+    /// Serves the connection until it ends; gives it back, once, when it is to go on in a [lane](crate::lanes).
+    pub async fn run(mut self) -> Option<Self> {
+        match self.serve().await {
+            Ok(()) => {
+                self.large = None;
+                Some(self)
+            }
+            Err(end) => {
+                debug!(peer = %self.conn.peer, reason = %end, "connection ended");
+                None
+            }
         }
+    }
+
+    /// Moves socket and alarm to the runtime on which this is called.
+    pub fn settle_here(&mut self) -> io::Result<()> {
+        let socket = self.stream.as_fd().try_clone_to_owned()?;
+        self.stream = TcpStream::from_std(socket.into())?;
+        self.alarm = Box::pin(sleep_until(self.deadline()));
+        Ok(())
     }
 
     async fn serve(&mut self) -> Result<(), End> {
         loop {
             self.serve_frames().await?;
+            if self.large >= Some(LARGE_IN_A_ROW) {
+                return Ok(());
+            }
             self.collect_answers();
             if self.write_some()? {
                 tokio::task::yield_now().await;
@@ -225,6 +250,7 @@ impl Session {
                 self.shell.mailboxes.answer(ticket, answer);
             }
         }
+        appending::go_on(&self.shell, &mut out);
         self.shell.dispatch(out);
     }
 
@@ -302,6 +328,10 @@ impl Session {
             let frame = self.input.split_to(length);
             let size = LENGTH_BYTES + length;
             self.frame_size = if (BUSY_BUFFER..=FRAME_BUFFER_MAX).contains(&size) { size } else { 0 };
+            if let Some(large) = &mut self.large {
+                let is_large = size >= LARGE_BYTES && frame.starts_with(&ApiKey::Produce.code().to_be_bytes());
+                *large = if is_large { large.saturating_add(1) } else { 0 };
+            }
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
             let served =

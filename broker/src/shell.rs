@@ -125,6 +125,7 @@ impl Shell {
             answers,
             wakes,
             warms,
+            appends,
             commits,
             syncs,
             synced,
@@ -137,6 +138,7 @@ impl Shell {
             look_at_room,
         } = out;
         debug_assert!(removals.is_empty(), "removed where the image is installed");
+        debug_assert!(appends.is_empty(), "see crate::appending");
         for grave in graves {
             self.remover.push_file(grave);
         }

@@ -48,7 +48,7 @@ pub struct Node<D: Disk> {
     disk: Arc<D>,
     pub(crate) commons: Arc<Commons<D>>,
     quorum: Mutex<Quorum>,
-    gauge: Gauge,
+    gauge: Arc<Gauge>,
 }
 
 /// Why a connection is closed without an answer.
@@ -66,7 +66,9 @@ impl<D: Disk> Node<D> {
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
         let files = Descriptors::new(Arc::clone(&disk), limits.open_files);
-        let commons = Arc::new(Commons { files, timetable: Timetable::default(), outlines: Arc::default() });
+        let append_turn_bytes = limits.append_turn_bytes;
+        let commons =
+            Arc::new(Commons { files, timetable: Timetable::default(), outlines: Arc::default(), append_turn_bytes });
         Self {
             limits,
             topology,
@@ -78,7 +80,7 @@ impl<D: Disk> Node<D> {
             disk,
             commons,
             quorum: Mutex::default(),
-            gauge: Gauge::default(),
+            gauge: Arc::default(),
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Outputs<D: Disk> {
     pub wakes: Vec<ConnId>,
     /// What is to be brought into memory, and the connections that are to be woken then.
     pub warms: Vec<(ConnId, Warm<D>)>,
+    /// Partitions with appends that were left to this thread, and that somebody else is to go on with once the answers above
+    /// have left: see [`Partition::append_left`].
+    pub appends: Vec<Arc<Partition<D>>>,
     /// Partitions whose appends want to be made durable, see [`Partition::commit`].
     pub commits: Vec<Arc<Partition<D>>>,
     /// Partitions that want a sync of their segments run on a disk worker, see [`Partition::sync_plan`].
@@ -55,6 +58,7 @@ impl<D: Disk> Default for Outputs<D> {
             answers: Vec::new(),
             wakes: Vec::new(),
             warms: Vec::new(),
+            appends: Vec::new(),
             commits: Vec::new(),
             syncs: Vec::new(),
             synced: Vec::new(),

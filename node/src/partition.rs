@@ -3,15 +3,15 @@
 //! last offset (ID-09 included: a duplicate waits for its original). Knows nothing of topics' configs on the wire.
 //!
 //! The state sits behind a short lock instead of being handed from thread to thread: an append is a check, a write to
-//! the page cache and a few counters, which is less than a hop costs. Syncs and reads of records happen outside it.
+//! the page cache and a few counters, which is less than a hop costs. Syncs and reads of records happen outside it. Whoever
+//! finds an append under way leaves his own to it, see [`appends`].
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use pyralog_protocol::batch::CheckedBatch;
-use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, Routing, TopicId, Vlsn};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, MonoMs, Now, PartitionIndex, TopicId, Vlsn};
 use pyralog_storage::{
     AppendError, Appended, Commit, Disk, Held, Log, LogConfig, Offline, PartitionKey, Pending, ReadError, ReadSlice,
     SyncPlan,
@@ -21,7 +21,13 @@ use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
 use crate::descriptors::Commons;
 use crate::outputs::Outputs;
-use crate::vlsn::{Expected, Outlines, VlsnBounds, VlsnRules, Vlsns};
+use crate::vlsn::{Outlines, VlsnBounds, VlsnRules, Vlsns};
+
+mod appends;
+mod inbox;
+
+pub(crate) use self::appends::Production;
+use self::inbox::Inbox;
 
 /// When an append counts as acknowledged (`pyralog.durability`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +110,8 @@ pub struct Partition<D: Disk> {
     /// For whoever replaces `partition.meta` or moves files of the folder, also without the lock below. Taken before it.
     turn: Mutex<()>,
     state: Mutex<State<D>>,
+    /// Appends that were left to whoever is appending.
+    inbox: Inbox<Production>,
 }
 
 impl<D: Disk> std::fmt::Debug for Partition<D> {
@@ -274,6 +282,7 @@ impl<D: Disk> Partition<D> {
             high_watermark: AtomicI64::new(high_watermark),
             commons,
             turn: Mutex::new(()),
+            inbox: Inbox::new(),
             state: Mutex::new(State {
                 log,
                 epoch,
@@ -298,51 +307,6 @@ impl<D: Disk> Partition<D> {
     /// Key of its recovery point: by the log's id, because a log of the same name may follow it.
     pub fn key(&self) -> String {
         crate::lifecycle::key_of(self.topic, self.index)
-    }
-
-    /// Appends a checked batch; one for a VLSN log comes with the routing that it was checked by, and with what it expects.
-    /// With `wait` the caller is told when it is acknowledged, unless it is at once.
-    pub fn append(
-        self: &Arc<Self>,
-        (batch, routing, expected): (&CheckedBatch, Option<&Routing>, Expected),
-        wait: Option<(&Arc<ProduceWait>, usize)>,
-        now: Now,
-        out: &mut Outputs<D>,
-    ) -> Result<AppendDone, AppendRefused> {
-        self.commons.files.before_write(out);
-        let mut state = self.state.lock();
-        self.list(&mut state);
-        let epoch = state.epoch;
-        state.vlsns.admit(batch, routing)?;
-        let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
-        expected.check(batch, log.last_vlsn())?;
-        let appended = match log.append(batch, epoch, now) {
-            Ok(appended) => appended,
-            Err(error) => {
-                let log_start = log.log_start();
-                self.settle(&mut state, out);
-                return Err(AppendRefused::Log { error, log_start });
-            }
-        };
-        let log_start = log.log_start();
-        let end = LogOffset(appended.last_offset.0 + 1);
-        if !appended.duplicate {
-            state.vlsns.note(batch, end);
-        }
-        let Ok(log) = state.log.as_mut() else { return Err(AppendRefused::Refused(Refusal::Offline)) };
-        if log.take_flush_due() {
-            self.want_sync(&mut state, out);
-        }
-        self.time_flush(&mut state, now, out);
-        self.advance(&mut state, out);
-        let acknowledged = self.high_watermark.load(Ordering::Acquire) >= end.0;
-        if !acknowledged {
-            if let Some((wait, item)) = wait {
-                state.acks.push_back(Ack { end, wait: Arc::clone(wait), item });
-            }
-            self.want_commit(&mut state, out);
-        }
-        Ok(AppendDone { appended, log_start, acknowledged })
     }
 
     /// Puts it into that clock if its recovery left files open.

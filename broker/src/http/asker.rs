@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::problem::{Kind, Problem};
 use super::waiter::next_id;
+use crate::appending;
 use crate::mailbox::Mailbox;
 use crate::shell::Shell;
 
@@ -46,6 +47,7 @@ pub async fn ask(shell: &Arc<Shell>, peer: IpAddr, request: impl Into<Request>) 
             shell.mailboxes.answer(ticket, answer);
         }
     }
+    appending::go_on(shell, &mut out);
     shell.dispatch(out);
     let until = Instant::now() + PATIENCE;
     loop {

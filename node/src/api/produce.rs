@@ -22,7 +22,7 @@ use pyralog_storage::{AppendError, Disk};
 use crate::api::vlsn::Appended;
 use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
-use crate::partition::{AppendDone, AppendRefused, Partition};
+use crate::partition::{AppendDone, AppendRefused, Partition, Production};
 use crate::room::{Gauge, Room};
 use crate::topology::Topology;
 use crate::vlsn::{self, Expected};
@@ -37,6 +37,7 @@ const ZSTD_FROM: i16 = 7;
 /// A produce request whose answer is being put together. Partitions tell it when their part is acknowledged.
 pub struct ProduceWait {
     responder: Option<Responder>,
+    words: Words,
     /// What the answer says besides, if the request was a VlsnAppend.
     appended: Option<Mutex<Appended>>,
     /// Parts not known yet, plus one while the handler runs.
@@ -65,6 +66,24 @@ impl ProduceWait {
     pub(crate) fn failed<D: Disk>(&self, item: usize, code: ErrorCode, out: &mut Outputs<D>) {
         self.failures.lock().push((item, code));
         self.close_one(out);
+    }
+
+    /// The part was appended, or refused. Answered at once unless its acknowledgement comes later.
+    pub(crate) fn appended<D: Disk>(&self, item: usize, done: Result<AppendDone, AppendRefused>, out: &mut Outputs<D>) {
+        self.note_overrun(&done, out);
+        let closed = done.as_ref().map_or(true, |done| done.acknowledged);
+        self.put(item, |part| *part = self.words.answer(part.index, done));
+        if closed {
+            self.close_one(out);
+        }
+    }
+
+    /// The volume is looked at again when an append met its reserve.
+    fn note_overrun<D: Disk>(&self, done: &Result<AppendDone, AppendRefused>, out: &mut Outputs<D>) {
+        if let Err(AppendRefused::Log { error: AppendError::Reserved { bytes }, .. }) = done {
+            self.words.gauge.overrun(*bytes);
+            out.look_at_room = true;
+        }
     }
 
     fn put(&self, item: usize, fill: impl FnOnce(&mut PartitionProduceResponse)) {
@@ -98,6 +117,56 @@ impl ProduceWait {
     }
 }
 
+/// How a produce request's answer is worded.
+struct Words {
+    version: i16,
+    gauge: Arc<Gauge>,
+}
+
+impl Words {
+    fn answer(&self, index: i32, done: Result<AppendDone, AppendRefused>) -> PartitionProduceResponse {
+        match done {
+            Ok(done) => PartitionProduceResponse::default()
+                .with_index(index)
+                .with_base_offset(done.appended.base_offset.0)
+                .with_log_append_time_ms(done.appended.log_append_time)
+                .with_log_start_offset(if self.version >= 5 { done.log_start.0 } else { -1 }),
+            Err(AppendRefused::Refused(why)) => {
+                let code = if self.version >= TOPIC_IDS_FROM { why.code_by_id() } else { why.code() };
+                refusal(index, code, None)
+            }
+            // Clients fetch the metadata again and send again: by then the new routing is in force, or the old one still.
+            Err(error @ AppendRefused::Rerouted) => {
+                refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
+            }
+            Err(error @ (AppendRefused::Unexpected { .. } | AppendRefused::Taken { .. })) => {
+                refusal(index, ErrorCode::OutOfOrderSequenceNumber, self.explained(error.to_string()))
+            }
+            Err(error @ AppendRefused::Fenced { .. }) => {
+                refusal(index, ErrorCode::ProducerFenced, self.explained(error.to_string()))
+            }
+            Err(AppendRefused::Log { error, log_start }) => {
+                let reserved = matches!(error, AppendError::Reserved { .. });
+                let words = if reserved { self.gauge.refuse() } else { error.to_string() };
+                refusal(index, error.code(), self.explained(words))
+                    .with_log_start_offset(if self.version >= 5 { log_start.0 } else { -1 })
+                    .with_record_errors(self.record_errors_of(&error))
+            }
+        }
+    }
+
+    fn explained(&self, words: String) -> Option<String> {
+        (self.version >= RECORD_ERRORS_FROM).then_some(words)
+    }
+
+    /// The records of a batch that a VLSN log refused, each with its reason.
+    fn record_errors_of(&self, error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
+        let AppendError::Vlsns(refused) = error else { return Vec::new() };
+        let named = refused.rejected.iter().filter(|_| self.version >= RECORD_ERRORS_FROM);
+        named.map(|record| record_error(record.index, record.conflict.to_string())).collect()
+    }
+}
+
 fn refusal(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
     PartitionProduceResponse::default()
         .with_index(index)
@@ -109,7 +178,12 @@ fn refusal(index: i32, code: ErrorCode, message: Option<String>) -> PartitionPro
 }
 
 /// Serves one Produce request.
-pub(crate) fn produce<D: Disk>(topology: &Topology<D>, gauge: &Gauge, step: Step<'_, D>, request: &ProduceRequest) {
+pub(crate) fn produce<D: Disk>(
+    topology: &Topology<D>,
+    gauge: &Arc<Gauge>,
+    step: Step<'_, D>,
+    request: &ProduceRequest,
+) {
     let version = step.asked.version;
     serve(topology, gauge, step, (request, version), None);
 }
@@ -117,7 +191,7 @@ pub(crate) fn produce<D: Disk>(topology: &Topology<D>, gauge: &Gauge, step: Step
 /// Serves one request: a Produce in a version, or what a VlsnAppend comes to.
 pub(super) fn serve<D: Disk>(
     topology: &Topology<D>,
-    gauge: &Gauge,
+    gauge: &Arc<Gauge>,
     step: Step<'_, D>,
     (request, version): (&ProduceRequest, i16),
     appended: Option<Appended>,
@@ -128,6 +202,7 @@ pub(super) fn serve<D: Disk>(
     let (items, response) = lay_out(request, version);
     let wait = Arc::new(ProduceWait {
         responder,
+        words: Words { version, gauge: Arc::clone(gauge) },
         appended: appended.map(Mutex::new),
         open: AtomicUsize::new(1),
         response: Mutex::new(response),
@@ -136,7 +211,6 @@ pub(super) fn serve<D: Disk>(
     });
     let handler = Handler {
         topology,
-        gauge,
         full: (gauge.room() != Room::Enough).then(|| gauge.refuse()),
         request,
         version,
@@ -237,7 +311,6 @@ type Target<D> = (Arc<LogState>, Arc<Partition<D>>);
 
 struct Handler<'a, D: Disk> {
     topology: &'a Topology<D>,
-    gauge: &'a Gauge,
     /// Why nothing is appended, while the volume has no room (OP-10).
     full: Option<String>,
     request: &'a ProduceRequest,
@@ -314,14 +387,17 @@ impl<D: Disk> Handler<'_, D> {
         if checked.header.is_transactional() {
             return self.refuse_transactional(number, index);
         }
+        // Who cannot be answered later, or expects something of the partition, waits for it.
+        if !self.silent && self.wait.appended.is_none() {
+            self.wait.open.fetch_add(1, Ordering::AcqRel);
+            let (log, wait) = (Arc::clone(log), Arc::clone(self.wait));
+            return partition.produce(Production { batch: checked, log, wait, item: number, now: self.now }, out);
+        }
         let wait = (!self.silent).then_some((self.wait, number));
         let expected = self.wait.appended.as_ref().map_or(Expected::Anything, |all| all.lock().expected(number));
         self.wait.open.fetch_add(1, Ordering::AcqRel);
         let done = partition.append((&checked, routing, expected), wait, self.now, out);
-        if let Err(AppendRefused::Log { error: AppendError::Reserved { bytes }, .. }) = &done {
-            self.gauge.overrun(*bytes);
-            out.look_at_room = true;
-        }
+        self.wait.note_overrun(&done, out);
         let closed = self.silent || done.as_ref().map_or(true, |done| done.acknowledged);
         let done = done.and_then(|done| match expected {
             Expected::Last(_) if done.appended.duplicate => self.own(log, partition, &checked, done),
@@ -329,7 +405,7 @@ impl<D: Disk> Handler<'_, D> {
         });
         // A sync worker may be quicker than this line; it reads the response only once the handler's own share of
         // `open` is gone.
-        self.wait.put(number, |part| *part = self.answer(index, done));
+        self.wait.put(number, |part| *part = self.wait.words.answer(index, done));
         if closed {
             self.wait.open.fetch_sub(1, Ordering::AcqRel);
         }
@@ -349,48 +425,6 @@ impl<D: Disk> Handler<'_, D> {
             // What cannot be read cannot be compared, and is not called a success.
             Ok(false) | Err(_) => Err(AppendRefused::Taken { vlsn: batch.vlsns.first().copied().unwrap_or_default() }),
         }
-    }
-
-    fn answer(&self, index: i32, done: Result<AppendDone, AppendRefused>) -> PartitionProduceResponse {
-        match done {
-            Ok(done) => PartitionProduceResponse::default()
-                .with_index(index)
-                .with_base_offset(done.appended.base_offset.0)
-                .with_log_append_time_ms(done.appended.log_append_time)
-                .with_log_start_offset(if self.version >= 5 { done.log_start.0 } else { -1 }),
-            Err(AppendRefused::Refused(why)) => {
-                let code = if self.version >= TOPIC_IDS_FROM { why.code_by_id() } else { why.code() };
-                refusal(index, code, None)
-            }
-            // Clients fetch the metadata again and send again: by then the new routing is in force, or the old one still.
-            Err(error @ AppendRefused::Rerouted) => {
-                refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
-            }
-            Err(error @ (AppendRefused::Unexpected { .. } | AppendRefused::Taken { .. })) => {
-                refusal(index, ErrorCode::OutOfOrderSequenceNumber, self.explained(error.to_string()))
-            }
-            Err(error @ AppendRefused::Fenced { .. }) => {
-                refusal(index, ErrorCode::ProducerFenced, self.explained(error.to_string()))
-            }
-            Err(AppendRefused::Log { error, log_start }) => {
-                let reserved = matches!(error, AppendError::Reserved { .. });
-                let words = if reserved { self.gauge.refuse() } else { error.to_string() };
-                refusal(index, error.code(), self.explained(words))
-                    .with_log_start_offset(if self.version >= 5 { log_start.0 } else { -1 })
-                    .with_record_errors(self.record_errors_of(&error))
-            }
-        }
-    }
-
-    fn explained(&self, words: String) -> Option<String> {
-        (self.version >= RECORD_ERRORS_FROM).then_some(words)
-    }
-
-    /// The records of a batch that a VLSN log refused, each with its reason.
-    fn record_errors_of(&self, error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
-        let AppendError::Vlsns(refused) = error else { return Vec::new() };
-        let named = refused.rejected.iter().filter(|_| self.version >= RECORD_ERRORS_FROM);
-        named.map(|record| record_error(record.index, record.conflict.to_string())).collect()
     }
 
     fn rules(&self, log: &LogState) -> ProduceRules {

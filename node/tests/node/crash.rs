@@ -15,10 +15,12 @@ use crate::world::*;
 
 const PARTITIONS: i32 = 2;
 
-/// Every other seed runs with a journal, and some of them with one that many commits do not fit.
+/// Every other seed runs with a journal, and some of them with one that many commits do not fit. In a third of them every append is
+/// left to somebody else, and in a third a thread appends little for others.
 fn limits(seed: u64) -> Limits {
     let journal_bytes = [0, 3000, 0, 300].get((seed % 4) as usize).copied().unwrap_or_default();
-    Limits { journal_bytes, ..Limits::default() }
+    let append_turn_bytes = [256 << 10, 0, 150].get((seed % 3) as usize).copied().unwrap_or_default();
+    Limits { journal_bytes, append_turn_bytes, ..Limits::default() }
 }
 
 /// What the clients know.

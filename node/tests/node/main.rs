@@ -2,6 +2,7 @@
 //! so. Each file is one subject; `world` is what they share. Test names carry the ids of the statements they check.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
+mod appends;
 mod crash;
 mod deletion;
 mod descriptors;

@@ -58,6 +58,8 @@ pub enum Planted {
     ReplyBeforeCommit,
     /// Wakes of waiting fetches get lost.
     DropWakes,
+    /// Nobody goes on with the appends that were left at a partition.
+    ForgetAppends,
     /// A new partition count routes VLSNs that were written already.
     RerouteTooEarly,
 }
@@ -108,6 +110,7 @@ pub struct World {
     control: ControlLoop<Shared>,
     clients: BTreeMap<ConnId, Client>,
     queued: VecDeque<Arc<Partition<SimDisk>>>,
+    appends: Vec<Arc<Partition<SimDisk>>>,
     commits: Vec<Arc<Partition<SimDisk>>>,
     journal: Journal<SimDisk>,
     running: Vec<(Arc<Partition<SimDisk>>, SyncPlan<SimDisk>)>,
@@ -167,6 +170,7 @@ impl World {
             control,
             clients: BTreeMap::new(),
             queued: VecDeque::new(),
+            appends: Vec::new(),
             commits: Vec::new(),
             journal,
             running: Vec::new(),
@@ -343,10 +347,11 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, mut wakes, warms, commits, syncs, synced, removals, graves, calls, .. } = out;
+        let Outputs { answers, mut wakes, warms, appends, commits, syncs, synced, removals, graves, calls, .. } = out;
         for grave in graves {
             self.disk.remove_file(&grave.path).unwrap();
         }
+        self.appends.extend(appends.into_iter().filter(|_| self.planted != Planted::ForgetAppends));
         self.synced_on_the_way += synced.len();
         if self.limits.journal_bytes > 0 {
             self.commits.extend(commits);
@@ -546,6 +551,7 @@ impl World {
             Deliver(ConnId),
             Begin(usize),
             End(usize),
+            Append(usize),
             Commit,
             Turn,
         }
@@ -555,6 +561,7 @@ impl World {
         choices.extend(ids.iter().filter(|id| self.has_mail(**id)).map(|id| Do::Deliver(*id)));
         choices.extend((0..self.queued.len()).map(Do::Begin));
         choices.extend((0..self.running.len()).map(Do::End));
+        choices.extend((0..self.appends.len()).map(Do::Append));
         choices.extend((!self.commits.is_empty()).then_some(Do::Commit));
         choices.extend((!self.calls.is_empty()).then_some(Do::Turn));
         if choices.is_empty() {
@@ -569,6 +576,12 @@ impl World {
                 self.begin_sync(at);
             }
             Do::End(at) => self.end_sync(at),
+            Do::Append(at) => {
+                let partition = self.appends.swap_remove(at);
+                let mut out = Outputs::default();
+                partition.append_left(&mut out);
+                self.dispatch(out);
+            }
             Do::Commit => {
                 self.commit_round();
             }

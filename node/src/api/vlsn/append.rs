@@ -1,6 +1,7 @@
 //! VlsnAppend: a Produce to one VLSN log that may expect where its partitions end, and is told where they end now.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pyralog_protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use pyralog_protocol::kafka_protocol::messages::produce_response::PartitionProduceResponse;
@@ -70,7 +71,7 @@ const RECORDS_TOLD: usize = 5;
 /// Serves VlsnAppend.
 pub(crate) fn append<D: Disk>(
     topology: &Topology<D>,
-    gauge: &Gauge,
+    gauge: &Arc<Gauge>,
     mut step: Step<'_, D>,
     request: VlsnAppendRequest,
 ) {

@@ -1,0 +1,156 @@
+//! How batches come into a partition. A thread that finds another one appending leaves its batch in the [`Inbox`] and serves
+//! its next connection; the other one appends that too, and whoever waits for it is told as if a sync had ended. A copy into the page cache of
+//! 64 KiB takes long enough to be interrupted, and nobody is to wait for a thread that does not run.
+//!
+//! Holds: batches of one connection are appended in the order in which they came in; every batch that was left is
+//! answered.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+use pyralog_coordinator::metadata::LogState;
+use pyralog_protocol::batch::CheckedBatch;
+use pyralog_protocol::{LogOffset, Now, Routing};
+use pyralog_storage::Disk;
+
+use super::inbox::Entered;
+use super::{Ack, AppendDone, AppendRefused, Partition, Refusal, State};
+use crate::api::produce::ProduceWait;
+use crate::outputs::Outputs;
+use crate::vlsn::Expected;
+
+/// A batch that a client produced, with all that it takes to append it later, and to answer.
+pub(crate) struct Production {
+    /// Checked already.
+    pub batch: CheckedBatch,
+    /// The log as it was when the batch was checked by its routing.
+    pub log: Arc<LogState>,
+    /// What is to be told.
+    pub wait: Arc<ProduceWait>,
+    /// Which part of it this is.
+    pub item: usize,
+    /// When it came in.
+    pub now: Now,
+}
+
+impl<D: Disk> Partition<D> {
+    /// Appends a checked batch; one for a VLSN log comes with the routing that it was checked by, and with what it expects.
+    /// With `wait` the caller is told when it is acknowledged, unless it is at once.
+    pub fn append(
+        self: &Arc<Self>,
+        what: (&CheckedBatch, Option<&Routing>, Expected),
+        wait: Option<(&Arc<ProduceWait>, usize)>,
+        now: Now,
+        out: &mut Outputs<D>,
+    ) -> Result<AppendDone, AppendRefused> {
+        self.commons.files.before_write(out);
+        let mut state = self.state.lock();
+        self.run_earlier(&mut state, out);
+        self.append_locked(&mut state, what, (wait, now), out)
+    }
+
+    /// Appends what a client produced, or leaves it to whoever is appending. The [`ProduceWait`] is told how it went, and
+    /// when it is acknowledged.
+    pub(crate) fn produce(self: &Arc<Self>, production: Production, out: &mut Outputs<D>) {
+        let bytes = production.batch.total_size();
+        match self.inbox.enter(production, bytes) {
+            Entered::Left => {}
+            // For simulations, which have one thread: somebody else goes on with every append.
+            Entered::Turn(production) if self.commons.append_turn_bytes == 0 => {
+                self.inbox.leave(production, bytes);
+                out.appends.push(Arc::clone(self));
+            }
+            Entered::Turn(production) => {
+                self.commons.files.before_write(out);
+                let mut state = self.state.lock();
+                self.run(&mut state, production, out);
+                self.run_left(state, out);
+            }
+            Entered::Full(production) => {
+                self.commons.files.before_write(out);
+                let mut state = self.state.lock();
+                self.run_earlier(&mut state, out);
+                self.run(&mut state, production, out);
+            }
+        }
+    }
+
+    /// Goes on with what was left here, for whoever got the partition by [`Outputs::appends`].
+    pub fn append_left(self: &Arc<Self>, out: &mut Outputs<D>) {
+        self.commons.files.before_write(out);
+        self.run_left(self.state.lock(), out);
+    }
+
+    /// Appends what was left, with the turn. It ends with that, or is handed on: the answers are to leave meanwhile, and the
+    /// connection whose thread this is goes on.
+    fn run_left(self: &Arc<Self>, mut state: MutexGuard<'_, State<D>>, out: &mut Outputs<D>) {
+        let mut appended = 0_usize;
+        while let Some(production) = self.inbox.next() {
+            // Whoever waits for the lock, to read or to commit, is not to wait for all of it.
+            MutexGuard::bump(&mut state);
+            appended = appended.saturating_add(production.batch.total_size());
+            self.run(&mut state, production, out);
+            if appended >= self.commons.append_turn_bytes {
+                out.appends.push(Arc::clone(self));
+                return;
+            }
+        }
+    }
+
+    /// Appends what was left before, without the turn: an earlier batch of the same connection may be among it.
+    fn run_earlier(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
+        while let Some(production) = self.inbox.take() {
+            self.run(state, production, out);
+        }
+    }
+
+    fn run(self: &Arc<Self>, state: &mut State<D>, production: Production, out: &mut Outputs<D>) {
+        let Production { batch, log, wait, item, now } = production;
+        let routing = log.metadata.routing.as_ref();
+        let done = self.append_locked(state, (&batch, routing, Expected::Anything), (Some((&wait, item)), now), out);
+        // Still with the lock: nobody can acknowledge it before its answer is written.
+        wait.appended(item, done, out);
+    }
+
+    fn append_locked(
+        self: &Arc<Self>,
+        state: &mut State<D>,
+        (batch, routing, expected): (&CheckedBatch, Option<&Routing>, Expected),
+        (wait, now): (Option<(&Arc<ProduceWait>, usize)>, Now),
+        out: &mut Outputs<D>,
+    ) -> Result<AppendDone, AppendRefused> {
+        self.list(state);
+        let epoch = state.epoch;
+        state.vlsns.admit(batch, routing)?;
+        let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
+        expected.check(batch, log.last_vlsn())?;
+        let appended = match log.append(batch, epoch, now) {
+            Ok(appended) => appended,
+            Err(error) => {
+                let log_start = log.log_start();
+                self.settle(state, out);
+                return Err(AppendRefused::Log { error, log_start });
+            }
+        };
+        let log_start = log.log_start();
+        let end = LogOffset(appended.last_offset.0 + 1);
+        if !appended.duplicate {
+            state.vlsns.note(batch, end);
+        }
+        let Ok(log) = state.log.as_mut() else { return Err(AppendRefused::Refused(Refusal::Offline)) };
+        if log.take_flush_due() {
+            self.want_sync(state, out);
+        }
+        self.time_flush(state, now, out);
+        self.advance(state, out);
+        let acknowledged = self.high_watermark.load(Ordering::Acquire) >= end.0;
+        if !acknowledged {
+            if let Some((wait, item)) = wait {
+                state.acks.push_back(Ack { end, wait: Arc::clone(wait), item });
+            }
+            self.want_commit(state, out);
+        }
+        Ok(AppendDone { appended, log_start, acknowledged })
+    }
+}

@@ -1,0 +1,115 @@
+use std::collections::BTreeMap;
+
+use pyralog_protocol::Draw;
+
+use super::*;
+
+/// A thread, between two of its steps.
+enum Thread {
+    /// It has no job.
+    Free,
+    /// It has the turn: first its own job, then the others.
+    AtWork(Option<Job>),
+    /// It found the inbox full, and waits for the lock.
+    Waiting(Job),
+}
+
+/// Connection and number of a job.
+type Job = (usize, u32);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Planted {
+    Nothing,
+    /// Who finds the inbox full does not look for what was left before.
+    PassBy,
+    /// The turn ends without a look at what was left meanwhile.
+    EndBlindly,
+}
+
+/// Threads with a connection each come and go in a drawn order. What each connection asked must be done in order, once, and all
+/// of it, and only by one at a time.
+fn run(seed: u64, planted: Planted) -> Result<(), String> {
+    let mut draw = Draw::new(u128::from(seed));
+    let mut below = |n: usize| usize::try_from(draw.next_u64() % n as u64).unwrap_or(0);
+    let inbox = Inbox::new();
+    let mut threads: Vec<Thread> = (0..4).map(|_| Thread::Free).collect();
+    let mut asked: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut done: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut finish = |(connection, number): Job| {
+        let before = done.insert(connection, number).unwrap_or(0);
+        if before + 1 == number { Ok(()) } else { Err(format!("{number} of {connection} after {before}")) }
+    };
+    for step in 0_u32.. {
+        let busy: Vec<usize> = (0..4).filter(|at| !matches!(threads[*at], Thread::Free)).collect();
+        if step > 200 && busy.is_empty() {
+            break;
+        }
+        let at = if step > 200 { busy[below(busy.len())] } else { below(4) };
+        let at_work = threads.iter().filter(|thread| matches!(thread, Thread::AtWork(_))).count();
+        if at_work > 1 {
+            return Err("two have the turn".to_owned());
+        }
+        threads[at] = match std::mem::replace(&mut threads[at], Thread::Free) {
+            Thread::Free => {
+                let number = asked.entry(at).or_insert(0);
+                *number += 1;
+                let job = (at, *number);
+                // Three of them fill it.
+                match inbox.enter(job, BYTES_MAX / 3) {
+                    Entered::Left => Thread::Free,
+                    Entered::Turn(job) => Thread::AtWork(Some(job)),
+                    Entered::Full(job) => Thread::Waiting(job),
+                }
+            }
+            Thread::AtWork(Some(own)) => {
+                finish(own)?;
+                Thread::AtWork(None)
+            }
+            Thread::AtWork(None) if planted == Planted::EndBlindly => {
+                inbox.state.lock().taken = false;
+                Thread::Free
+            }
+            Thread::AtWork(None) => match inbox.next() {
+                Some(job) => {
+                    finish(job)?;
+                    Thread::AtWork(None)
+                }
+                None => Thread::Free,
+            },
+            Thread::Waiting(own) => {
+                while planted != Planted::PassBy
+                    && let Some(job) = inbox.take()
+                {
+                    finish(job)?;
+                }
+                finish(own)?;
+                Thread::Free
+            }
+        };
+    }
+    if done == asked { Ok(()) } else { Err(format!("asked {asked:?}, done {done:?}")) }
+}
+
+#[test]
+fn every_job_is_done_once_and_in_the_order_of_its_connection() {
+    for seed in 0..3_000 {
+        run(seed, Planted::Nothing).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+}
+
+#[test]
+fn planted_mistakes_are_caught() {
+    assert!((0..100).any(|seed| run(seed, Planted::PassBy).is_err()));
+    assert!((0..100).any(|seed| run(seed, Planted::EndBlindly).is_err()));
+}
+
+#[test]
+fn an_empty_inbox_holds_no_memory() {
+    let inbox = Inbox::new();
+    assert_eq!(inbox.enter(1, 10), Entered::Turn(1));
+    assert_eq!(inbox.enter(2, 10), Entered::Left);
+    assert_eq!(inbox.next(), Some(2));
+    assert_eq!(inbox.state.lock().left.capacity(), 0);
+    assert_eq!(inbox.next(), None);
+    assert_eq!(inbox.enter(3, 10), Entered::Turn(3), "the turn is over");
+}

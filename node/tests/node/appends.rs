@@ -1,0 +1,66 @@
+//! Appends that are left to another thread: all are answered, and those of one connection stay in order.
+
+use std::collections::BTreeMap;
+
+use pyralog_node::{ConnId, Limits};
+use pyralog_protocol::Draw;
+
+use crate::world::*;
+
+const CONNECTIONS: i64 = 4;
+
+/// Idempotent writers, each with a connection of its own and everything in flight at once: what comes out of order is refused. Now
+/// and then one is silent, and does not leave its batch to anybody. Gives what is wrong.
+fn run(seed: u64, planted: Planted) -> Result<(), String> {
+    let mut draw = Draw::new(u128::from(seed) << 64 | 0xa99e);
+    let journal_bytes = [0, 3000][(seed % 2) as usize];
+    let append_turn_bytes = [0, 1, 400][(seed % 3) as usize];
+    let durability = ["fsync", "memory"][(seed % 5 % 2) as usize];
+    let mut world = World::with(&[], Limits { journal_bytes, append_turn_bytes, ..Limits::default() }, planted);
+    world.create("a", 2, &[("pyralog.durability", durability)]);
+    let conns: Vec<ConnId> = (0..CONNECTIONS).map(|_| world.connect()).collect();
+    let mut asked: BTreeMap<ConnId, Vec<i32>> = BTreeMap::new();
+    let mut sequences = BTreeMap::new();
+    for number in 0..40 {
+        let writer = (draw.next_u64() % CONNECTIONS as u64) as usize;
+        let partition = (draw.next_u64() % 2) as i32;
+        let silent = draw.next_u64().is_multiple_of(5);
+        let sequence = sequences.entry((writer, partition)).or_insert(0);
+        let records = sequenced(1_000 + writer as i64, *sequence, format!("{writer} {number}").as_bytes());
+        *sequence += 1;
+        let acks = if silent { 0 } else { -1 };
+        let id = world.push(conns[writer], PRODUCE, produce_request("a", partition, acks, records));
+        if !silent {
+            asked.entry(conns[writer]).or_default().push(id);
+        }
+        if draw.next_u64().is_multiple_of(2) {
+            world.step(&mut draw);
+        }
+    }
+    while world.step(&mut draw) {}
+    for (conn, asked) in asked {
+        for id in asked {
+            let (answered, response) = world.answer(conn).ok_or(format!("request {id} is not answered"))?;
+            let code = produced(response).error_code;
+            if (answered, code) != (id, 0) {
+                return Err(format!("request {id}: answer to {answered}, error {code}"));
+            }
+        }
+    }
+    let written: i32 = sequences.values().sum();
+    let found =
+        world.read("a", 0).map_err(|c| c.to_string())?.len() + world.read("a", 1).map_err(|c| c.to_string())?.len();
+    if found == written as usize { Ok(()) } else { Err(format!("{found} of {written} records")) }
+}
+
+#[test]
+fn appends_that_were_left_are_all_answered_and_stay_in_order() {
+    for seed in 0..600 {
+        run(seed, Planted::Nothing).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+}
+
+#[test]
+fn an_append_that_nobody_goes_on_with_is_noticed() {
+    assert!((0..20).any(|seed| run(seed, Planted::ForgetAppends).is_err()));
+}
