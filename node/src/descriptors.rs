@@ -27,6 +27,8 @@ pub struct Commons<D: Disk> {
     pub timetable: Timetable<D>,
     /// Of batches in VLSN logs.
     pub(crate) outlines: Arc<Outlines>,
+    /// [`Limits::append_leave_bytes`](crate::Limits::append_leave_bytes).
+    pub(crate) append_leave_bytes: usize,
     /// [`Limits::append_turn_bytes`](crate::Limits::append_turn_bytes).
     pub(crate) append_turn_bytes: usize,
 }

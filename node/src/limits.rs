@@ -29,6 +29,9 @@ pub struct Limits {
     /// Most bytes that a partition gives to the journal at a time; more is synced in its segments, so that the disk's
     /// bandwidth is not spent twice. 0: there is no journal.
     pub journal_bytes: usize,
+    /// Batches of so many bytes are left to whoever is appending to their partition. Who has a smaller one waits for it: that
+    /// takes less time than another thread's answer.
+    pub append_leave_bytes: usize,
     /// Bytes that a thread appends for others before it hands that on. 0: it hands on everything, its own append included.
     pub append_turn_bytes: usize,
     /// Files of logs that may be open at a time. Above it clean ones are closed, and those that cannot be closed synced
@@ -52,6 +55,7 @@ impl Default for Limits {
             fetch_bytes: 57_671_680,
             answer_bytes: 64 << 20,
             journal_bytes: 0,
+            append_leave_bytes: 8 << 10,
             append_turn_bytes: 256 << 10,
             fetch_sessions: 1_000,
             fetch_session_bytes: 64 << 20,

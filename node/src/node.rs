@@ -66,9 +66,13 @@ impl<D: Disk> Node<D> {
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
         let files = Descriptors::new(Arc::clone(&disk), limits.open_files);
-        let append_turn_bytes = limits.append_turn_bytes;
-        let commons =
-            Arc::new(Commons { files, timetable: Timetable::default(), outlines: Arc::default(), append_turn_bytes });
+        let commons = Arc::new(Commons {
+            files,
+            timetable: Timetable::default(),
+            outlines: Arc::default(),
+            append_leave_bytes: limits.append_leave_bytes,
+            append_turn_bytes: limits.append_turn_bytes,
+        });
         Self {
             limits,
             topology,

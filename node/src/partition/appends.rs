@@ -14,7 +14,7 @@ use pyralog_protocol::batch::CheckedBatch;
 use pyralog_protocol::{LogOffset, Now, Routing};
 use pyralog_storage::Disk;
 
-use super::inbox::Entered;
+use super::inbox::{Entered, Turn};
 use super::{Ack, AppendDone, AppendRefused, Partition, Refusal, State};
 use crate::api::produce::ProduceWait;
 use crate::outputs::Outputs;
@@ -54,7 +54,12 @@ impl<D: Disk> Partition<D> {
     /// when it is acknowledged.
     pub(crate) fn produce(self: &Arc<Self>, production: Production, out: &mut Outputs<D>) {
         let bytes = production.batch.total_size();
-        match self.inbox.enter(production, bytes) {
+        let entered = if bytes < self.commons.append_leave_bytes {
+            Entered::Alone(production)
+        } else {
+            self.inbox.enter(production, bytes)
+        };
+        match entered {
             Entered::Left => {}
             // For simulations, which have one thread: somebody else goes on with every append.
             Entered::Turn(production) if self.commons.append_turn_bytes == 0 => {
@@ -62,12 +67,14 @@ impl<D: Disk> Partition<D> {
                 out.appends.push(Arc::clone(self));
             }
             Entered::Turn(production) => {
+                let turn = self.inbox.turn();
                 self.commons.files.before_write(out);
                 let mut state = self.state.lock();
+                self.run_earlier(&mut state, out);
                 self.run(&mut state, production, out);
-                self.run_left(state, out);
+                self.run_left(turn, state, out);
             }
-            Entered::Full(production) => {
+            Entered::Alone(production) => {
                 self.commons.files.before_write(out);
                 let mut state = self.state.lock();
                 self.run_earlier(&mut state, out);
@@ -78,27 +85,34 @@ impl<D: Disk> Partition<D> {
 
     /// Goes on with what was left here, for whoever got the partition by [`Outputs::appends`].
     pub fn append_left(self: &Arc<Self>, out: &mut Outputs<D>) {
+        let turn = self.inbox.turn();
         self.commons.files.before_write(out);
-        self.run_left(self.state.lock(), out);
+        self.run_left(turn, self.state.lock(), out);
     }
 
     /// Appends what was left, with the turn. It ends with that, or is handed on: the answers are to leave meanwhile, and the
     /// connection whose thread this is goes on.
-    fn run_left(self: &Arc<Self>, mut state: MutexGuard<'_, State<D>>, out: &mut Outputs<D>) {
+    fn run_left(
+        self: &Arc<Self>,
+        mut turn: Turn<'_, Production>,
+        mut state: MutexGuard<'_, State<D>>,
+        out: &mut Outputs<D>,
+    ) {
         let mut appended = 0_usize;
-        while let Some(production) = self.inbox.next() {
+        while let Some(production) = turn.next() {
             // Whoever waits for the lock, to read or to commit, is not to wait for all of it.
             MutexGuard::bump(&mut state);
             appended = appended.saturating_add(production.batch.total_size());
             self.run(&mut state, production, out);
             if appended >= self.commons.append_turn_bytes {
+                turn.hand_on();
                 out.appends.push(Arc::clone(self));
                 return;
             }
         }
     }
 
-    /// Appends what was left before, without the turn: an earlier batch of the same connection may be among it.
+    /// Appends what was left before, whoever has the turn: an earlier batch of the same connection may be among it.
     fn run_earlier(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
         while let Some(production) = self.inbox.take() {
             self.run(state, production, out);

@@ -30,10 +30,10 @@ struct State<J> {
 pub(super) enum Entered<J> {
     /// Whoever has the turn does it.
     Left,
-    /// Nobody had the turn. The caller has it now, and keeps it until [`Inbox::next`] has nothing more.
+    /// Nobody had the turn. The caller has [it](Inbox::turn) now.
     Turn(J),
-    /// Too much waits already.
-    Full(J),
+    /// Too much waits already. The caller does it himself, without the turn.
+    Alone(J),
 }
 
 impl<J> Inbox<J> {
@@ -50,7 +50,7 @@ impl<J> Inbox<J> {
             return Entered::Turn(job);
         }
         if state.bytes.saturating_add(bytes) > BYTES_MAX {
-            return Entered::Full(job);
+            return Entered::Alone(job);
         }
         state.put(job, bytes);
         Entered::Left
@@ -61,17 +61,45 @@ impl<J> Inbox<J> {
         self.state.lock().put(job, bytes);
     }
 
-    /// The next job, for whoever has the turn. `None`: there is none, and the turn is over.
-    pub fn next(&self) -> Option<J> {
-        let mut state = self.state.lock();
-        let next = state.pop();
-        state.taken = next.is_some();
-        next
+    /// The turn that [`Self::enter`] gave, or that was [handed on](Turn::hand_on).
+    pub fn turn(&self) -> Turn<'_, J> {
+        Turn(Some(self))
     }
 
     /// The next job, for somebody without the turn who has the partition's lock.
     pub fn take(&self) -> Option<J> {
         self.state.lock().pop()
+    }
+}
+
+/// To be at work, until there is nothing more to do.
+#[derive(Debug)]
+pub(super) struct Turn<'a, J>(Option<&'a Inbox<J>>);
+
+impl<J> Turn<'_, J> {
+    /// The next job. `None`: there is none, and the turn is over.
+    pub fn next(&mut self) -> Option<J> {
+        let mut state = self.0?.state.lock();
+        let next = state.pop();
+        if next.is_none() {
+            state.taken = false;
+            self.0 = None;
+        }
+        next
+    }
+
+    /// Somebody else goes on. The inbox stays taken until he does.
+    pub fn hand_on(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<J> Drop for Turn<'_, J> {
+    /// Also when an append panicked: the next one who comes goes on, instead of everybody leaving his jobs to nobody.
+    fn drop(&mut self) {
+        if let Some(inbox) = self.0.take() {
+            inbox.state.lock().taken = false;
+        }
     }
 }
 

@@ -16,7 +16,10 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
     let journal_bytes = [0, 3000][(seed % 2) as usize];
     let append_turn_bytes = [0, 1, 400][(seed % 3) as usize];
     let durability = ["fsync", "memory"][(seed % 5 % 2) as usize];
-    let mut world = World::with(&[], Limits { journal_bytes, append_turn_bytes, ..Limits::default() }, planted);
+    // Some batches are small enough to wait.
+    let append_leave_bytes = [0, 86][(seed % 7 % 2) as usize];
+    let limits = Limits { journal_bytes, append_turn_bytes, append_leave_bytes, ..Limits::default() };
+    let mut world = World::with(&[], limits, planted);
     world.create("a", 2, &[("pyralog.durability", durability)]);
     let conns: Vec<ConnId> = (0..CONNECTIONS).map(|_| world.connect()).collect();
     let mut asked: BTreeMap<ConnId, Vec<i32>> = BTreeMap::new();

@@ -20,7 +20,7 @@ const PARTITIONS: i32 = 2;
 fn limits(seed: u64) -> Limits {
     let journal_bytes = [0, 3000, 0, 300].get((seed % 4) as usize).copied().unwrap_or_default();
     let append_turn_bytes = [256 << 10, 0, 150].get((seed % 3) as usize).copied().unwrap_or_default();
-    Limits { journal_bytes, append_turn_bytes, ..Limits::default() }
+    Limits { journal_bytes, append_turn_bytes, append_leave_bytes: 0, ..Limits::default() }
 }
 
 /// What the clients know.

@@ -5,11 +5,11 @@ use pyralog_protocol::Draw;
 use super::*;
 
 /// A thread, between two of its steps.
-enum Thread {
+enum Thread<'a> {
     /// It has no job.
     Free,
     /// It has the turn: first its own job, then the others.
-    AtWork(Option<Job>),
+    AtWork(Turn<'a, Job>, Option<Job>),
     /// It found the inbox full, and waits for the lock.
     Waiting(Job),
 }
@@ -22,7 +22,7 @@ enum Planted {
     Nothing,
     /// Who finds the inbox full does not look for what was left before.
     PassBy,
-    /// The turn ends without a look at what was left meanwhile.
+    /// The turn ends without a look at what was left meanwhile, and nobody looks for what was left before.
     EndBlindly,
 }
 
@@ -45,7 +45,7 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
             break;
         }
         let at = if step > 200 { busy[below(busy.len())] } else { below(4) };
-        let at_work = threads.iter().filter(|thread| matches!(thread, Thread::AtWork(_))).count();
+        let at_work = threads.iter().filter(|thread| matches!(thread, Thread::AtWork(..))).count();
         if at_work > 1 {
             return Err("two have the turn".to_owned());
         }
@@ -57,22 +57,30 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
                 // Three of them fill it.
                 match inbox.enter(job, BYTES_MAX / 3) {
                     Entered::Left => Thread::Free,
-                    Entered::Turn(job) => Thread::AtWork(Some(job)),
-                    Entered::Full(job) => Thread::Waiting(job),
+                    Entered::Turn(job) => Thread::AtWork(inbox.turn(), Some(job)),
+                    Entered::Alone(job) => Thread::Waiting(job),
                 }
             }
-            Thread::AtWork(Some(own)) => {
+            Thread::AtWork(turn, Some(own)) => {
+                while planted != Planted::EndBlindly
+                    && let Some(job) = inbox.take()
+                {
+                    finish(job)?;
+                }
                 finish(own)?;
-                Thread::AtWork(None)
+                Thread::AtWork(turn, None)
             }
-            Thread::AtWork(None) if planted == Planted::EndBlindly => {
-                inbox.state.lock().taken = false;
-                Thread::Free
+            Thread::AtWork(_, None) if planted == Planted::EndBlindly => Thread::Free,
+            // It dies. What it leaves is done by whoever comes next.
+            Thread::AtWork(_, None) if step <= 200 && below(20) == 0 => Thread::Free,
+            Thread::AtWork(turn, None) if below(4) == 0 => {
+                turn.hand_on();
+                Thread::AtWork(inbox.turn(), None)
             }
-            Thread::AtWork(None) => match inbox.next() {
+            Thread::AtWork(mut turn, None) => match turn.next() {
                 Some(job) => {
                     finish(job)?;
-                    Thread::AtWork(None)
+                    Thread::AtWork(turn, None)
                 }
                 None => Thread::Free,
             },
@@ -86,6 +94,9 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
                 Thread::Free
             }
         };
+    }
+    while let Some(job) = inbox.take().filter(|_| planted == Planted::Nothing) {
+        finish(job)?;
     }
     if done == asked { Ok(()) } else { Err(format!("asked {asked:?}, done {done:?}")) }
 }
@@ -108,8 +119,9 @@ fn an_empty_inbox_holds_no_memory() {
     let inbox = Inbox::new();
     assert_eq!(inbox.enter(1, 10), Entered::Turn(1));
     assert_eq!(inbox.enter(2, 10), Entered::Left);
-    assert_eq!(inbox.next(), Some(2));
+    let mut turn = inbox.turn();
+    assert_eq!(turn.next(), Some(2));
     assert_eq!(inbox.state.lock().left.capacity(), 0);
-    assert_eq!(inbox.next(), None);
+    assert_eq!(turn.next(), None);
     assert_eq!(inbox.enter(3, 10), Entered::Turn(3), "the turn is over");
 }
