@@ -99,9 +99,11 @@ impl<D: Disk> Partition<D> {
         out: &mut Outputs<D>,
     ) {
         let mut appended = 0_usize;
-        while let Some(production) = turn.next() {
-            // Whoever waits for the lock, to read or to commit, is not to wait for all of it.
+        loop {
+            // Whoever waits for the lock, to read or to commit, is not to wait for all of it. Never between taking a batch out of
+            // the inbox and appending it: a later one of the same connection would slip in.
             MutexGuard::bump(&mut state);
+            let Some(production) = turn.next() else { return };
             appended = appended.saturating_add(production.batch.total_size());
             self.run(&mut state, production, out);
             if appended >= self.commons.append_turn_bytes {

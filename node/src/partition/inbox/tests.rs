@@ -24,6 +24,8 @@ enum Planted {
     PassBy,
     /// The turn ends without a look at what was left meanwhile, and nobody looks for what was left before.
     EndBlindly,
+    /// The partition's lock is given to others between taking a job out and doing it.
+    LetIn,
 }
 
 /// Threads with a connection each come and go in a drawn order. What each connection asked must be done in order, once, and all
@@ -78,6 +80,7 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
                 Thread::AtWork(inbox.turn(), None)
             }
             Thread::AtWork(mut turn, None) => match turn.next() {
+                Some(job) if planted == Planted::LetIn => Thread::AtWork(turn, Some(job)),
                 Some(job) => {
                     finish(job)?;
                     Thread::AtWork(turn, None)
@@ -112,6 +115,7 @@ fn every_job_is_done_once_and_in_the_order_of_its_connection() {
 fn planted_mistakes_are_caught() {
     assert!((0..100).any(|seed| run(seed, Planted::PassBy).is_err()));
     assert!((0..100).any(|seed| run(seed, Planted::EndBlindly).is_err()));
+    assert!((0..100).any(|seed| run(seed, Planted::LetIn).is_err()));
 }
 
 #[test]
