@@ -93,9 +93,10 @@ fn raise_file_limit() -> Result<u64, String> {
     }
 }
 
-/// Network threads: twice as many as processors, up to eight more. A thread waits for the lock of a partition whose holder writes, and for
-/// the kernel; with one thread per processor, other connections waited with it
-/// (two processors, 64 KiB appends: 1.6 GB/s with two threads, p99 of 8.5 ms; 1.8 and 6.6 with four; small requests and fetches are the same).
+/// Network threads: twice as many as processors, up to eight more. A thread waits for the kernel, and where its batch is small for
+/// the lock of a partition; with one thread per processor, other connections waited with it
+/// (two processors, 64 KiB appends: 1.6 GB/s with two threads, p99 of 8.5 ms; 1.8 and 6.6 with four; small requests and fetches are the same; measured
+/// before large batches were left to whoever is appending).
 fn network_threads() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     processors + processors.min(8)

@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
 use pyralog_node::{Answer, Connection};
-use pyralog_protocol::ApiKey;
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
@@ -329,7 +328,7 @@ impl Session {
             let size = LENGTH_BYTES + length;
             self.frame_size = if (BUSY_BUFFER..=FRAME_BUFFER_MAX).contains(&size) { size } else { 0 };
             if let Some(large) = &mut self.large {
-                let is_large = size >= LARGE_BYTES && frame.starts_with(&ApiKey::Produce.code().to_be_bytes());
+                let is_large = size >= LARGE_BYTES && Connection::is_produce(&frame);
                 *large = if is_large { large.saturating_add(1) } else { 0 };
             }
             self.shell.metrics.requests.add(1);

@@ -155,7 +155,12 @@ impl Connection {
     /// waits for the answers before it, and so sees what the client wrote before, as with Kafka, which serves one request
     /// of a connection at a time.
     pub fn accepts_frame(&self, frame: &[u8]) -> bool {
-        self.accepts() && (self.slots.is_empty() || frame.starts_with(&ApiKey::Produce.code().to_be_bytes()))
+        self.accepts() && (self.slots.is_empty() || Self::is_produce(frame))
+    }
+
+    /// Whether this frame is a produce request.
+    pub fn is_produce(frame: &[u8]) -> bool {
+        frame.starts_with(&ApiKey::Produce.code().to_be_bytes())
     }
 
     /// Whether nothing is unanswered.
