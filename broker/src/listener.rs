@@ -1,13 +1,12 @@
 //! Accepts connections, within limits. Out of descriptors it pauses instead of spinning (OP-12).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyralog_coordinator::config::NetworkSettings;
 use pyralog_node::{ConnId, Connection};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
@@ -15,6 +14,7 @@ use tracing::{debug, warn};
 use crate::lanes::Lanes;
 use crate::session::Session;
 use crate::shell::Shell;
+use crate::sockets::SocketBuffers;
 
 /// Pause after accepting failed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,45 +55,6 @@ fn admit(census: &Arc<Mutex<Census>>, address: IpAddr, shell: &Shell) -> Option<
     counts.total += 1;
     counts.by_address.insert(address, from_there + 1);
     Some(Counted { census: Arc::clone(census), address })
-}
-
-/// Sizes of the kernel's buffers of a connection. A send buffer that fits into the processor's cache makes large fetches
-/// nearly twice as fast as one that the system lets grow to megabytes, at a third of the processor time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketBuffers {
-    /// `socket.send.buffer.bytes`; `None` is the system's.
-    pub send: Option<usize>,
-    /// `socket.receive.buffer.bytes`; `None` is the system's.
-    pub receive: Option<usize>,
-}
-
-impl SocketBuffers {
-    /// What the settings say; -1 is the system's.
-    pub fn of(network: &NetworkSettings) -> Self {
-        let bytes = |configured: i32| usize::try_from(configured).ok();
-        Self { send: bytes(network.send_buffer_bytes), receive: bytes(network.receive_buffer_bytes) }
-    }
-
-    fn set(self, stream: &TcpStream) -> std::io::Result<()> {
-        if let Some(bytes) = self.send {
-            rustix::net::sockopt::set_socket_send_buffer_size(stream, bytes)?;
-        }
-        if let Some(bytes) = self.receive {
-            rustix::net::sockopt::set_socket_recv_buffer_size(stream, bytes)?;
-        }
-        Ok(())
-    }
-}
-
-/// On loopback no link can be congested. Where the system's own choice is BBR, what is sent would be paced by timers: a fifth of the
-/// processor time of large fetches, for nothing. It has to be said of the listener, before there are connections: one that
-/// began with BBR goes on being paced. Every Linux has Reno; nothing rests on it.
-pub fn spare_congestion_control(listener: &TcpListener, address: SocketAddr) {
-    if address.ip().to_canonical().is_loopback()
-        && let Err(error) = rustix::net::sockopt::set_tcp_congestion(listener, "reno")
-    {
-        debug!(%error, "the system's congestion control stays, on loopback as well");
-    }
 }
 
 /// Accepts until the task is aborted.
@@ -141,7 +102,7 @@ fn serve(
     let reached = (local.ip().to_canonical().to_string(), local.port());
     let conn = Connection::new(id, counted.address.to_canonical(), reached, shell.node.limits().in_flight);
     shell.metrics.connections.add(1);
-    let session = Session::new(Arc::clone(shell), stream, conn);
+    let session = Session::new(Arc::clone(shell), (stream, buffers), conn);
     tokio::spawn(run(session, Arc::clone(lanes), counted));
     Ok(())
 }
@@ -149,6 +110,7 @@ fn serve(
 /// Serves a connection, here and then in a lane if it is one for that.
 async fn run(session: Session, lanes: Arc<Lanes>, counted: Counted) {
     let Some(mut session) = session.run().await else { return };
+    session.expect_large_requests();
     let Some(lane) = lanes.next() else {
         session.run().await;
         return;
@@ -160,27 +122,4 @@ async fn run(session: Session, lanes: Arc<Lanes>, counted: Counted) {
         }
         drop(counted);
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What connections inherit from a listener.
-    async fn congestion_control_of(address: &str) -> String {
-        let listener = TcpListener::bind(address).await.expect("a free port");
-        let bound = listener.local_addr().expect("an address");
-        spare_congestion_control(&listener, bound);
-        rustix::net::sockopt::tcp_congestion(&listener).expect("a name")
-    }
-
-    #[tokio::test]
-    async fn on_loopback_nothing_is_paced_and_elsewhere_the_system_decides() {
-        let system = {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            rustix::net::sockopt::tcp_congestion(&listener).expect("a name")
-        };
-        assert_eq!(congestion_control_of("127.0.0.1:0").await, "reno");
-        assert_eq!(congestion_control_of("0.0.0.0:0").await, system);
-    }
 }

@@ -31,6 +31,7 @@ mod server;
 mod session;
 mod settings;
 mod shell;
+mod sockets;
 mod start;
 mod syncer;
 mod upkeep;

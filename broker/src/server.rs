@@ -16,12 +16,12 @@ use crate::clock::Clock;
 use crate::disk::RealDisk;
 use crate::folder::DataFolder;
 use crate::http::Http;
-use crate::listener::SocketBuffers;
 use crate::progress::{Progress, Stage};
 use crate::removal::Remover;
 use crate::room::RoomWatch;
 use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
+use crate::sockets::{self, SocketBuffers};
 use crate::upkeep::{self, Intervals};
 use crate::{cleaning, control, http, journaling, listener, logging, reading, room, scrubbing, start, syncer};
 
@@ -133,7 +133,7 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let kafka = bind(&settings.kafka_listen, "--kafka-listen").await?;
     let web = bind(&settings.http_listen, "--http-listen").await?;
     let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
-    listener::spare_congestion_control(&kafka, kafka_at);
+    sockets::spare_congestion_control(&kafka, kafka_at);
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);

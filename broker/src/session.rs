@@ -26,6 +26,7 @@ use crate::journaling;
 use crate::mailbox::{Events, Mailbox};
 use crate::outgoing::{Outgoing, Progress};
 use crate::shell::{Shell, ShellOutputs};
+use crate::sockets::SocketBuffers;
 
 /// First buffer of a connection from which something came in, in bytes: one that says little costs little.
 const FIRST_BUFFER: usize = 4 << 10;
@@ -41,6 +42,8 @@ const LARGE_BYTES: usize = 32 << 10;
 const LARGE_IN_A_ROW: u32 = 32;
 /// Bytes that a connection writes before others have their turn: who reads a backlog is not to hold up who writes.
 const TURN_BYTES: usize = 256 << 10;
+/// Unsent answers from which the send buffer is made larger, in bytes.
+const LARGE_ANSWER: usize = 256 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
 const UNSENT_LIMIT: usize = 8 << 20;
 
@@ -74,6 +77,7 @@ pub enum End {
 pub struct Session {
     shell: Arc<Shell>,
     stream: TcpStream,
+    buffers: SocketBuffers,
     conn: Connection,
     mailbox: Arc<Mailbox>,
     input: BytesMut,
@@ -85,6 +89,8 @@ pub struct Session {
     unsent: Outgoing,
     /// A reader thread brings what is to be sent next into memory.
     warming: bool,
+    /// It had a large answer, and its send buffer is made for them.
+    large_answers: bool,
     /// Large requests in a row; none are counted where the connection is to stay where it is.
     large: Option<u32>,
     /// When something last went through the socket, in either direction.
@@ -108,13 +114,14 @@ impl Drop for Session {
 
 impl Session {
     /// A session over an accepted socket.
-    pub fn new(shell: Arc<Shell>, stream: TcpStream, conn: Connection) -> Self {
+    pub fn new(shell: Arc<Shell>, (stream, buffers): (TcpStream, SocketBuffers), conn: Connection) -> Self {
         let mailbox = shell.mailboxes.open(conn.id);
         let active = Instant::now();
         let alarm = Box::pin(sleep_until(active + Duration::from_millis(shell.node.limits().idle_ms)));
         Self {
             shell,
             stream,
+            buffers,
             conn,
             mailbox,
             input: BytesMut::new(),
@@ -123,6 +130,7 @@ impl Session {
             frame_size: 0,
             unsent: Outgoing::default(),
             warming: false,
+            large_answers: false,
             large: Some(0),
             active,
             alarm,
@@ -143,6 +151,11 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Its receive buffer is made for large requests.
+    pub fn expect_large_requests(&self) {
+        self.buffers.expect_large_requests(&self.stream);
     }
 
     /// Moves socket and alarm to the runtime on which this is called.
@@ -455,6 +468,10 @@ impl Session {
         while let Some(answer) = self.conn.next_answer() {
             let memory = self.unsent.push(answer);
             self.shell.node.add_unsent(memory);
+        }
+        if !self.large_answers && self.unsent.bytes() >= LARGE_ANSWER {
+            self.large_answers = true;
+            self.buffers.expect_large_answers(&self.stream);
         }
     }
 
