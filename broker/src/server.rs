@@ -25,8 +25,12 @@ use crate::sockets::{self, SocketBuffers};
 use crate::upkeep::{self, Intervals};
 use crate::{cleaning, control, http, journaling, listener, logging, reading, room, scrubbing, start, syncer};
 
-/// Workers that sync partitions. More than the device can overlap buys nothing; fewer serialise it.
-const SYNC_WORKERS: usize = 8;
+/// Workers that sync partitions, for each processor. Fewer leave the device waiting; more make each sync smaller, and the
+/// processors busy with them. Two processors with 64 KiB batches: four, six and eight of them reach the same within the noise, and four
+/// take a tenth less work than eight.
+const SYNC_WORKERS_EACH: usize = 3;
+/// At least and at most that many.
+const SYNC_WORKERS: std::ops::RangeInclusive<usize> = 4..=16;
 /// Least number of threads that open partitions.
 const OPENERS: usize = 8;
 /// Open files below which a broker cannot work.
@@ -258,7 +262,7 @@ impl Running {
         }
         shell.node.observe_quorum(control.quorum());
         let failed = |e: std::io::Error| format!("cannot start a thread: {e}");
-        syncer::start(&shell, &sync_queue, SYNC_WORKERS).map_err(failed)?;
+        syncer::start(&shell, &sync_queue, sync_workers()).map_err(failed)?;
         journaling::start(&shell).map_err(failed)?;
         reading::start(&shell).map_err(failed)?;
         cleaning::start(&shell).map_err(failed)?;
@@ -310,6 +314,11 @@ fn close_folder(shell: &Shell, folder: &DataFolder) -> Result<(), String> {
     }
     folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
     folder.mark_clean().map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))
+}
+
+fn sync_workers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors * SYNC_WORKERS_EACH).clamp(*SYNC_WORKERS.start(), *SYNC_WORKERS.end())
 }
 
 /// Threads that open partitions: one per core for checking, and more while they wait for a disk that was not read yet.

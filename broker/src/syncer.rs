@@ -60,16 +60,24 @@ pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::
 fn work(shell: &Shell, jobs: &Receiver<Job>) {
     for job in jobs {
         match job {
-            Job::Sync(partition) => sync(shell, &partition),
+            Job::Sync(partition) => sync(shell, partition, jobs),
             Job::JournalFile(slot) => shell.journal.prepare(&shell.disk, slot),
         }
     }
 }
 
-fn sync(shell: &Shell, partition: &Arc<Partition<RealDisk>>) {
-    let mut out = shell.outputs();
-    partition.sync_now(&shell.disk, &mut out);
-    shell.dispatch(out);
+/// Syncs a partition, and again what was appended meanwhile, as long as no other waits: a hand-over to another worker costs the
+/// time in which a processor is found for it.
+fn sync(shell: &Shell, partition: Arc<Partition<RealDisk>>, jobs: &Receiver<Job>) {
+    let mut next = Some(partition);
+    while let Some(partition) = next.take() {
+        let mut out = shell.outputs();
+        partition.sync_now(&shell.disk, &mut out);
+        if jobs.is_empty() {
+            next = out.syncs.pop();
+        }
+        shell.dispatch(out);
+    }
 }
 
 /// Takes note of a sync, whoever ran it.

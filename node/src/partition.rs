@@ -351,10 +351,19 @@ impl<D: Disk> Partition<D> {
         state.listed
     }
 
+    /// Asks for a commit, unless one is under way. What is too large for the journal already asks for its sync at once: the
+    /// thread of the journal would do nothing else with it, and large appends would wait for two threads instead of one.
     fn want_commit(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
-        if !state.committing {
-            state.committing = true;
-            out.commits.push(Arc::clone(self));
+        if state.committing {
+            return;
+        }
+        state.committing = true;
+        match state.log.as_mut().ok().and_then(Log::commit_by_sync) {
+            Some(end) => {
+                state.commit_by_sync = Some(end);
+                self.want_sync(state, out);
+            }
+            None => out.commits.push(Arc::clone(self)),
         }
     }
 

@@ -365,6 +365,17 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Begins a commit if it is clear already that it will be a sync, because more was appended than goes to the journal.
+    /// Returns what it has to cover; `None`: [`Self::commit`] decides when it is asked.
+    pub fn commit_by_sync(&mut self) -> Option<LogOffset> {
+        let too_large = self.pending.bytes > self.pending.limit;
+        if !too_large || self.offline.is_some() || self.stable_end >= self.log_end {
+            return None;
+        }
+        self.pending.clear();
+        Some(self.log_end)
+    }
+
     /// Everything below `end` is in the journal, durably. Returns the stable end.
     pub fn journaled(&mut self, end: LogOffset) -> Result<LogOffset, Offline> {
         self.check_online()?;

@@ -148,3 +148,34 @@ fn a_change_to_memory_answers_who_waits_for_the_disk() {
         assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 4);
     }
 }
+
+#[test]
+fn what_is_too_large_for_the_journal_asks_for_its_sync_at_once() {
+    let limits = Limits { journal_bytes: 300, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    let put_large = |world: &mut World| world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
+    let waiting = |world: &World| (world.queued_commits(), world.queued_syncs());
+    put(&mut world, conn);
+    assert_eq!(waiting(&world), (1, 0), "a small one is for the journal");
+    world.settle();
+    assert_eq!(acknowledged(&mut world, conn), 1);
+    put_large(&mut world);
+    assert_eq!(waiting(&world), (0, 1));
+    assert!(world.begin_sync(0));
+    put_large(&mut world);
+    put(&mut world, conn);
+    assert_eq!(waiting(&world), (0, 0), "what comes while it runs shares the next one");
+    world.end_sync(0);
+    assert_eq!(acknowledged(&mut world, conn), 1);
+    assert_eq!(waiting(&world), (0, 1));
+    assert!(world.begin_sync(0));
+    put(&mut world, conn);
+    world.end_sync(0);
+    assert_eq!(acknowledged(&mut world, conn), 2);
+    assert_eq!(waiting(&world), (1, 0), "and a small one is for the journal again");
+    world.settle();
+    assert_eq!(acknowledged(&mut world, conn), 1);
+    assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 5);
+}

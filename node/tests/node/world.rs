@@ -442,6 +442,10 @@ impl World {
         self.queued.len()
     }
 
+    pub fn queued_commits(&self) -> usize {
+        self.commits.len()
+    }
+
     /// A worker takes a queued partition; false: there is none, or nothing was to be synced.
     pub fn begin_sync(&mut self, at: usize) -> bool {
         let Some(partition) = self.queued.remove(at) else { return false };

@@ -308,6 +308,10 @@ impl World {
             }
             let log = part.log.as_mut().unwrap();
             let end = log.log_end();
+            if log.commit_by_sync().is_some() {
+                by_sync.push(at);
+                continue;
+            }
             match log.commit() {
                 Commit::Nothing => {}
                 Commit::Journal(batches) if self.round.has_room(&batches) => {
