@@ -308,7 +308,15 @@ fn op_10_somebody_else_takes_the_last_byte_and_the_broker_lives_and_recovers() {
     }
     assert_eq!(commit(&mut conn, &kept, 7), 0);
     fill(&disk.path().join("filler"));
-    eventually("appends are refused", || (conn.produce(&kept, 0, &batch).error_code == STORAGE_ERROR).then_some(()));
+    // Its segment has room taken ahead: until somebody looks at the disk, what fits there is taken.
+    let mut acknowledged = 20;
+    eventually("appends are refused", || match conn.produce(&kept, 0, &batch).error_code {
+        STORAGE_ERROR => Some(()),
+        code => {
+            acknowledged += i64::from(code == 0);
+            None
+        }
+    });
     eventually("commits are refused", || (commit(&mut conn, &kept, 8) == COORDINATOR_NOT_AVAILABLE).then_some(()));
     assert_eq!(conn.read(&kept, 0, 19)[0].base_offset, 19, "reads go on");
     assert!(broker.is_alive());
@@ -319,7 +327,7 @@ fn op_10_somebody_else_takes_the_last_byte_and_the_broker_lives_and_recovers() {
     broker.restart();
     let mut conn = broker.connect();
     conn.wait_for_topic(&kept, 1);
-    assert_eq!((conn.end_offset(&kept, 0), conn.end_offset(&doomed, 0)), (20, 20));
+    assert_eq!((conn.end_offset(&kept, 0), conn.end_offset(&doomed, 0)), (acknowledged, 20));
     conn.delete_topic(&doomed);
     let logs = disk.path().join("data/logs");
     let waits = || {
