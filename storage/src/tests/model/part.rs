@@ -67,7 +67,8 @@ pub struct Part {
     pub sure_from: i64,
     /// Offsets of a batch that a test damaged below the recovery point.
     pub damaged: Option<Range<i64>>,
-    held: Option<Held>,
+    /// A range that was read and is to stay as it is.
+    pub held: Option<Held>,
     /// Retention that has written and of which the log does not know yet, and its bounds.
     retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Asked)>,
 }

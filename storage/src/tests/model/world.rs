@@ -590,6 +590,8 @@ impl World {
         let damaged = batch.base..batch.next;
         self.disk.flip(&path, at_bit);
         self.tally.damaged += 1;
+        // What was given out of it is no longer what it was, and the log has no part in that.
+        self.parts[at].held = None;
         // Headers below the recovery point are believed, with the producers that they name.
         (self.parts[at].damaged, self.parts[at].sure_from) = (Some(damaged), i64::MAX);
         Ok(())
