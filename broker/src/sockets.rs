@@ -15,8 +15,7 @@ const DEFAULT_BYTES: usize = 102_400;
 const LARGE_BYTES: usize = 512 << 10;
 
 /// Sizes of the kernel's buffers of a connection. As they are configured; but the default, which is right for small requests and small answers,
-/// makes a connection with large ones wait again and again for the peer, and grows when it has shown that it is one. The
-/// system's own choice (-1) does not know what is behind it, and keeps megabytes for each.
+/// makes a connection with large ones wait again and again for the peer, and grows when it has shown that it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketBuffers {
     /// `socket.send.buffer.bytes`; `None` is the system's.

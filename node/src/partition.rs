@@ -359,10 +359,7 @@ impl<D: Disk> Partition<D> {
         }
         state.committing = true;
         match state.log.as_mut().ok().and_then(Log::commit_by_sync) {
-            Some(end) => {
-                state.commit_by_sync = Some(end);
-                self.want_sync(state, out);
-            }
+            Some(end) => self.want_sync_to(end, state, out),
             None => out.commits.push(Arc::clone(self)),
         }
     }
@@ -374,6 +371,12 @@ impl<D: Disk> Partition<D> {
             state.syncing = true;
             out.syncs.push(Arc::clone(self));
         }
+    }
+
+    /// Asks for the sync that the commit under way is waiting for, of everything below `end`.
+    fn want_sync_to(self: &Arc<Self>, end: LogOffset, state: &mut State<D>, out: &mut Outputs<D>) {
+        state.commit_by_sync = Some(end);
+        self.want_sync(state, out);
     }
 
     /// The partition's turn to make durable what was appended until now: by the journal, or by a sync that this asks for.
@@ -390,19 +393,14 @@ impl<D: Disk> Partition<D> {
                 self.advance(&mut state, out);
             }
             Commit::Journal(batches) => return CommitBy::Journal { batches, end },
-            Commit::Sync => {
-                state.commit_by_sync = Some(end);
-                self.want_sync(&mut state, out);
-            }
+            Commit::Sync => self.want_sync_to(end, &mut state, out),
         }
         CommitBy::Itself
     }
 
     /// The journal could not take what [`Self::commit`] gave for it: it is synced in the segments instead.
     pub fn commit_by_sync(self: &Arc<Self>, end: LogOffset, out: &mut Outputs<D>) {
-        let mut state = self.state.lock();
-        state.commit_by_sync = Some(end);
-        self.want_sync(&mut state, out);
+        self.want_sync_to(end, &mut self.state.lock(), out);
     }
 
     /// What [`Self::commit`] gave is durable in the journal.

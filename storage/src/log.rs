@@ -99,6 +99,11 @@ struct PendingBatches {
 }
 
 impl PendingBatches {
+    /// More was appended than goes to the journal.
+    fn is_too_large(&self) -> bool {
+        self.bytes > self.limit
+    }
+
     fn clear(&mut self) {
         self.batches.clear();
         self.bytes = 0;
@@ -368,8 +373,7 @@ impl<D: Disk> Log<D> {
     /// Begins a commit if it is clear already that it will be a sync, because more was appended than goes to the journal.
     /// Returns what it has to cover; `None`: [`Self::commit`] decides when it is asked.
     pub fn commit_by_sync(&mut self) -> Option<LogOffset> {
-        let too_large = self.pending.bytes > self.pending.limit;
-        if !too_large || self.offline.is_some() || self.stable_end >= self.log_end {
+        if !self.pending.is_too_large() || self.offline.is_some() || self.stable_end >= self.log_end {
             return None;
         }
         self.pending.clear();
@@ -774,7 +778,7 @@ impl<D: Disk> Log<D> {
         }
         let batch = Pending { header: header.encode(), body: body.clone(), base, end: self.log_end };
         self.pending.bytes += batch.len();
-        if self.pending.bytes > self.pending.limit {
+        if self.pending.is_too_large() {
             // The bytes stay counted, so that what comes until the next commit is not kept in vain.
             self.pending.batches = Vec::new();
         } else {
