@@ -64,7 +64,8 @@ class Workspace:
 class Broker:
     """A server process. `name` is what it is called in tables; `address` is HOST:PORT for Kafka clients."""
 
-    name = address = process = None
+    # `logs`: the folder of its partitions, if it has any.
+    name = address = process = logs = None
 
     def _spawn(self, command, **options):
         self.begun = time.monotonic()
@@ -254,10 +255,21 @@ class Load:
             raise
 
 
-def settle():
-    """Lets the disk finish what the last run left, so that the next one does not pay for it."""
+def settle(brokers=(), patience=60):
+    """Lets brokers and disk finish what the last run left, so that the next one does not pay for it: files of deleted topics go
+    a second later, and gigabytes of them keep the device busy for up to a second more."""
+    deadline = time.monotonic() + patience
+    while any(deleted(broker.logs) for broker in brokers) and time.monotonic() < deadline:
+        time.sleep(0.1)
     os.sync()
     time.sleep(0.3)
+
+
+def deleted(logs):
+    """Folders of partitions that are deleted and still there, as Pyralog and Kafka name them."""
+    with contextlib.suppress(FileNotFoundError):
+        return logs and [name for name in os.listdir(logs) if name.endswith((".deleted", "-delete"))]
+    return []
 
 
 def use_memory(folder, mib=3072):

@@ -79,6 +79,21 @@ impl Mailboxes {
         }
     }
 
+    /// Hands answers to their connections, each of which is woken once for all that come in a row: woken for each, it would serve
+    /// one at a time, and take the processor from who hands them out.
+    pub fn answer_all(&self, answers: Vec<(Ticket, Answer)>) {
+        let mut answers = answers.into_iter().peekable();
+        while let Some((Ticket { conn, slot }, answer)) = answers.next() {
+            let rest = std::iter::from_fn(|| answers.next_if(|(ticket, _)| ticket.conn == conn));
+            let row: Vec<_> =
+                std::iter::once((slot, answer)).chain(rest.map(|(ticket, answer)| (ticket.slot, answer))).collect();
+            let mailbox = self.shard(conn).lock().get(&conn).cloned();
+            if let Some(mailbox) = mailbox {
+                mailbox.put(|events| events.answers.extend(row));
+            }
+        }
+    }
+
     /// Makes a waiting fetch look again.
     pub fn wake(&self, conn: ConnId) {
         let mailbox = self.shard(conn).lock().get(&conn).cloned();

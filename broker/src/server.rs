@@ -365,7 +365,9 @@ fn limits_of(broker: &BrokerSettings, shares: FileShares) -> Limits {
         connections_per_address: unless_open(network.connections_per_ip_max, defaults.connections_per_address),
         request_bytes: usize::try_from(network.queued_max_bytes).unwrap_or(defaults.request_bytes),
         idle_ms: u64::try_from(network.idle_max_ms).unwrap_or(defaults.idle_ms),
-        journal_bytes: journaling::PARTITION_BYTES,
+        journal_bytes: journaling::BUSY_BYTES,
+        journal_calm_bytes: journaling::CALM_BYTES,
+        journal_flush_bytes: journaling::FLUSH_BYTES,
         fetch_bytes: usize::try_from(network.fetch_max_bytes).unwrap_or(defaults.fetch_bytes),
         fetch_sessions: usize::try_from(network.fetch_sessions_max).unwrap_or(defaults.fetch_sessions),
         ..defaults

@@ -128,6 +128,7 @@ impl Shell {
             appends,
             commits,
             syncs,
+            flushes,
             synced,
             removals,
             graves,
@@ -152,12 +153,13 @@ impl Shell {
         for partition in syncs {
             self.syncers.push(Job::Sync(partition));
         }
+        for partition in flushes {
+            self.syncers.flush(partition);
+        }
         for (partition, outcome) in synced {
             syncer::note(self, &partition, outcome);
         }
-        for (ticket, answer) in answers {
-            self.mailboxes.answer(ticket, answer);
-        }
+        self.mailboxes.answer_all(answers);
         for conn in wakes {
             self.mailboxes.wake(conn);
         }

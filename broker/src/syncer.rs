@@ -1,5 +1,8 @@
 //! Disk workers: syncs of segments, and journal files in the making. One partition has at most one sync at a time: what is
 //! appended while it runs shares the next one.
+//!
+//! One more worker syncs, one partition after the other, what is on disk in the journal already, so that a journal file that is
+//! full has little left to wait for.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,17 +25,19 @@ pub enum Job {
 /// The queue of the workers. Bounded by the number of partitions, because each is in it at most once.
 pub struct Syncers {
     jobs: Sender<Job>,
+    flushes: Sender<Arc<Partition<RealDisk>>>,
 }
 
 /// The other end, for the workers.
 pub struct SyncQueue {
     jobs: Receiver<Job>,
+    flushes: Receiver<Arc<Partition<RealDisk>>>,
 }
 
 /// A queue without workers yet.
 pub fn queue() -> (Syncers, SyncQueue) {
-    let (sender, receiver) = unbounded();
-    (Syncers { jobs: sender }, SyncQueue { jobs: receiver })
+    let ((jobs, wanted), (flushes, dirty)) = (unbounded(), unbounded());
+    (Syncers { jobs, flushes }, SyncQueue { jobs: wanted, flushes: dirty })
 }
 
 impl Syncers {
@@ -41,20 +46,33 @@ impl Syncers {
         // Nobody listens only while the process ends.
         let _ = self.jobs.send(job);
     }
+
+    /// Adds a partition for which nobody waits.
+    pub fn flush(&self, partition: Arc<Partition<RealDisk>>) {
+        let _ = self.flushes.send(partition);
+    }
 }
 
 /// Starts the workers. They end with the queue, or when the process does.
 pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::Result<Vec<JoinHandle<()>>> {
-    (0..workers)
-        .map(|number| {
-            let shell = Arc::clone(shell);
-            let jobs = queue.jobs.clone();
-            thread::Builder::new()
-                .name(format!("sync-{number}"))
-                .stack_size(256 << 10)
-                .spawn(move || or_exit(|| work(&shell, &jobs)))
-        })
-        .collect()
+    let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name).stack_size(256 << 10).spawn(move || or_exit(work))
+    };
+    let worker = |number| {
+        let (shell, jobs) = (Arc::clone(shell), queue.jobs.clone());
+        spawn(format!("sync-{number}"), Box::new(move || work(&shell, &jobs)))
+    };
+    let (shell, flushes) = (Arc::clone(shell), queue.flushes.clone());
+    let flusher = spawn("flush".to_owned(), Box::new(move || flush(&shell, &flushes)));
+    (0..workers).map(worker).chain([flusher]).collect()
+}
+
+fn flush(shell: &Shell, flushes: &Receiver<Arc<Partition<RealDisk>>>) {
+    for partition in flushes {
+        let mut out = shell.outputs();
+        partition.sync_now(&shell.disk, &mut out);
+        shell.dispatch(out);
+    }
 }
 
 fn work(shell: &Shell, jobs: &Receiver<Job>) {

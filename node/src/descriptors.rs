@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use pyralog_storage::Disk;
 
+use crate::journal_share::JournalShare;
 use crate::outputs::Outputs;
 use crate::partition::Partition;
 use crate::timetable::Timetable;
@@ -27,6 +28,8 @@ pub struct Commons<D: Disk> {
     pub timetable: Timetable<D>,
     /// Of batches in VLSN logs.
     pub(crate) outlines: Arc<Outlines>,
+    /// How much of a partition goes to the journal.
+    pub(crate) journal: JournalShare,
     /// [`Limits::append_leave_bytes`](crate::Limits::append_leave_bytes).
     pub(crate) append_leave_bytes: usize,
     /// [`Limits::append_turn_bytes`](crate::Limits::append_turn_bytes).

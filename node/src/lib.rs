@@ -6,6 +6,7 @@ pub mod compaction;
 pub mod connection;
 pub mod control_loop;
 pub mod descriptors;
+mod journal_share;
 pub mod lifecycle;
 pub mod limits;
 mod node;

@@ -97,7 +97,7 @@ impl<D: Disk> Node<D> {
         };
         let epoch = settings::leader_epoch(&spec.log, spec.index);
         let point = redo.map_or(hint.recovery_point, |redo| redo.flushed.max(hint.recovery_point));
-        let how = (epoch, durability, self.limits.journal_bytes);
+        let how = (epoch, durability);
         let partition = Partition::new((topic, spec.index, dir), log, how, point, Arc::clone(&self.commons));
         let partition = Arc::new(partition);
         partition.list_open();

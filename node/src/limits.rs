@@ -26,9 +26,14 @@ pub struct Limits {
     /// Fetch sessions kept (`max.incremental.fetch.session.cache.slots`). At the limit the oldest idle one gives way;
     /// where none is idle, the client goes on without a session (KIP-227).
     pub fetch_sessions: usize,
-    /// Most bytes that a partition gives to the journal at a time; more is synced in its segments, so that the disk's
-    /// bandwidth is not spent twice. 0: there is no journal.
+    /// Most bytes that a partition gives to the journal at a time under high load; more is synced in its segments, so that the
+    /// disk's bandwidth is not spent twice. 0: there is no journal.
     pub journal_bytes: usize,
+    /// The same while the disk has time for both, where that is more.
+    pub journal_calm_bytes: usize,
+    /// Bytes of a partition that are on disk in the journal only, from which its segments are synced: see
+    /// [`Outputs::flushes`](crate::Outputs::flushes).
+    pub journal_flush_bytes: u64,
     /// Batches of so many bytes are left to whoever is appending to their partition. Who has a smaller one waits for it: that
     /// takes less time than another thread's answer.
     pub append_leave_bytes: usize,
@@ -55,6 +60,8 @@ impl Default for Limits {
             fetch_bytes: 57_671_680,
             answer_bytes: 64 << 20,
             journal_bytes: 0,
+            journal_calm_bytes: 0,
+            journal_flush_bytes: u64::MAX,
             append_leave_bytes: 8 << 10,
             append_turn_bytes: 256 << 10,
             fetch_sessions: 1_000,

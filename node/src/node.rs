@@ -25,6 +25,7 @@ use crate::api::{Asked, Step, control, features, fetch, info, lookups, negotiati
 use crate::connection::{Answer, Connection};
 use crate::control_loop::Quorum;
 use crate::descriptors::{Commons, Descriptors};
+use crate::journal_share::JournalShare;
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
 use crate::room::{Gauge, Level, Room, reserve_bytes};
@@ -70,6 +71,7 @@ impl<D: Disk> Node<D> {
             files,
             timetable: Timetable::default(),
             outlines: Arc::default(),
+            journal: JournalShare::new(&limits),
             append_leave_bytes: limits.append_leave_bytes,
             append_turn_bytes: limits.append_turn_bytes,
         });
@@ -91,6 +93,11 @@ impl<D: Disk> Node<D> {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Who writes the journal has to wait for segments to be synced: large appends go there at once for a while.
+    pub fn journal_waits(&self) {
+        self.commons.journal.hurry();
     }
 
     /// The state that requests see now.

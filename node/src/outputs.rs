@@ -27,6 +27,9 @@ pub struct Outputs<D: Disk> {
     pub commits: Vec<Arc<Partition<D>>>,
     /// Partitions that want a sync of their segments run on a disk worker, see [`Partition::sync_plan`].
     pub syncs: Vec<Arc<Partition<D>>>,
+    /// Partitions of which much is on disk in the journal only: to be [synced](Partition::sync_now) one after the other, by
+    /// somebody for whom nobody waits. All of them at once, when the journal needs their place, keep the disk from everything else.
+    pub flushes: Vec<Arc<Partition<D>>>,
     /// Syncs that were run on the way, and how they went.
     pub synced: Vec<(Arc<Partition<D>>, SyncOutcome)>,
     /// Folders of deleted partitions, to be renamed at once and removed later.
@@ -61,6 +64,7 @@ impl<D: Disk> Default for Outputs<D> {
             appends: Vec::new(),
             commits: Vec::new(),
             syncs: Vec::new(),
+            flushes: Vec::new(),
             synced: Vec::new(),
             removals: Vec::new(),
             graves: Vec::new(),

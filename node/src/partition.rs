@@ -20,6 +20,7 @@ use pyralog_storage::{
 use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
 use crate::descriptors::Commons;
+use crate::journal_share::JournalShare;
 use crate::outputs::Outputs;
 use crate::vlsn::{Outlines, VlsnBounds, VlsnRules, Vlsns};
 
@@ -50,9 +51,9 @@ pub struct FlushLimits {
 
 impl Durability {
     /// Bytes that a log keeps for the journal.
-    fn kept(self, journal_bytes: usize) -> usize {
+    fn kept(self, journal: &JournalShare) -> usize {
         match self {
-            Self::Fsync => journal_bytes,
+            Self::Fsync => journal.bytes(),
             Self::Memory(_) => 0,
         }
     }
@@ -124,8 +125,6 @@ struct State<D: Disk> {
     log: Result<Log<D>, Refusal>,
     epoch: LeaderEpoch,
     durability: Durability,
-    /// Most bytes that one commit gives to the journal; more is synced in the segments.
-    journal_bytes: usize,
     /// It is in the queue for a commit, or one is under way. What is appended meanwhile shares the next one.
     committing: bool,
     /// The commit under way is a sync of the segments up to here.
@@ -134,6 +133,8 @@ struct State<D: Disk> {
     syncing: bool,
     /// Another sync is wanted after the one under way.
     sync_again: bool,
+    /// It was given out in [`Outputs::flushes`].
+    flush_asked: bool,
     /// It is in the [`Timetable`](crate::timetable::Timetable) to be flushed.
     flush_timed: bool,
     /// It is in the clock of [`Descriptors`](crate::descriptors::Descriptors).
@@ -264,13 +265,13 @@ impl<D: Disk> Partition<D> {
     pub fn new(
         identity: (TopicId, PartitionIndex, String),
         mut log: Result<Log<D>, Refusal>,
-        (epoch, durability, journal_bytes): (LeaderEpoch, Durability, usize),
+        (epoch, durability): (LeaderEpoch, Durability),
         recovery_point: LogOffset,
         commons: Arc<Commons<D>>,
     ) -> Self {
         let (topic, index, dir) = identity;
         if let Ok(log) = &mut log {
-            log.keep_for_journal(durability.kept(journal_bytes));
+            log.keep_for_journal(durability.kept(&commons.journal));
         }
         // What recovery found was synced by it, so all of it counts (IO-14).
         let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
@@ -287,11 +288,11 @@ impl<D: Disk> Partition<D> {
                 log,
                 epoch,
                 durability,
-                journal_bytes,
                 committing: false,
                 commit_by_sync: None,
                 syncing: false,
                 sync_again: false,
+                flush_asked: false,
                 flush_timed: false,
                 listed: false,
                 acks: VecDeque::new(),
@@ -409,6 +410,10 @@ impl<D: Disk> Partition<D> {
         if let Ok(log) = state.log.as_mut() {
             // A failure is told by the log's being offline.
             let _ = log.journaled(end);
+            if log.unplanned_bytes() >= self.commons.journal.flush_bytes && !state.syncing && !state.flush_asked {
+                state.flush_asked = true;
+                out.flushes.push(Arc::clone(self));
+            }
         }
         self.settle(&mut state, out);
         self.committed(&mut state, out);
@@ -439,6 +444,7 @@ impl<D: Disk> Partition<D> {
     /// `None`: nothing after all, and the partition asks again when there is.
     pub fn sync_plan(self: &Arc<Self>, out: &mut Outputs<D>) -> Option<SyncPlan<D>> {
         let mut state = self.state.lock();
+        state.flush_asked = false;
         self.settle(&mut state, out);
         if state.log.as_ref().is_ok_and(Log::is_syncing) {
             // Somebody was quicker; what came after its beginning is for the next one.
@@ -710,7 +716,7 @@ impl<D: Disk> Partition<D> {
         }
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
-        let kept = durability.kept(state.journal_bytes);
+        let kept = durability.kept(&self.commons.journal);
         let mut unsynced = false;
         if let Ok(log) = state.log.as_mut() {
             log.set_config(config);
@@ -767,7 +773,7 @@ impl<D: Disk> Partition<D> {
         if !matches!(state.log, Err(Refusal::Uncreated)) {
             return Some(log);
         }
-        log.keep_for_journal(state.durability.kept(state.journal_bytes));
+        log.keep_for_journal(state.durability.kept(&self.commons.journal));
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
         state.log = Ok(log);

@@ -68,6 +68,8 @@ pub struct Log<D: Disk> {
     flush_at: LogOffset,
     running: Option<Running>,
     next_plan: u64,
+    /// Bytes that were written since the last plan was made.
+    unplanned_bytes: u64,
     offline: Option<String>,
 }
 
@@ -306,6 +308,7 @@ impl<D: Disk> Log<D> {
             flush_at: LogOffset::MAX,
             running: None,
             next_plan: 0,
+            unplanned_bytes: 0,
             offline: None,
         }
     }
@@ -519,10 +522,16 @@ impl<D: Disk> Log<D> {
         }
         let id = self.next_plan;
         self.next_plan += 1;
+        self.unplanned_bytes = 0;
         self.running = Some(Running { id, covers: self.log_end, dir_changes: self.dir_changes });
         self.plan_flush(self.log_end);
         let files = self.dirty.iter().map(|(_, file)| file.clone()).collect();
         Some(SyncPlan { id, covers: self.log_end, files, dir: dir_dirty.then(|| self.env.dir.clone()) })
+    }
+
+    /// Bytes that were written since the last [`Self::sync_plan`]: what the next one brings to disk.
+    pub fn unplanned_bytes(&self) -> u64 {
+        self.unplanned_bytes
     }
 
     /// Whether a plan was handed out and has not come back.
@@ -761,6 +770,7 @@ impl<D: Disk> Log<D> {
             return Err(self.undo_write(&file, error));
         }
         active.size += header.total_size() as u64;
+        self.unplanned_bytes += header.total_size() as u64;
         active.touched = now.wall;
         active.touch_is_known = true;
         active.first_timestamp.get_or_insert(header.max_timestamp);

@@ -15,7 +15,7 @@ use pyralog_protocol::{LogOffset, Now, Routing};
 use pyralog_storage::Disk;
 
 use super::inbox::{Entered, Turn};
-use super::{Ack, AppendDone, AppendRefused, Partition, Refusal, State};
+use super::{Ack, AppendDone, AppendRefused, Durability, Partition, Refusal, State};
 use crate::api::produce::ProduceWait;
 use crate::outputs::Outputs;
 use crate::vlsn::Expected;
@@ -141,6 +141,9 @@ impl<D: Disk> Partition<D> {
         state.vlsns.admit(batch, routing)?;
         let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
         expected.check(batch, log.last_vlsn())?;
+        if state.durability == Durability::Fsync {
+            log.keep_for_journal(self.commons.journal.note(batch.total_size(), now.mono));
+        }
         let appended = match log.append(batch, epoch, now) {
             Ok(appended) => appended,
             Err(error) => {

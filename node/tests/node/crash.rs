@@ -16,11 +16,21 @@ use crate::world::*;
 const PARTITIONS: i32 = 2;
 
 /// Every other seed runs with a journal, and some of them with one that many commits do not fit. In a third of them every append is
-/// left to somebody else, and in a third a thread appends little for others.
+/// left to somebody else, and in a third a thread appends little for others. With a journal, segments follow it after a few
+/// appends, and in some seeds more goes there until it has to wait for them.
 fn limits(seed: u64) -> Limits {
     let journal_bytes = [0, 3000, 0, 300].get((seed % 4) as usize).copied().unwrap_or_default();
+    let journal_calm_bytes = [0, 1200].get((seed % 5) as usize).copied().unwrap_or_default();
+    let journal_flush_bytes = [u64::MAX, 400].get((seed % 2) as usize).copied().unwrap_or_default();
     let append_turn_bytes = [256 << 10, 0, 150].get((seed % 3) as usize).copied().unwrap_or_default();
-    Limits { journal_bytes, append_turn_bytes, append_leave_bytes: 0, ..Limits::default() }
+    Limits {
+        journal_bytes,
+        journal_calm_bytes,
+        journal_flush_bytes,
+        append_turn_bytes,
+        append_leave_bytes: 0,
+        ..Limits::default()
+    }
 }
 
 /// What the clients know.

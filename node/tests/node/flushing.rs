@@ -179,3 +179,54 @@ fn what_is_too_large_for_the_journal_asks_for_its_sync_at_once() {
     assert_eq!(acknowledged(&mut world, conn), 1);
     assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 5);
 }
+
+#[test]
+fn segments_follow_the_journal_once_much_is_only_there_and_nobody_waits_for_it() {
+    let limits = Limits { journal_bytes: 4096, journal_flush_bytes: 700, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    let put_large = |world: &mut World| {
+        world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
+        assert_eq!(world.commit_round(), 1);
+        assert_eq!(acknowledged(world, conn), 1);
+    };
+    put_large(&mut world);
+    assert_eq!(world.queued_syncs(), 0, "little is only there");
+    put_large(&mut world);
+    assert_eq!(world.queued_syncs(), 1);
+    put_large(&mut world);
+    assert_eq!(world.queued_syncs(), 1, "asked for once");
+    assert!(world.begin_sync(0));
+    put_large(&mut world);
+    put_large(&mut world);
+    assert_eq!(world.queued_syncs(), 0, "not while one runs");
+    world.end_sync(0);
+    put_large(&mut world);
+    assert_eq!(world.queued_syncs(), 1, "but after it");
+    assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 6);
+}
+
+#[test]
+fn more_goes_to_the_journal_while_it_need_not_wait() {
+    let limits = Limits { journal_bytes: 300, journal_calm_bytes: 600, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    let mut waiting_after = |waits: bool, ms: u64| {
+        if waits {
+            world.node.journal_waits();
+        }
+        world.now.mono.0 += ms;
+        world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
+        let waiting = (world.queued_commits(), world.queued_syncs());
+        world.settle();
+        assert_eq!(acknowledged(&mut world, conn), 1);
+        waiting
+    };
+    assert_eq!(waiting_after(false, 0), (1, 0));
+    assert_eq!(waiting_after(true, 60), (0, 1), "segments are what it waits for");
+    assert_eq!(waiting_after(false, 1_000), (0, 1));
+    assert_eq!(waiting_after(false, 1_100), (1, 0));
+    assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 4);
+}

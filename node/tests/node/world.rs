@@ -206,6 +206,9 @@ impl World {
         }
         let node = &self.node;
         self.journal.release(|key| node.flushed_end(key));
+        if self.journal.sealed_files() > 0 {
+            self.node.journal_waits();
+        }
         let mut round = Round::new(ROUND_BYTES);
         let mut members = Vec::new();
         for partition in std::mem::take(&mut self.commits) {
@@ -347,7 +350,20 @@ impl World {
     }
 
     fn dispatch(&mut self, out: Outputs<SimDisk>) {
-        let Outputs { answers, mut wakes, warms, appends, commits, syncs, synced, removals, graves, calls, .. } = out;
+        let Outputs {
+            answers,
+            mut wakes,
+            warms,
+            appends,
+            commits,
+            syncs,
+            flushes,
+            synced,
+            removals,
+            graves,
+            calls,
+            ..
+        } = out;
         for grave in graves {
             self.disk.remove_file(&grave.path).unwrap();
         }
@@ -363,7 +379,7 @@ impl World {
                 self.dispatch(out);
             }
         }
-        self.queued.extend(syncs);
+        self.queued.extend(syncs.into_iter().chain(flushes));
         for (ticket, answer) in answers {
             if let Some(client) = self.clients.get_mut(&ticket.conn) {
                 client.mail.push((ticket.slot, answer));
