@@ -1,12 +1,14 @@
 """What is measured: the rows of the comparison, with their goals."""
 import contextlib
 import os
+import re
+import subprocess
 import time
 from dataclasses import dataclass
 from typing import Callable
 
 import idle
-from harness import Failure, device_sync, folder_bytes, percentile, use_memory
+from harness import Failure, Kafka, device_sync, folder_bytes, percentile, use_memory
 from wire import Client, until_acknowledged
 
 
@@ -61,6 +63,7 @@ MB_PER_S = Metric("mb_per_s", "MB/s", 0)
 PLAIN_MB_PER_S = Metric("plain_mb_per_s", "MB/s uncompressed", 0)
 REQUESTS = Metric("requests_per_s", "requests/s", 0)
 P50, P99, P999 = Metric("p50", "p50 ms", 2), Metric("p99", "p99 ms", 2), Metric("p99_9", "p99.9 ms", 2)
+AVERAGE = Metric("average", "average ms, the producer's queue included", 0)
 CPU_PER_GB = Metric("cpu_s_per_gb", "CPU-s per GB", 2)
 CPU_PER_REQUEST = Metric("cpu_us_per_request", "CPU us per request", 1)
 RESIDENT = Metric("resident_mb", "resident MB", 0)
@@ -115,6 +118,7 @@ def topic(bench, broker, name, durability, configs=None):
 IN_PAGE_CACHE = {"warmup": 0.3, "duration": 1.2}
 
 
+JAVA_RECORDS = 2_000_000
 # Requests so large fill gigabytes of memory that was free before.
 MANY_BYTES = 16 << 10
 
@@ -143,6 +147,39 @@ def synced_beside_unsynced(times, **load):
     def measure(bench, contestant, turn):
         durability = "fsync" if contestant in ("pyralog", "other") else "memory"
         return produce(durability, 8, times=times, **load)(bench, contestant, turn)
+
+    return measure
+
+
+# What Kafka's tool says at its end.
+TOLD = re.compile(r"\(([\d.]+) MB/sec\), ([\d.]+) ms avg latency")
+
+
+def java_producers(count):
+    """Kafka's own producer and tool, with its defaults: Pyralog with every acknowledgement synced, the others without."""
+
+    def measure(bench, contestant, turn):
+        broker, name = bench.broker(contestant), f"java-{count}-{turn}"
+        durability = "fsync" if contestant in ("pyralog", "other") else "memory"
+        client = Client(broker.address)
+        client.create(name, 8, broker.topic_configs[durability])
+        use_memory(bench.space.path)
+        command = [*Kafka.java("512m"), "org.apache.kafka.tools.ProducerPerformance", "--topic", name, "--num-records",
+                   str(JAVA_RECORDS // count), "--record-size", "1024", "--throughput", "-1", "--producer-props",
+                   f"bootstrap.servers={broker.address}", "acks=all"]
+        before = broker.cpu_seconds()
+        tools = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                 for _ in range(count)]
+        texts = [tool.communicate()[0].strip() for tool in tools]
+        used = broker.cpu_seconds() - before
+        client.delete(name)
+        client.close()
+        found = [TOLD.search(text.splitlines()[-1]) if text else None for text in texts]
+        if not all(found):
+            raise Failure(f"kafka-producer-perf-test: {texts[0][-300:]}")
+        mib_per_s = sum(float(one[1]) for one in found)
+        return {"mb_per_s": mib_per_s * MIB / 1e6, "cpu_s_per_gb": used / (JAVA_RECORDS * 1024 / 1e9),
+                "average": sum(float(one[2]) for one in found) / count}
 
     return measure
 
@@ -287,6 +324,9 @@ ROWS = (
         synced_beside_unsynced(IN_PAGE_CACHE, **DEEP), goals=(Goal(MB_PER_S, 1, at_least=True, ratio=True),)),
     Row("produce-large-sustained", "as produce-large, for 15 s: Pyralog with every acknowledgement synced, Kafka without",
         synced_beside_unsynced(SUSTAINED, **LARGE), goals=(Goal(MB_PER_S, 1, at_least=True, ratio=True),)),
+    *(Row(f"java-producer-{count}", f"{producers} of Kafka's own (kafka-producer-perf-test), 1 KiB records, 8 partitions, defaults: Pyralog "
+          "with every acknowledgement synced, Kafka without", java_producers(count), metrics=(MB_PER_S, AVERAGE, CPU_PER_GB),
+          goals=(Goal(MB_PER_S, 1, at_least=True, ratio=True),)) for count, producers in ((1, "one producer"), (2, "two producers"))),
     Row("produce-small", "1 x 100 B per request, 8 partitions, 64 connections, no fsync", produce("memory", 8, **SMALL),
         goals=(Goal(REQUESTS, 1.5, at_least=True, ratio=True), Goal(CPU_PER_REQUEST, 15)), naive=True),
     Row("produce-small-fsync", "the same, every acknowledgement synced", produce("fsync", 8, **SMALL),

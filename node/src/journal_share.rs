@@ -20,6 +20,10 @@ const BUSY_BYTES_PER_MS: u64 = 350_000;
 const CALM_BYTES_PER_MS: u64 = 280_000;
 /// The load counts as high for so long after the journal had to wait for segments, in ms.
 const HURRY_MS: u64 = 2_000;
+/// Batches that wait for the journal in memory, of all partitions, in bytes: above, each partition may have as little there as under
+/// high load. A disk that does not answer for seconds meets it.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
 /// Shared by all partitions of a node.
 #[derive(Debug)]
 pub struct JournalShare {
@@ -34,6 +38,8 @@ pub struct JournalShare {
     /// When the window under way ends, in ms.
     ends: AtomicU64,
     hurried: AtomicBool,
+    /// Bytes of batches that wait for the journal.
+    kept: AtomicUsize,
     window: Mutex<Window>,
 }
 
@@ -57,6 +63,7 @@ impl JournalShare {
             appended: AtomicU64::new(0),
             ends: AtomicU64::new(0),
             hurried: AtomicBool::new(false),
+            kept: AtomicUsize::new(0),
             window: Mutex::default(),
         }
     }
@@ -71,6 +78,17 @@ impl JournalShare {
         self.hurried.store(true, Ordering::Relaxed);
     }
 
+    /// Bytes of batches that wait for the journal in memory, of all partitions.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Batches of so many bytes of a partition wait for the journal now, and waited before.
+    pub fn keep(&self, before: usize, now: usize) {
+        self.kept.fetch_add(now, Ordering::Relaxed);
+        self.kept.fetch_sub(before, Ordering::Relaxed);
+    }
+
     /// Counts bytes that are appended to be synced, and looks at the load when it is time. Gives what is in force now.
     pub fn note(&self, bytes: usize, now: MonoMs) -> usize {
         let appended = self.appended.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -82,7 +100,7 @@ impl JournalShare {
             let busy = self.is_busy(&mut window, appended, now.0);
             self.bytes.store(if busy { self.busy } else { self.calm }, Ordering::Relaxed);
         }
-        self.bytes()
+        if self.kept_bytes() > KEPT_BYTES_MAX { self.busy } else { self.bytes() }
     }
 
     fn is_busy(&self, window: &mut Window, appended: u64, now: u64) -> bool {

@@ -95,6 +95,11 @@ impl<D: Disk> Node<D> {
         &self.limits
     }
 
+    /// Bytes of batches that wait for the journal in memory, of all partitions.
+    pub fn kept_for_journal(&self) -> usize {
+        self.commons.journal.kept_bytes()
+    }
+
     /// Who writes the journal has to wait for segments to be synced: large appends go there at once for a while.
     pub fn journal_waits(&self) {
         self.commons.journal.hurry();

@@ -135,6 +135,8 @@ struct State<D: Disk> {
     sync_again: bool,
     /// It was given out in [`Outputs::flushes`].
     flush_asked: bool,
+    /// Bytes that wait for the journal, as [`JournalShare`] knows.
+    kept: usize,
     /// It is in the [`Timetable`](crate::timetable::Timetable) to be flushed.
     flush_timed: bool,
     /// It is in the clock of [`Descriptors`](crate::descriptors::Descriptors).
@@ -293,6 +295,7 @@ impl<D: Disk> Partition<D> {
                 syncing: false,
                 sync_again: false,
                 flush_asked: false,
+                kept: 0,
                 flush_timed: false,
                 listed: false,
                 acks: VecDeque::new(),
@@ -360,9 +363,18 @@ impl<D: Disk> Partition<D> {
         }
         state.committing = true;
         match state.log.as_mut().ok().and_then(Log::commit_by_sync) {
-            Some(end) => self.want_sync_to(end, state, out),
+            Some(end) => {
+                self.note_kept(state);
+                self.want_sync_to(end, state, out);
+            }
             None => out.commits.push(Arc::clone(self)),
         }
+    }
+
+    /// Tells how much waits for the journal now.
+    fn note_kept(&self, state: &mut State<D>) {
+        let now = state.log.as_ref().map_or(0, Log::kept_bytes);
+        self.commons.journal.keep(std::mem::replace(&mut state.kept, now), now);
     }
 
     fn want_sync(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
@@ -388,6 +400,7 @@ impl<D: Disk> Partition<D> {
             Ok(log) => (log.log_end(), log.commit()),
             Err(_) => (LogOffset::ZERO, Commit::Nothing),
         };
+        self.note_kept(&mut state);
         match commit {
             Commit::Nothing => {
                 state.committing = false;
@@ -484,6 +497,7 @@ impl<D: Disk> Partition<D> {
             // A failure is told by the log's being offline.
             let _ = log.synced(plan.id, result);
         }
+        self.note_kept(&mut state);
         self.settle(&mut state, out);
         self.advance(&mut state, out);
         state.syncing = false;
@@ -561,6 +575,7 @@ impl<D: Disk> Partition<D> {
 
     fn refuse(&self, state: &mut State<D>, why: Refusal, out: &mut Outputs<D>) -> Option<Log<D>> {
         let log = std::mem::replace(&mut state.log, Err(why)).ok();
+        self.note_kept(state);
         if let Some(log) = &log {
             state.recovery_point = state.recovery_point.max(log.recovery_point());
         }
@@ -723,6 +738,7 @@ impl<D: Disk> Partition<D> {
             log.keep_for_journal(kept);
             unsynced = log.stable_end() < log.log_end();
         }
+        self.note_kept(&mut state);
         self.advance(&mut state, out);
         if changed && unsynced {
             self.want_commit(&mut state, out);
@@ -780,10 +796,10 @@ impl<D: Disk> Partition<D> {
         None
     }
 
-    /// Whether a commit or a sync is under way.
+    /// Whether a commit or a sync is under way, or was asked for.
     pub fn is_syncing(&self) -> bool {
         let state = self.state.lock();
-        state.syncing || state.committing
+        state.syncing || state.committing || state.flush_asked
     }
 
     /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Gives its end. Whoever

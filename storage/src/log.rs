@@ -110,6 +110,13 @@ impl PendingBatches {
         self.batches.clear();
         self.bytes = 0;
     }
+
+    /// What ends at or below an offset is on disk.
+    fn settle(&mut self, stable: LogOffset) {
+        let settled = self.batches.iter().take_while(|batch| batch.end <= stable).count();
+        let bytes: usize = self.batches.drain(..settled).map(|batch| batch.len()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// How what was appended since the stable end becomes durable.
@@ -353,6 +360,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Bytes of batches that wait for the journal, in memory.
+    pub fn kept_bytes(&self) -> usize {
+        if self.pending.batches.is_empty() { 0 } else { self.pending.bytes }
+    }
+
     /// Nothing of what was kept for the journal is to go there.
     pub(crate) fn forget_pending(&mut self) {
         self.pending.clear();
@@ -550,6 +562,11 @@ impl<D: Disk> Log<D> {
         }
         self.stable_end = self.stable_end.max(done.covers);
         self.flushed_end = self.flushed_end.max(done.covers);
+        if self.stable_end >= self.log_end {
+            self.pending.clear();
+        } else {
+            self.pending.settle(self.stable_end);
+        }
         self.dir_synced = done.dir_changes;
         self.close_synced(done.covers);
         Ok(self.stable_end)

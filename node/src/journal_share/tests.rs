@@ -57,6 +57,17 @@ fn time_that_stands_still_or_goes_back_harms_nothing() {
 }
 
 #[test]
+fn the_share_is_small_while_much_waits_in_memory() {
+    let share = share(CALM, BUSY);
+    share.keep(0, 40 << 20);
+    assert_eq!(share.note(1, MonoMs(1_000)), CALM);
+    share.keep(0, 25 << 20);
+    assert_eq!(share.note(1, MonoMs(1_001)), BUSY);
+    share.keep(25 << 20, 1 << 20);
+    assert_eq!(share.note(1, MonoMs(1_002)), CALM);
+}
+
+#[test]
 fn without_a_journal_nothing_goes_there() {
     let share = share(CALM, 0);
     assert_eq!(load(&share, 0..1_000, 900_000), 0);

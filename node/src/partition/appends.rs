@@ -170,6 +170,7 @@ impl<D: Disk> Partition<D> {
             }
             self.want_commit(state, out);
         }
+        self.note_kept(state);
         Ok(AppendDone { appended, log_start, acknowledged })
     }
 }

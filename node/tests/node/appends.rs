@@ -18,6 +18,7 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
     let durability = ["fsync", "memory"][(seed % 5 % 2) as usize];
     // Some batches are small enough to wait.
     let append_leave_bytes = [0, 86][(seed % 7 % 2) as usize];
+    let journal_bytes = if seed % 11 == 1 { 200 } else { journal_bytes };
     let limits = Limits { journal_bytes, append_turn_bytes, append_leave_bytes, ..Limits::default() };
     let mut world = World::with(&[], limits, planted);
     world.create("a", 2, &[("pyralog.durability", durability)]);
@@ -41,6 +42,9 @@ fn run(seed: u64, planted: Planted) -> Result<(), String> {
         }
     }
     while world.step(&mut draw) {}
+    if world.node.kept_for_journal() > 0 {
+        return Err(format!("{} bytes wait for the journal, and everything is over", world.node.kept_for_journal()));
+    }
     for (conn, asked) in asked {
         for id in asked {
             let (answered, response) = world.answer(conn).ok_or(format!("request {id} is not answered"))?;
