@@ -118,7 +118,6 @@ def topic(bench, broker, name, durability, configs=None):
 IN_PAGE_CACHE = {"warmup": 0.3, "duration": 1.2}
 
 
-JAVA_RECORDS = 2_000_000
 # Requests so large fill gigabytes of memory that was free before.
 MANY_BYTES = 16 << 10
 
@@ -141,16 +140,22 @@ def produce(durability, partitions, configs=None, times=None, **load):
 SUSTAINED = {"warmup": 3, "duration": 15}
 
 
+def pyralog_synced(contestant):
+    """The durability where Pyralog is synced and stands beside others that are not."""
+    return "fsync" if contestant in ("pyralog", "other") else "memory"
+
+
 def synced_beside_unsynced(times, **load):
     """Produces: Pyralog with every acknowledgement synced, the others without."""
 
     def measure(bench, contestant, turn):
-        durability = "fsync" if contestant in ("pyralog", "other") else "memory"
-        return produce(durability, 8, times=times, **load)(bench, contestant, turn)
+        return produce(pyralog_synced(contestant), 8, times=times, **load)(bench, contestant, turn)
 
     return measure
 
 
+# Of 1 KiB, by all producers of a run together: about ten seconds.
+JAVA_RECORDS = 2_000_000
 # What Kafka's tool says at its end.
 TOLD = re.compile(r"\(([\d.]+) MB/sec\), ([\d.]+) ms avg latency")
 
@@ -160,9 +165,8 @@ def java_producers(count):
 
     def measure(bench, contestant, turn):
         broker, name = bench.broker(contestant), f"java-{count}-{turn}"
-        durability = "fsync" if contestant in ("pyralog", "other") else "memory"
         client = Client(broker.address)
-        client.create(name, 8, broker.topic_configs[durability])
+        client.create(name, 8, broker.topic_configs[pyralog_synced(contestant)])
         use_memory(bench.space.path)
         command = [*Kafka.java("512m"), "org.apache.kafka.tools.ProducerPerformance", "--topic", name, "--num-records",
                    str(JAVA_RECORDS // count), "--record-size", "1024", "--throughput", "-1", "--producer-props",
@@ -170,7 +174,11 @@ def java_producers(count):
         before = broker.cpu_seconds()
         tools = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                  for _ in range(count)]
-        texts = [tool.communicate()[0].strip() for tool in tools]
+        try:
+            texts = [tool.communicate()[0].strip() for tool in tools]
+        finally:
+            for tool in tools:
+                tool.kill()  # nothing, where it has ended
         used = broker.cpu_seconds() - before
         client.delete(name)
         client.close()

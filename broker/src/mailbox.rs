@@ -71,11 +71,10 @@ impl Mailboxes {
         self.shard(conn).lock().remove(&conn);
     }
 
-    /// Hands an answer to its connection.
-    pub fn answer(&self, ticket: Ticket, answer: Answer) {
-        let mailbox = self.shard(ticket.conn).lock().get(&ticket.conn).cloned();
+    fn put(&self, conn: ConnId, write: impl FnOnce(&mut Events)) {
+        let mailbox = self.shard(conn).lock().get(&conn).cloned();
         if let Some(mailbox) = mailbox {
-            mailbox.put(|events| events.answers.push((ticket.slot, answer)));
+            mailbox.put(write);
         }
     }
 
@@ -84,30 +83,22 @@ impl Mailboxes {
     pub fn answer_all(&self, answers: Vec<(Ticket, Answer)>) {
         let mut answers = answers.into_iter().peekable();
         while let Some((Ticket { conn, slot }, answer)) = answers.next() {
-            let rest = std::iter::from_fn(|| answers.next_if(|(ticket, _)| ticket.conn == conn));
-            let row: Vec<_> =
-                std::iter::once((slot, answer)).chain(rest.map(|(ticket, answer)| (ticket.slot, answer))).collect();
-            let mailbox = self.shard(conn).lock().get(&conn).cloned();
-            if let Some(mailbox) = mailbox {
-                mailbox.put(|events| events.answers.extend(row));
+            let mut row = vec![(slot, answer)];
+            while let Some((ticket, answer)) = answers.next_if(|(ticket, _)| ticket.conn == conn) {
+                row.push((ticket.slot, answer));
             }
+            self.put(conn, |events| events.answers.extend(row));
         }
     }
 
     /// Makes a waiting fetch look again.
     pub fn wake(&self, conn: ConnId) {
-        let mailbox = self.shard(conn).lock().get(&conn).cloned();
-        if let Some(mailbox) = mailbox {
-            mailbox.put(|events| events.wake = true);
-        }
+        self.put(conn, |events| events.wake = true);
     }
 
     /// Tells a connection that the records it wants to send are in memory.
     pub fn warmed(&self, conn: ConnId, bytes: usize) {
-        let mailbox = self.shard(conn).lock().get(&conn).cloned();
-        if let Some(mailbox) = mailbox {
-            mailbox.put(|events| events.warmed = Some(bytes));
-        }
+        self.put(conn, |events| events.warmed = Some(bytes));
     }
 
     /// Tells every connection that the server stops.

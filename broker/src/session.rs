@@ -255,12 +255,9 @@ impl Session {
 
     /// Keeps what is for this connection and passes the rest on.
     fn absorb(&mut self, mut out: ShellOutputs) {
-        for (ticket, answer) in std::mem::take(&mut out.answers) {
-            if ticket.conn == self.conn.id {
-                self.complete(ticket.slot, answer);
-            } else {
-                self.shell.mailboxes.answer(ticket, answer);
-            }
+        let id = self.conn.id;
+        for (ticket, answer) in out.answers.extract_if(.., |(ticket, _)| ticket.conn == id) {
+            self.complete(ticket.slot, answer);
         }
         appending::go_on(&self.shell, &mut out);
         self.shell.dispatch(out);

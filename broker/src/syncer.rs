@@ -55,16 +55,17 @@ impl Syncers {
 
 /// Starts the workers. They end with the queue, or when the process does.
 pub fn start(shell: &Arc<Shell>, queue: &SyncQueue, workers: usize) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
-        thread::Builder::new().name(name).stack_size(256 << 10).spawn(move || or_exit(work))
-    };
     let worker = |number| {
         let (shell, jobs) = (Arc::clone(shell), queue.jobs.clone());
-        spawn(format!("sync-{number}"), Box::new(move || work(&shell, &jobs)))
+        spawn(format!("sync-{number}"), move || work(&shell, &jobs))
     };
     let (shell, flushes) = (Arc::clone(shell), queue.flushes.clone());
-    let flusher = spawn("flush".to_owned(), Box::new(move || flush(&shell, &flushes)));
+    let flusher = spawn("flush".to_owned(), move || flush(&shell, &flushes));
     (0..workers).map(worker).chain([flusher]).collect()
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).stack_size(256 << 10).spawn(move || or_exit(work))
 }
 
 fn flush(shell: &Shell, flushes: &Receiver<Arc<Partition<RealDisk>>>) {

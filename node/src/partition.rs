@@ -20,7 +20,6 @@ use pyralog_storage::{
 use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
 use crate::descriptors::Commons;
-use crate::journal_share::JournalShare;
 use crate::outputs::Outputs;
 use crate::vlsn::{Outlines, VlsnBounds, VlsnRules, Vlsns};
 
@@ -50,14 +49,6 @@ pub struct FlushLimits {
 }
 
 impl Durability {
-    /// Bytes that a log keeps for the journal.
-    fn kept(self, journal: &JournalShare) -> usize {
-        match self {
-            Self::Fsync => journal.bytes(),
-            Self::Memory(_) => 0,
-        }
-    }
-
     /// Up to where the log is acknowledged. With `memory` that is its end, but when `flush.messages` records are not on
     /// disk: never is more than that acknowledged and can be lost.
     fn reached<D: Disk>(self, log: &Log<D>) -> LogOffset {
@@ -135,7 +126,7 @@ struct State<D: Disk> {
     sync_again: bool,
     /// It was given out in [`Outputs::flushes`].
     flush_asked: bool,
-    /// Bytes that wait for the journal, as [`JournalShare`] knows.
+    /// Bytes that wait for the journal, as [`JournalShare`](crate::journal_share::JournalShare) knows.
     kept: usize,
     /// It is in the [`Timetable`](crate::timetable::Timetable) to be flushed.
     flush_timed: bool,
@@ -266,15 +257,12 @@ impl<D: Disk> Partition<D> {
     /// disk once.
     pub fn new(
         identity: (TopicId, PartitionIndex, String),
-        mut log: Result<Log<D>, Refusal>,
+        log: Result<Log<D>, Refusal>,
         (epoch, durability): (LeaderEpoch, Durability),
         recovery_point: LogOffset,
         commons: Arc<Commons<D>>,
     ) -> Self {
         let (topic, index, dir) = identity;
-        if let Ok(log) = &mut log {
-            log.keep_for_journal(durability.kept(&commons.journal));
-        }
         // What recovery found was synced by it, so all of it counts (IO-14).
         let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
         let last_vlsn = log.as_ref().ok().and_then(Log::last_vlsn);
@@ -731,11 +719,12 @@ impl<D: Disk> Partition<D> {
         }
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
-        let kept = durability.kept(&self.commons.journal);
         let mut unsynced = false;
         if let Ok(log) = state.log.as_mut() {
             log.set_config(config);
-            log.keep_for_journal(kept);
+            if durability != Durability::Fsync {
+                log.keep_for_journal(0);
+            }
             unsynced = log.stable_end() < log.log_end();
         }
         self.note_kept(&mut state);
@@ -784,12 +773,11 @@ impl<D: Disk> Partition<D> {
 
     /// Begins service with a log whose creation succeeded late. Gives the log back when the partition was deleted
     /// meanwhile.
-    pub fn adopt(&self, mut log: Log<D>) -> Option<Log<D>> {
+    pub fn adopt(&self, log: Log<D>) -> Option<Log<D>> {
         let mut state = self.state.lock();
         if !matches!(state.log, Err(Refusal::Uncreated)) {
             return Some(log);
         }
-        log.keep_for_journal(state.durability.kept(&self.commons.journal));
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
         state.log = Ok(log);

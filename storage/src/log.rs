@@ -376,9 +376,9 @@ impl<D: Disk> Log<D> {
             self.pending.clear();
             return Commit::Nothing;
         }
+        self.pending.settle(self.stable_end);
         self.pending.bytes = 0;
-        let mut batches = std::mem::take(&mut self.pending.batches);
-        batches.retain(|batch| batch.end > self.stable_end);
+        let batches = std::mem::take(&mut self.pending.batches);
         match batches.first() {
             Some(first) if first.base <= self.stable_end => Commit::Journal(batches),
             Some(_) | None => Commit::Sync,

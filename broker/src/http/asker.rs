@@ -40,12 +40,8 @@ pub async fn ask(shell: &Arc<Shell>, peer: IpAddr, request: impl Into<Request>) 
     let mut asker = Asker { shell: Arc::clone(shell), conn, mailbox: shell.mailboxes.open(id) };
     let mut out = shell.outputs();
     shell.node.on_request(&mut asker.conn, request.into(), (shell.draw(), shell.clock.now()), &mut out);
-    for (ticket, answer) in std::mem::take(&mut out.answers) {
-        if ticket.conn == id {
-            asker.conn.complete(ticket.slot, answer);
-        } else {
-            shell.mailboxes.answer(ticket, answer);
-        }
+    for (ticket, answer) in out.answers.extract_if(.., |(ticket, _)| ticket.conn == id) {
+        asker.conn.complete(ticket.slot, answer);
     }
     appending::go_on(shell, &mut out);
     shell.dispatch(out);

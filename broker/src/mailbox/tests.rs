@@ -7,7 +7,7 @@ async fn f08_what_comes_before_the_look_rings_too() {
     let boxes = Mailboxes::default();
     let mailbox = boxes.open(ConnId(1));
     boxes.wake(ConnId(1));
-    boxes.answer(Ticket { conn: ConnId(1), slot: 4 }, Answer::Close);
+    boxes.answer_all(vec![(Ticket { conn: ConnId(1), slot: 4 }, Answer::Close)]);
     mailbox.rung().await;
     let events = mailbox.take();
     assert!(events.wake && !events.stop);

@@ -21,6 +21,10 @@ fn put(world: &mut World, conn: ConnId) {
     world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
 }
 
+fn put_large(world: &mut World, conn: ConnId) {
+    world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
+}
+
 fn acknowledged(world: &mut World, conn: ConnId) -> usize {
     world.deliver(conn);
     std::iter::from_fn(|| world.answer(conn)).filter(|(_, response)| produced(response.clone()).error_code == 0).count()
@@ -155,16 +159,15 @@ fn what_is_too_large_for_the_journal_asks_for_its_sync_at_once() {
     let mut world = World::with(&[], limits, Planted::Nothing);
     world.create("a", 1, &[]);
     let conn = world.connect();
-    let put_large = |world: &mut World| world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
     let waiting = |world: &World| (world.queued_commits(), world.queued_syncs());
     put(&mut world, conn);
     assert_eq!(waiting(&world), (1, 0), "a small one is for the journal");
     world.settle();
     assert_eq!(acknowledged(&mut world, conn), 1);
-    put_large(&mut world);
+    put_large(&mut world, conn);
     assert_eq!(waiting(&world), (0, 1));
     assert!(world.begin_sync(0));
-    put_large(&mut world);
+    put_large(&mut world, conn);
     put(&mut world, conn);
     assert_eq!(waiting(&world), (0, 0), "what comes while it runs shares the next one");
     world.end_sync(0);
@@ -186,23 +189,23 @@ fn segments_follow_the_journal_once_much_is_only_there_and_nobody_waits_for_it()
     let mut world = World::with(&[], limits, Planted::Nothing);
     world.create("a", 1, &[]);
     let conn = world.connect();
-    let put_large = |world: &mut World| {
-        world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
+    let put_round = |world: &mut World| {
+        put_large(world, conn);
         assert_eq!(world.commit_round(), 1);
         assert_eq!(acknowledged(world, conn), 1);
     };
-    put_large(&mut world);
+    put_round(&mut world);
     assert_eq!(world.queued_syncs(), 0, "little is only there");
-    put_large(&mut world);
+    put_round(&mut world);
     assert_eq!(world.queued_syncs(), 1);
-    put_large(&mut world);
+    put_round(&mut world);
     assert_eq!(world.queued_syncs(), 1, "asked for once");
     assert!(world.begin_sync(0));
-    put_large(&mut world);
-    put_large(&mut world);
+    put_round(&mut world);
+    put_round(&mut world);
     assert_eq!(world.queued_syncs(), 0, "not while one runs");
     world.end_sync(0);
-    put_large(&mut world);
+    put_round(&mut world);
     assert_eq!(world.queued_syncs(), 1, "but after it");
     assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 6);
 }
@@ -218,7 +221,7 @@ fn more_goes_to_the_journal_while_it_need_not_wait() {
             world.node.journal_waits();
         }
         world.now.mono.0 += ms;
-        world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 400])));
+        put_large(&mut world, conn);
         let waiting = (world.queued_commits(), world.queued_syncs());
         world.settle();
         assert_eq!(acknowledged(&mut world, conn), 1);
