@@ -11,10 +11,11 @@ use pyralog_node::{ConnId, Connection};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
-use crate::lanes::Lanes;
+use crate::lanes::NetworkThreads;
 use crate::session::Session;
 use crate::shell::Shell;
 use crate::sockets::SocketBuffers;
+use crate::traffic::Threads;
 
 /// Pause after accepting failed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,7 +62,7 @@ fn admit(census: &Arc<Mutex<Census>>, address: IpAddr, shell: &Shell) -> Option<
 pub async fn accept(shell: Arc<Shell>, buffers: SocketBuffers, listener: TcpListener) {
     let census = Arc::new(Mutex::new(Census::default()));
     let numbers = AtomicU64::new(1);
-    let lanes = Arc::new(Lanes::default());
+    let network = Arc::new(NetworkThreads::new());
     let mut refused_in_a_row = 0_u32;
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -82,14 +83,14 @@ pub async fn accept(shell: Arc<Shell>, buffers: SocketBuffers, listener: TcpList
         };
         refused_in_a_row = 0;
         let id = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
-        if let Err(error) = serve((&shell, &lanes), buffers, stream, id, counted) {
+        if let Err(error) = serve((&shell, &network), buffers, stream, id, counted) {
             debug!(%peer, %error, "a connection failed before its first request");
         }
     }
 }
 
 fn serve(
-    (shell, lanes): (&Arc<Shell>, &Arc<Lanes>),
+    (shell, network): (&Arc<Shell>, &Arc<NetworkThreads>),
     buffers: SocketBuffers,
     stream: TcpStream,
     id: ConnId,
@@ -103,23 +104,23 @@ fn serve(
     let conn = Connection::new(id, counted.address.to_canonical(), reached, shell.node.limits().in_flight);
     shell.metrics.connections.add(1);
     let session = Session::new(Arc::clone(shell), (stream, buffers), conn);
-    tokio::spawn(run(session, Arc::clone(lanes), counted));
+    go_on(Threads::Shared, session, Arc::clone(network), counted);
     Ok(())
 }
 
-/// Serves a connection, here and then in a lane if it is one for that.
-async fn run(session: Session, lanes: Arc<Lanes>, counted: Counted) {
-    let Some(mut session) = session.run().await else { return };
-    session.expect_large_requests();
-    let Some(lane) = lanes.next() else {
-        session.run().await;
-        return;
-    };
-    lane.spawn(async move {
-        match session.settle_here() {
-            Ok(()) => drop(session.run().await),
-            Err(error) => warn!(%error, "a connection could not go on, and is closed"),
+/// Serves a connection with these threads, and then with those that it belongs to.
+fn go_on(threads: Threads, mut session: Session, network: Arc<NetworkThreads>, counted: Counted) {
+    let all = Arc::clone(&network);
+    all.spawn(threads, async move {
+        if threads != session.threads()
+            && let Err(error) = session.settle(threads)
+        {
+            warn!(%error, "a connection could not go on, and is closed");
+            return;
         }
-        drop(counted);
+        match session.run().await {
+            Some((threads, session)) => go_on(threads, session, network, counted),
+            None => drop(counted),
+        }
     });
 }

@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod commands;
 mod control;
+mod courtesy;
 mod disk;
 mod folder;
 mod health;
@@ -34,6 +35,7 @@ mod shell;
 mod sockets;
 mod start;
 mod syncer;
+mod traffic;
 mod upkeep;
 
 use std::process::ExitCode;

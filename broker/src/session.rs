@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
-use pyralog_node::{Answer, Connection};
+use pyralog_node::{Answer, Connection, Piece};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
@@ -23,10 +23,12 @@ use tracing::debug;
 use crate::appending;
 use crate::disk::RealDisk;
 use crate::journaling;
+use crate::lanes;
 use crate::mailbox::{Events, Mailbox};
 use crate::outgoing::{Outgoing, Progress};
 use crate::shell::{Shell, ShellOutputs};
 use crate::sockets::SocketBuffers;
+use crate::traffic::{LARGE_ANSWER, Threads, Traffic};
 
 /// First buffer of a connection from which something came in, in bytes: one that says little costs little.
 const FIRST_BUFFER: usize = 4 << 10;
@@ -37,13 +39,8 @@ const BUDGET_FROM: usize = 64 << 10;
 /// Frames from [`BUSY_BUFFER`] to here make the next buffer as large as they were: most clients send batches of one size,
 /// and a frame that fills its buffer is read without being copied once.
 const FRAME_BUFFER_MAX: usize = 1 << 20;
-/// Produce requests that are so large, so many of them in a row, make a connection move to a [lane](crate::lanes).
-const LARGE_BYTES: usize = 32 << 10;
-const LARGE_IN_A_ROW: u32 = 32;
 /// Bytes that a connection writes before others have their turn: who reads a backlog is not to hold up who writes.
 const TURN_BYTES: usize = 256 << 10;
-/// Unsent answers from which the send buffer is made larger, in bytes.
-const LARGE_ANSWER: usize = 256 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
 const UNSENT_LIMIT: usize = 8 << 20;
 
@@ -91,8 +88,8 @@ pub struct Session {
     warming: bool,
     /// It had a large answer, and its send buffer is made for them.
     large_answers: bool,
-    /// Large requests in a row; none are counted where the connection is to stay where it is.
-    large: Option<u32>,
+    /// What goes through it, and so which threads serve it.
+    traffic: Traffic,
     /// When something last went through the socket, in either direction.
     active: Instant,
     /// Rings at the deadline or before it: most requests move the deadline, and a timer that is set anew each time costs more
@@ -131,7 +128,7 @@ impl Session {
             unsent: Outgoing::default(),
             warming: false,
             large_answers: false,
-            large: Some(0),
+            traffic: Traffic::default(),
             active,
             alarm,
             stopping: false,
@@ -139,13 +136,10 @@ impl Session {
         }
     }
 
-    /// Serves the connection until it ends; gives it back, once, when it is to go on in a [lane](crate::lanes).
-    pub async fn run(mut self) -> Option<Self> {
+    /// Serves the connection until it ends; gives it back when it is to go on with [other threads](crate::lanes), and which.
+    pub async fn run(mut self) -> Option<(Threads, Self)> {
         match self.serve().await {
-            Ok(()) => {
-                self.large = None;
-                Some(self)
-            }
+            Ok(threads) => Some((threads, self)),
             Err(end) => {
                 debug!(peer = %self.conn.peer, reason = %end, "connection ended");
                 None
@@ -153,27 +147,35 @@ impl Session {
         }
     }
 
-    /// Its receive buffer is made for large requests.
-    pub fn expect_large_requests(&self) {
-        self.buffers.expect_large_requests(&self.stream);
+    /// The threads that serve it.
+    pub fn threads(&self) -> Threads {
+        self.traffic.at()
     }
 
-    /// Moves socket and alarm to the runtime on which this is called.
-    pub fn settle_here(&mut self) -> io::Result<()> {
+    /// Moves socket and alarm to the runtime on which this is called, that of these threads.
+    pub fn settle(&mut self, threads: Threads) -> io::Result<()> {
+        self.traffic.moves_to(threads);
+        if threads == Threads::Writers {
+            self.buffers.expect_large_requests(&self.stream);
+        }
         let socket = self.stream.as_fd().try_clone_to_owned()?;
         self.stream = TcpStream::from_std(socket.into())?;
         self.alarm = Box::pin(sleep_until(self.deadline()));
         Ok(())
     }
 
-    async fn serve(&mut self) -> Result<(), End> {
+    async fn serve(&mut self) -> Result<Threads, End> {
         loop {
             self.serve_frames().await?;
-            if self.large >= Some(LARGE_IN_A_ROW) {
-                return Ok(());
-            }
             self.collect_answers();
+            let threads = self.traffic.belongs_to();
+            if threads != self.traffic.at() {
+                return Ok(threads);
+            }
             if self.write_some()? {
+                if self.traffic.at() == Threads::Readers {
+                    lanes::after_turn(TURN_BYTES, self.active);
+                }
                 tokio::task::yield_now().await;
             }
             let over = self.conn.is_closed() || (self.stopping || self.ended) && self.conn.is_idle();
@@ -337,10 +339,7 @@ impl Session {
             let frame = self.input.split_to(length);
             let size = LENGTH_BYTES + length;
             self.frame_size = if (BUSY_BUFFER..=FRAME_BUFFER_MAX).contains(&size) { size } else { 0 };
-            if let Some(large) = &mut self.large {
-                let is_large = size >= LARGE_BYTES && Connection::is_produce(&frame);
-                *large = if is_large { large.saturating_add(1) } else { 0 };
-            }
+            self.traffic.asked(size, Connection::is_produce(&frame));
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
             let served =
@@ -463,6 +462,7 @@ impl Session {
 
     fn collect_answers(&mut self) {
         while let Some(answer) = self.conn.next_answer() {
+            self.traffic.answered(answer.iter().map(Piece::len).sum());
             let memory = self.unsent.push(answer);
             self.shell.node.add_unsent(memory);
         }

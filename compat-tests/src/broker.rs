@@ -133,6 +133,13 @@ impl Broker {
         self.running().child.id()
     }
 
+    /// How many of its threads have this name now.
+    pub fn threads_named(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the broker runs");
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|found| found.trim() == name).count()
+    }
+
     /// From the start of the process to its ready line.
     pub fn ready_after(&self) -> Duration {
         self.running().ready_after

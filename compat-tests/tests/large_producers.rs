@@ -54,9 +54,7 @@ fn receive(conn: &mut Conn, log: &str, correlation: i32) -> i64 {
 
 /// Threads of the broker that serve large requests.
 fn lanes(broker: &Broker) -> usize {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.pid())).unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-    names.filter(|name| name.trim() == "lane").count()
+    broker.threads_named("lane")
 }
 
 fn many_writers_of_one_partition(sizes: Sizes, durability: &str) {
