@@ -139,6 +139,7 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
     sockets::spare_congestion_control(&kafka, kafka_at);
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
+    sockets::spare_congestion_control(&web, web_at);
     let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);
     let progress = Arc::new(Progress::default());
