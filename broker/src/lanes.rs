@@ -16,8 +16,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
@@ -29,26 +28,29 @@ use crate::traffic::Threads;
 /// Most lanes of a kind. There is one for each processor up to that.
 const LANES_MAX: usize = 16;
 
-/// The threads for one kind of connections; none before the first of them.
-#[derive(Default)]
-struct Lanes {
-    lanes: OnceLock<Vec<Handle>>,
-    next: AtomicUsize,
+/// A thread for one kind of connections.
+struct Lane {
+    runtime: Handle,
+    /// Held by each connection that is served here.
+    place: Arc<()>,
 }
 
+/// The threads for one kind of connections; none before the first of them.
+#[derive(Default)]
+struct Lanes(OnceLock<Vec<Lane>>);
+
 impl Lanes {
-    /// The lane for another connection, in turn. `None`: threads could not be started.
-    fn next(&self, open: impl Fn() -> std::io::Result<&'static Runtime>) -> Option<&Handle> {
-        let lanes = self.lanes.get_or_init(|| {
+    /// The lane with the fewest connections. `None`: threads could not be started.
+    fn emptiest(&self, name: &str) -> Option<&Lane> {
+        let lanes = self.0.get_or_init(|| {
             let processors = std::thread::available_parallelism().map_or(1, usize::from);
-            let opened = (0..processors.min(LANES_MAX)).map(|_| Ok(open()?.handle().clone()));
-            opened.collect::<std::io::Result<_>>().unwrap_or_else(|error| {
+            let opened = (0..processors.min(LANES_MAX)).map(|_| open(name)).collect::<std::io::Result<_>>();
+            opened.unwrap_or_else(|error| {
                 warn!(%error, "no network threads could be started for large requests or answers; the others serve them");
                 Vec::new()
             })
         });
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        lanes.get(turn.checked_rem(lanes.len())?)
+        lanes.iter().min_by_key(|lane| Arc::strong_count(&lane.place))
     }
 }
 
@@ -69,18 +71,23 @@ impl NetworkThreads {
     pub fn spawn(&self, threads: Threads, task: impl Future<Output = ()> + Send + 'static) {
         let lane = match threads {
             Threads::Shared => None,
-            Threads::Writers => self.writers.next(|| lane("lane")),
-            Threads::Readers => self.readers.next(|| lane("backlog")),
+            Threads::Writers => self.writers.emptiest("lane"),
+            Threads::Readers => self.readers.emptiest("backlog"),
         };
-        lane.unwrap_or(&self.shared).spawn(task);
+        let place = lane.map(|lane| Arc::clone(&lane.place));
+        lane.map_or(&self.shared, |lane| &lane.runtime).spawn(async move {
+            task.await;
+            drop(place);
+        });
     }
 }
 
 /// One thread, which lives as long as the process. A runtime for several, so that its task may block: another thread takes the
 /// other tasks over, see [`crate::journaling::commit_here`].
-fn lane(name: &str) -> std::io::Result<&'static Runtime> {
+fn open(name: &str) -> std::io::Result<Lane> {
     let runtime = Builder::new_multi_thread().enable_all().worker_threads(1).thread_name(name).build()?;
-    Ok(Box::leak(Box::new(runtime)))
+    let runtime: &'static Runtime = Box::leak(Box::new(runtime));
+    Ok(Lane { runtime: runtime.handle().clone(), place: Arc::default() })
 }
 
 thread_local! {
@@ -91,5 +98,32 @@ thread_local! {
 pub fn after_turn(bytes: usize, now: Instant) {
     if COURTESY.with_borrow_mut(|courtesy| courtesy.is_due(bytes, now)) {
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_comes_to_the_lane_with_the_fewest() {
+        let network = NetworkThreads::new();
+        let lanes = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
+        let counts = || {
+            let lanes = network.readers.0.get().expect("opened").iter();
+            lanes.map(|lane| Arc::strong_count(&lane.place) - 1).collect::<Vec<_>>()
+        };
+        let gone: Vec<_> = (0..3 * lanes)
+            .map(|_| {
+                let (leave, left) = tokio::sync::oneshot::channel::<()>();
+                network.spawn(Threads::Readers, async { drop(left.await) });
+                leave
+            })
+            .collect();
+        assert_eq!(counts(), vec![3; lanes]);
+        drop(gone);
+        while counts() != vec![0; lanes] {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 }
