@@ -123,6 +123,14 @@ pub struct Retention<D: Disk> {
 #[must_use]
 pub struct Written(Result<Stored, Trouble>);
 
+#[cfg(test)]
+impl Written {
+    /// Whether the log goes offline for it, once it is told.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.is_err()
+    }
+}
+
 #[derive(Debug)]
 enum Stored {
     All,

@@ -71,6 +71,8 @@ pub struct Part {
     pub held: Option<Held>,
     /// Retention that has written and of which the log does not know yet, and its bounds.
     retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Asked)>,
+    /// What was refused last failed of a fault that may be healed since.
+    pub excused: bool,
 }
 
 /// What the model knows of a producer: its epoch, and (first and last sequence, index of the batch).
@@ -115,6 +117,7 @@ impl Part {
             damaged: None,
             held: None,
             retaining: None,
+            excused: false,
         }
     }
 
@@ -144,7 +147,7 @@ impl Part {
     /// Nothing of the process is left but its disk.
     pub fn next_process(&mut self, disk: SimDisk) {
         (self.log, self.plan, self.held, self.disk) = (None, None, None, disk);
-        self.retaining = None;
+        (self.retaining, self.excused) = (None, false);
     }
 
     pub fn is_serving(&self) -> bool {
@@ -491,13 +494,16 @@ impl Part {
     }
 
     /// The first steps of retention. What comes in between must not matter.
-    pub fn begin_retention(&mut self, now: Now) -> Result<(), Stop> {
+    pub fn begin_retention(&mut self, now: Now, armed: bool) -> Result<(), Stop> {
         self.end_retention()?;
         let (before, bound) = (self.start, self.bound());
         self.moving = Some(bound);
         match self.log.as_mut().unwrap().plan_retention(now, off(bound)) {
             Ok(Some(plan)) => {
                 let written = plan.run();
+                if written.has_failed() && !armed {
+                    return refused(format!("{}: retention without a fault: {written:?}", self.dir));
+                }
                 self.retaining = Some((plan, written, before..bound, (now, self.config.clone())));
                 Ok(())
             }
@@ -508,13 +514,16 @@ impl Part {
     /// The last step, and what is left to be removed.
     pub fn end_retention(&mut self) -> Result<(), Stop> {
         let Some((plan, written, bounds, asked)) = self.retaining.take() else { return Ok(()) };
+        let failed = written.has_failed();
         let graves = self.log.as_mut().unwrap().retain(plan, written);
         let outcome = graves.map(|graves| match bounds.end % 2 {
             0 => graves.remove(),
             // They stay until the next start.
             _ => drop(graves.bury()),
         });
-        self.retained(outcome, bounds, &asked)
+        let told = self.retained(outcome, bounds, &asked);
+        self.excused = failed && told.is_err();
+        told
     }
 
     fn retained(&mut self, outcome: Result<(), DeleteError>, bounds: Range<i64>, asked: &Asked) -> Result<(), Stop> {

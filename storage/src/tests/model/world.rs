@@ -87,13 +87,15 @@ impl World {
 
     /// Does what is asked and what comes of it, and compares.
     pub fn run(&mut self, op: &Op) -> Result<(), Stop> {
-        match self.act(op) {
+        let done = self.act(op);
+        let excused = self.parts.iter_mut().fold(self.armed, |any, part| any | std::mem::take(&mut part.excused));
+        match done {
             Ok(()) | Err(Stop::Refused(_)) if self.disk.is_dead() => {
                 self.tally.struck += 1;
                 self.next_process()?;
             }
             Ok(()) => {}
-            Err(Stop::Refused(_)) if self.armed || self.parts.iter().any(|part| part.damaged.is_some()) => {
+            Err(Stop::Refused(_)) if excused || self.parts.iter().any(|part| part.damaged.is_some()) => {
                 self.tally.refused += 1;
             }
             Err(Stop::Refused(why)) => return bug(why),
@@ -206,7 +208,7 @@ impl World {
                 Ok(())
             }
             Op::Truncate(_, thousandth) => self.truncate(at, *thousandth),
-            Op::BeginRetention(_) => part.begin_retention(now),
+            Op::BeginRetention(_) => part.begin_retention(now, self.armed),
             Op::NextEpoch(_) => {
                 part.epoch += 1;
                 part.log.as_mut().unwrap().begin_epoch(LeaderEpoch(part.epoch));
