@@ -69,6 +69,8 @@ pub struct Part {
     pub damaged: Option<Range<i64>>,
     /// A range that was read and is to stay as it is.
     pub held: Option<Held>,
+    /// Where it ends, as an offset.
+    held_to: i64,
     /// Retention that has written and of which the log does not know yet, and its bounds.
     retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Asked)>,
     /// What was refused last failed of a fault that may be healed since.
@@ -116,6 +118,7 @@ impl Part {
             sure_from: 0,
             damaged: None,
             held: None,
+            held_to: 0,
             retaining: None,
             excused: false,
         }
@@ -415,7 +418,7 @@ impl Part {
             return bug(format!("{}: served up to {next}, the bound is {bound}", self.dir));
         }
         if hold {
-            self.held = Some((slice, bytes));
+            (self.held, self.held_to) = (Some((slice, bytes)), next);
         }
         Ok(())
     }
@@ -580,6 +583,8 @@ impl Part {
         match log.truncate_to(off(target), off(across), journal, now) {
             Ok(end) if end.0 == across => {
                 self.batches.retain(|b| b.next <= across);
+                // Whoever still reads what is cut finds the end of the file, and its connection is closed: no promise is left.
+                self.held.take_if(|_| self.held_to > across);
                 // Producers are what the batches say.
                 self.sure_from = self.sure_from.max(self.start);
                 self.compare()
