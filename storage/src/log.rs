@@ -746,14 +746,15 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// A process that died may have cut the active segment and not have synced that, while all that is left of it is known
-    /// to be on disk. What was cut would come back with a power loss, behind a segment that no recovery looks into any more:
-    /// before another one follows it, its length is made durable. Once in the life of a process.
+    /// A process that died may have cut the active segment and not have synced that, or this one has on a full disk, while all
+    /// that is left of it is known to be on disk. What was cut would come back with a power loss, behind a segment that no
+    /// recovery looks into any more: before another one follows it, its length is made durable. Where the recovery point is
+    /// below its end, recovery does look. Once in the life of a process, and after each such cut.
     fn prove_length(&mut self) -> io::Result<()> {
-        let (env, dirty) = (&self.env, &self.dirty);
+        let (env, looked_into) = (&self.env, self.flushed_end < self.log_end);
         let Some(active) = self.segments.last_mut().filter(|active| active.length_unproven) else { return Ok(()) };
         active.length_unproven = false;
-        if is_dirty(dirty, active.base) {
+        if looked_into {
             return Ok(());
         }
         let synced = active.file(env).and_then(|file| file.sync_data());
@@ -813,10 +814,14 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// A full disk passes: cut what was written of the batch and go on. Anything else is final.
+    /// A full disk passes: cut what was written of the batch and go on. Anything else is final. The cut is not on disk yet, and the next
+    /// batch may go to another segment: see [`Self::prove_length`].
     fn undo_write(&mut self, file: &D::File, error: io::Error) -> AppendError {
         let size = self.segments.last().map_or(0, |active| active.size);
         if is_full(&error) && file.set_len(size).is_ok() {
+            if let Some(active) = self.segments.last_mut() {
+                active.length_unproven = true;
+            }
             return AppendError::DiskFull(error);
         }
         self.go_offline(format!("write to {}: {error}", self.env.dir)).into()

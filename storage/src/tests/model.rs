@@ -192,6 +192,15 @@ fn io_04_io_14_schedules_of_crashes_lose_nothing_acknowledged() {
     }
 }
 
+/// 1011896: a full disk tore a batch, its cut was not on disk when another segment followed, and came back with a power loss. The others
+/// are the model's own.
+#[test]
+fn io_14_schedules_that_once_failed() {
+    for seed in [911_482, 1_004_077, 1_011_896] {
+        check(seed);
+    }
+}
+
 #[test]
 #[ignore = "as long as wanted: tools/schedules"]
 #[expect(clippy::print_stdout, reason = "what whoever asked for it wants to see")]
