@@ -369,6 +369,11 @@ impl<D: Disk> Log<D> {
         }
         let on_disk = if report.synced { self.log_end } else { point };
         self.rebuild(followed, now, report)?;
+        // What the journal has may open another segment, and the cut before that is not on disk yet.
+        self.flushed_end = on_disk.min(self.log_end);
+        if let Some(active) = self.segments.last_mut() {
+            active.length_unproven = true;
+        }
         self.redo(batches, now, report)?;
         if self.log_end < start {
             // All of it was deleted, durably, before any of it was synced.

@@ -192,11 +192,11 @@ fn io_04_io_14_schedules_of_crashes_lose_nothing_acknowledged() {
     }
 }
 
-/// 1011896: a full disk tore a batch, its cut was not on disk when another segment followed, and came back with a power loss. The others
-/// are the model's own.
+/// 1011896: a full disk tore a batch, its cut was not on disk when another segment followed, and came back with a power loss.
+/// 1014888: the same, where recovery had cut the batch and the journal put it into the next segment. The others are the model's own.
 #[test]
 fn io_14_schedules_that_once_failed() {
-    for seed in [911_482, 1_004_077, 1_011_896] {
+    for seed in [911_482, 1_004_077, 1_011_896, 1_014_888] {
         check(seed);
     }
 }
