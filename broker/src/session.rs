@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
-use pyralog_node::{Answer, Connection, Piece};
+use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
@@ -462,8 +462,9 @@ impl Session {
 
     fn collect_answers(&mut self) {
         while let Some(answer) = self.conn.next_answer() {
-            self.traffic.answered(answer.iter().map(Piece::len).sum());
+            let before = self.unsent.bytes();
             let memory = self.unsent.push(answer);
+            self.traffic.answered(self.unsent.bytes() - before);
             self.shell.node.add_unsent(memory);
         }
         if !self.large_answers && self.unsent.bytes() >= LARGE_ANSWER {

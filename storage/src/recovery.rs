@@ -228,7 +228,6 @@ impl<D: Disk> Log<D> {
             // Whether it is, nobody knows; it is cut to its size when it is sealed.
             if let Some(active) = log.segments.last_mut() {
                 active.preallocated |= log.env.config.preallocate || active.has_grown();
-                active.length_unproven = true;
             }
             // Many logs are opened in a row (OP-12); what is not on disk yet keeps its descriptor.
             log.close_files(false);

@@ -67,10 +67,8 @@ pub struct Part {
     pub sure_from: i64,
     /// Offsets of a batch that a test damaged below the recovery point.
     pub damaged: Option<Range<i64>>,
-    /// A range that was read and is to stay as it is.
-    pub held: Option<Held>,
-    /// Where it ends, as an offset.
-    held_to: i64,
+    /// A range that was read and is to stay as it is, and the offset after it.
+    pub held: Option<(Held, i64)>,
     /// Retention that has written and of which the log does not know yet, and its bounds.
     retaining: Option<(Retention<SimDisk>, Written, Range<i64>, Asked)>,
     /// What was refused last failed of a fault that may be healed since.
@@ -118,7 +116,6 @@ impl Part {
             sure_from: 0,
             damaged: None,
             held: None,
-            held_to: 0,
             retaining: None,
             excused: false,
         }
@@ -418,14 +415,14 @@ impl Part {
             return bug(format!("{}: served up to {next}, the bound is {bound}", self.dir));
         }
         if hold {
-            (self.held, self.held_to) = (Some((slice, bytes)), next);
+            self.held = Some(((slice, bytes), next));
         }
         Ok(())
     }
 
     /// A range stays readable when its segment is gone.
     pub fn check_held(&mut self) -> Result<(), Stop> {
-        let Some((slice, bytes)) = &self.held else { return Ok(()) };
+        let Some(((slice, bytes), _)) = &self.held else { return Ok(()) };
         match slice.read() {
             Ok(again) if again == *bytes => Ok(()),
             Ok(_) => bug(format!("{}: a range that was given out changed", self.dir)),
@@ -584,7 +581,7 @@ impl Part {
             Ok(end) if end.0 == across => {
                 self.batches.retain(|b| b.next <= across);
                 // Whoever still reads what is cut finds the end of the file, and its connection is closed: no promise is left.
-                self.held.take_if(|_| self.held_to > across);
+                self.held.take_if(|(_, next)| *next > across);
                 // Producers are what the batches say.
                 self.sure_from = self.sure_from.max(self.start);
                 self.compare()
