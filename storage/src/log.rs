@@ -59,6 +59,8 @@ pub struct Log<D: Disk> {
     pub(crate) dirty: Vec<(LogOffset, Arc<D::File>)>,
     /// Files may be open.
     pub(crate) holds_files: bool,
+    /// Something was changed by a recovery, this one or one before, that may not be on disk: see [`Log::begin_change`].
+    pub(crate) unsettled: bool,
     /// Changes of the directory: made, and covered by a finished sync.
     pub(crate) dir_changes: u64,
     dir_synced: u64,
@@ -316,6 +318,7 @@ impl<D: Disk> Log<D> {
             running: None,
             next_plan: 0,
             unplanned_bytes: 0,
+            unsettled: false,
             offline: None,
         }
     }

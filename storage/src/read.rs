@@ -150,8 +150,9 @@ impl<D: Disk> Log<D> {
         let Some(base) = self.segments.get(at).map(|s| s.base).filter(|_| offset < bound) else { return Ok(None) };
         let segment_end = end_of_segment(&self.segments, base, end);
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
-        let first = locate(&self.env, segment, offset).map_err(|e| ReadError::of(base, e))?;
-        let first = self.epochs.check(first, offset, self.meta.cleaned_end).map_err(|e| ReadError::of(base, e))?;
+        let cleaned_end = self.meta.cleaned_end;
+        let first = locate(&self.env, segment, offset, cleaned_end).map_err(|e| ReadError::of(base, e))?;
+        let first = self.epochs.check(first, offset, cleaned_end).map_err(|e| ReadError::of(base, e))?;
         let limits = Limits { max_bytes, min_one_batch, bound, segment_end };
         extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e))
     }
@@ -261,11 +262,13 @@ struct Limits {
     segment_end: LogOffset,
 }
 
-/// The first batch of the segment that ends at or above `offset`.
+/// The first batch of the segment that ends at or above `offset`. No checksum covers base offsets: where one does not follow the
+/// batch before, it may be another one's (IO-07). Holes are legal in front of batches below `cleaned_end` (IO-19).
 pub(crate) fn locate<D: Disk>(
     env: &crate::segment::Env<D>,
     segment: &mut Segment<D::File>,
     offset: LogOffset,
+    cleaned_end: LogOffset,
 ) -> Result<Option<Found>, SegmentError> {
     let wanted = offset.0.saturating_sub(segment.base.0);
     let hint = segment.last_where(env, |e| i64::from(e.relative_offset) <= wanted)?;
@@ -273,7 +276,8 @@ pub(crate) fn locate<D: Disk>(
     let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
     let mut next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
     while let Some(found) = step(&mut walk)? {
-        if found.header.base_offset < next {
+        let base = found.header.base_offset;
+        if base < next || base > next && base >= cleaned_end.0 {
             return Err(SegmentError::Damaged { position: found.position, what: "offset out of order" });
         }
         next = found.header.last_offset().saturating_add(1);

@@ -22,15 +22,14 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile};
 use crate::epochs::Epochs;
 use crate::files::{FileError, read_small};
-use crate::index::Entry;
+use crate::index::{Entry, VLSNS};
 use crate::journal::{JournalPlace, Redo, RedoBatch, Since};
 use crate::log::Log;
 use crate::producers::Producers;
-use crate::read::step;
 use crate::retention::is_grave;
 use crate::segment::{DERIVED, Env, Segment, SegmentError, Trust, file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
-use crate::suspect::SYNC_FAILED_FILE;
+use crate::suspect::{RECOVERING_FILE, SYNC_FAILED_FILE};
 use crate::truncation::{TRUNCATED_FILE, Truncated};
 use crate::vlsn::last_vlsn_of;
 use crate::walk::{Chain, Found, Stop, Walk};
@@ -157,6 +156,8 @@ struct Listing {
     truncated: bool,
     /// A process ended after a failed sync.
     suspect: bool,
+    /// One ended in a recovery that had begun to change something.
+    unsettled: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -196,6 +197,7 @@ impl<D: Disk> Log<D> {
         })?;
         let mut log = Self::empty(env, meta);
         let listing = log.list_settled()?;
+        log.unsettled = listing.unsettled && !log.env.trust.recoveries;
         log.drop_leftovers(&listing.leftovers).map_err(|e| log.io(e))?;
         for grave in &listing.graves {
             remove_if_there(&*log.env.disk, &log.env.path(grave)).map_err(|e| log.io(e))?;
@@ -232,6 +234,7 @@ impl<D: Disk> Log<D> {
             // Many logs are opened in a row (OP-12); what is not on disk yet keeps its descriptor.
             log.close_files(false);
         }
+        log.settle_changes().map_err(|e| log.io(e))?;
         log.find_last_vlsn()?;
         log.producers.expire(log.alive_since(now));
         log.plan_flush(log.flushed_end);
@@ -257,6 +260,7 @@ impl<D: Disk> Log<D> {
             derived.extend(DERIVED.iter().filter_map(|kind| Some((parse_name(&name, kind)?, *kind))));
             listing.suspect |= name == SYNC_FAILED_FILE;
             listing.truncated |= name == TRUNCATED_FILE;
+            listing.unsettled |= name == RECOVERING_FILE;
             if swap::is_ours(&name) {
                 listing.swaps.push(name);
             } else if is_grave(&name) {
@@ -310,11 +314,30 @@ impl<D: Disk> Log<D> {
     /// Removes what would get in the way of its successor, durably. An unfinished replacement: the next one would write
     /// into the same file, and a power loss could bring back its old content, an index or snapshot of batches that are
     /// gone, under a good name. An index without its segment: a segment of the same name may come, with other batches.
-    fn drop_leftovers(&self, names: &[String]) -> io::Result<()> {
+    fn drop_leftovers(&mut self, names: &[String]) -> io::Result<()> {
+        self.drop_files(names.iter().map(String::as_str))
+    }
+
+    /// Removes files, durably, also if this is cut off and done again.
+    fn drop_files<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) -> io::Result<()> {
+        if names.len() == 0 {
+            return Ok(());
+        }
+        let before = self.unsettled;
+        self.begin_change()?;
         for name in names {
             remove_if_there(&*self.env.disk, &self.env.path(name))?;
         }
-        if names.is_empty() { Ok(()) } else { self.env.disk.sync_dir(&self.env.dir) }
+        self.env.disk.sync_dir(&self.env.dir)?;
+        if before { Ok(()) } else { self.end_change() }
+    }
+
+    /// What is left to be settled where no segment was scanned: files that are gone.
+    fn settle_changes(&mut self) -> io::Result<()> {
+        if self.unsettled {
+            self.env.disk.sync_dir(&self.env.dir)?;
+        }
+        self.end_change()
     }
 
     fn remove_segment_files(&self, base: LogOffset) -> io::Result<()> {
@@ -363,7 +386,10 @@ impl<D: Disk> Log<D> {
             Some(first) if first > start && point > start => {
                 return Err(self.corrupt(start.0..first.0.min(point.0), "the first segment is missing"));
             }
-            Some(first) if first > start => self.cut_segments(0, start, report, "the first segment is missing")?,
+            Some(first) if first > start => {
+                self.begin_change().map_err(|e| self.io(e))?;
+                self.cut_segments(0, start, report, "the first segment is missing")?;
+            }
             Some(_) => followed = self.scan(point, now, report)?,
         }
         let on_disk = if report.synced { self.log_end } else { point };
@@ -376,6 +402,7 @@ impl<D: Disk> Log<D> {
         self.redo(batches, now, report)?;
         if self.log_end < start {
             // All of it was deleted, durably, before any of it was synced.
+            self.begin_change().map_err(|e| self.io(e))?;
             self.cut_segments(0, start, report, "deleted records were never synced")?;
             self.rebuild(None, now, report)?;
         }
@@ -424,27 +451,35 @@ impl<D: Disk> Log<D> {
             snapshots: self.snapshots.iter().rev().copied().collect(),
             followed: None,
         };
-        let mut index_dropped = false;
+        let mut stale = Vec::new();
         for (number, segment) in self.segments.iter_mut().skip(first).enumerate() {
             let hint = segment.stable_hint(&self.env, point, from);
-            let hint = hint.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
-            index_dropped |= hint.dropped;
-            if self.env.config.vlsn {
-                let dropped = segment.drop_vlsns_above(&self.env, point);
-                index_dropped |= dropped.map_err(|source| OpenError::Io { dir: self.env.dir.clone(), source })?;
+            if hint.stale {
+                stale.push(file_name(segment.base, "index"));
+            }
+            if self.env.config.vlsn && segment.has_stale_vlsns(&self.env, point) {
+                stale.push(file_name(segment.base, VLSNS.extension));
             }
             scan.start = if number == 0 { hint.entry } else { scan.start };
         }
         if first == 0 && scan.start.is_none_or(|entry| entry.position == 0) {
             scan.followed = Some(LogOffset(i64::MIN));
         }
+        if !stale.is_empty() {
+            self.begin_change().map_err(|e| self.io(e))?;
+        }
+        for name in &stale {
+            remove_if_there(&*self.env.disk, &self.env.path(name)).map_err(|e| self.io(e))?;
+        }
         self.scan_segments(first, &mut scan, report)?;
         self.log_end = LogOffset(scan.chain.next);
         self.refuse_below(scan.chain.next, point, "the file ends early")?;
-        let changed = report.cut.is_some() || index_dropped;
+        // By this recovery, or one that was cut off.
+        let changed = self.unsettled;
         self.note_unsynced(if changed { LogOffset(i64::MIN) } else { point }, first).map_err(|e| self.io(e))?;
         if changed {
             self.sync().map_err(|e| self.io(io::Error::other(e)))?;
+            self.end_change().map_err(|e| self.io(e))?;
             report.synced = true;
         }
         Ok(scan.followed)
@@ -463,6 +498,7 @@ impl<D: Disk> Log<D> {
             let next = scan.chain.next;
             if segment.base.0 != next {
                 self.refuse_below(next, scan.point, "a segment is missing")?;
+                self.begin_change().map_err(|e| self.io(e))?;
                 return self.cut_segments(at, LogOffset(next), report, "a segment is missing");
             }
             match self.scan_segment(at, scan, report) {
@@ -474,6 +510,7 @@ impl<D: Disk> Log<D> {
                         Stop::Unwritten | Stop::Io(_) => ("never written", true),
                     };
                     self.refuse_below(scan.chain.next, scan.point, what)?;
+                    self.begin_change().map_err(|e| self.io(e))?;
                     let cut = Cut { at: LogOffset(scan.chain.next), bytes: 0, unwritten, what };
                     return self.cut_tail(at, position, cut, report);
                 }
@@ -684,11 +721,9 @@ impl<D: Disk> Log<D> {
 
     /// A snapshot above the log end would fit a later log of the same length but other content: its removal is durable
     /// before the log grows.
-    fn drop_snapshots(&self, stale: &[LogOffset]) -> io::Result<()> {
-        for at in stale {
-            remove_if_there(&*self.env.disk, &self.env.path(&file_name(*at, "snapshot")))?;
-        }
-        if stale.is_empty() { Ok(()) } else { self.env.disk.sync_dir(&self.env.dir) }
+    fn drop_snapshots(&mut self, stale: &[LogOffset]) -> io::Result<()> {
+        let names: Vec<String> = stale.iter().map(|at| file_name(*at, "snapshot")).collect();
+        self.drop_leftovers(&names)
     }
 
     /// Applies the headers from an offset on.
@@ -703,23 +738,41 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// By headers alone, in the order that batches of a log have. What does not fit is named from its first offset on, see
+    /// [`convict`].
     fn replay_segment(&mut self, at: usize, from: LogOffset, now: Now) -> Result<(), (i64, SegmentError)> {
+        let cleaned_end = self.meta.cleaned_end;
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        let mut next = from.0.max(segment.base.0);
-        if LogOffset(next) >= self.log_end {
+        let start = from.max(segment.base);
+        if start >= self.log_end {
             return Ok(());
         }
-        let hint = segment.stored_hint(&self.env, LogOffset(next)).unwrap_or(Entry::START);
-        let file = segment.file(&self.env).map_err(|e| (next, e.into()))?;
+        let hint = segment.stored_hint(&self.env, start).unwrap_or(Entry::START);
+        let file = segment.file(&self.env).map_err(|e| (start.0, e.into()))?;
         let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
-        while let Some(found) = step(&mut walk).map_err(|e| (next, e))? {
-            if found.header.last_offset() < from.0 {
-                continue;
+        let mut chain = Chain::from(segment.base.0.saturating_add(i64::from(hint.relative_offset)));
+        let mut believed = None;
+        loop {
+            let position = walk.position();
+            let accepted = walk.next().and_then(|found| {
+                let Some(found) = found else { return Ok(None) };
+                chain.weigh(&found.header, true);
+                chain.accept(&found.header, cleaned_end).map(|()| Some(found))
+            });
+            match accepted {
+                Ok(Some(found)) => {
+                    if found.header.last_offset() >= from.0 {
+                        self.follow(&found.header, now);
+                    }
+                    believed = Some(found);
+                }
+                Ok(None) => return Ok(()),
+                Err(stop) => {
+                    let (position, stop) = convict(&mut walk, believed, &mut chain, (position, stop));
+                    return Err((chain.next, SegmentError::at(position, stop)));
+                }
             }
-            next = found.header.last_offset() + 1;
-            self.follow(&found.header, now);
         }
-        Ok(())
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Trust {
     pub vlsns: bool,
     /// A start believes that nothing was ever cut.
     pub truncation: bool,
+    /// A start believes that what the one before changed is on disk.
+    pub recoveries: bool,
     /// Retention believes that nobody asks for the VLSNs that it takes.
     pub trimmed: bool,
 }
@@ -111,9 +113,9 @@ impl SegmentError {
 pub(crate) struct StableHint {
     /// The entry, checked.
     pub entry: Option<Entry>,
-    /// The file covered more than is known to be on disk: what it was made of may be gone, and other batches may come to
-    /// lie there. It was removed, and that has to be durable before the log grows.
-    pub dropped: bool,
+    /// The file covers more than is known to be on disk: what it was made of may be gone, and other batches may come to
+    /// lie there. It has to go, durably, before the log grows.
+    pub stale: bool,
 }
 
 pub(crate) struct Segment<F> {
@@ -333,17 +335,16 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         env: &Env<D>,
         stable_end: LogOffset,
         offset: LogOffset,
-    ) -> io::Result<StableHint> {
+    ) -> StableHint {
         let path = env.path(&file_name(self.base, "index"));
-        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(StableHint::default()) };
+        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return StableHint::default() };
         let header = IndexHeader::load(&file, SPARSE, self.base.0);
         let entry = header.and_then(|header| self.entry_below(env, (&file, header), offset));
-        let dropped = header.is_none_or(|header| header.next_offset > stable_end.0);
-        if dropped {
+        let stale = header.is_none_or(|header| header.next_offset > stable_end.0);
+        if stale {
             self.index_file = None;
-            env.disk.remove_file(&path)?;
         }
-        Ok(StableHint { entry, dropped })
+        StableHint { entry, stale }
     }
 
     /// The last stored entry at or below `offset`, whatever part of the segment the index covers; checked.

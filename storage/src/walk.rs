@@ -169,13 +169,15 @@ pub(crate) struct Chain {
     /// The next offset.
     pub next: i64,
     epoch: i32,
+    /// Epoch of the batch before the last one.
+    epoch_before: i32,
     /// First offset of the last batch, if it is only believed: nobody has compared its checksum.
     believed: Option<i64>,
 }
 
 impl Chain {
     pub fn from(next: i64) -> Self {
-        Self { next, epoch: i32::MIN, believed: None }
+        Self { next, epoch: i32::MIN, epoch_before: i32::MIN, believed: None }
     }
 
     /// Epoch of the last batch; `i32::MIN` before the first.
@@ -185,9 +187,11 @@ impl Chain {
 
     /// To be called before [`Self::accept`], with whether the batch is only believed. What falls behind a batch that is only
     /// believed convicts that one: the chain then ends before it, so that it is named and nothing is cut for its sake
-    /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn, but hardly its epoch.
+    /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn; and its epoch, where the two
+    /// before it agree that it falls.
     pub fn weigh(&mut self, header: &BatchHeader, believed: bool) {
-        let falls = header.leader_epoch < self.epoch || believed && header.base_offset < self.next;
+        let epoch = header.leader_epoch;
+        let falls = epoch < self.epoch && epoch >= self.epoch_before || believed && header.base_offset < self.next;
         if let Some(base) = self.believed.filter(|_| falls) {
             self.next = base;
         }
@@ -204,7 +208,7 @@ impl Chain {
         if header.leader_epoch < self.epoch {
             return Err(Stop::Damaged("leader epoch out of order"));
         }
-        self.epoch = header.leader_epoch;
+        (self.epoch_before, self.epoch) = (self.epoch, header.leader_epoch);
         self.next = header.last_offset() + 1;
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::journal::{JournalPlace, PartitionKey, Redo, RedoBatch};
 use crate::retention::is_grave;
 use crate::segment::{file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
-use crate::suspect::SYNC_FAILED_FILE;
+use crate::suspect::{RECOVERING_FILE, SYNC_FAILED_FILE};
 use crate::truncation::{TRUNCATED_FILE, Truncated};
 use crate::vlsn::bytes_of;
 use crate::walk::{Chain, Found, Stop, Walk};
@@ -561,6 +561,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
         for name in names {
             let what = if name == SYNC_FAILED_FILE {
                 "a sync failed here: the next start writes again what it relies on"
+            } else if name == RECOVERING_FILE {
+                "a start was cut off while it cut the log: the next one makes sure of it"
             } else if swap::is_ours(name) {
                 "a compaction was on its way: the next start finishes or undoes it"
             } else if is_grave(name) {

@@ -1,8 +1,11 @@
 //! What the model found, as the smallest script that shows it: seeds rot, scripts do not.
 
+use std::cell::Cell;
+
 use pyralog_protocol::PartitionIndex;
 
 use super::*;
+use crate::segment::{Env, Trust};
 use crate::sim::Faults;
 use crate::{
     Commit, Disk, DiskFile, Journal, JournalLimits, OpenError, OpenMode, PartitionKey, Round, create, prepare_file,
@@ -259,6 +262,20 @@ fn io_07_a_damaged_base_offset_gets_no_index_entry() {
     assert!(log.read(off(1), 1, true, end).is_err());
 }
 
+/// A batch that says it is the next one was served for that: it falls behind nothing, but there is a hole in front of it.
+#[test]
+fn io_07_a_batch_with_a_hole_in_front_of_it_is_not_served_for_the_next_one() {
+    let (disk, mut log) = new_log(small());
+    for n in 0..4 {
+        put(&mut log, &stamped(&[n]));
+    }
+    let end = log.close_clean().unwrap();
+    // The batch at offset 0 says 1.
+    disk.flip(&format!("{DIR}/{:020}.log", 0), 7 * 8);
+    let (mut log, _) = open(&disk, small(), clean(end.0));
+    assert!(log.read(off(1), 1, true, end).is_err());
+}
+
 /// A stop in order while a journal file was being made: the next process acknowledged by a file without a durable name.
 #[test]
 fn io_03_a_journal_file_that_was_not_finished_is_in_the_directory_before_it_counts() {
@@ -325,4 +342,40 @@ fn rl_03_a_cut_that_a_killed_process_left_behind_is_on_disk_before_it_counts_as_
             },
         );
     }
+}
+
+/// A recovery cut a torn batch, and what stood behind it, and was killed before that was on disk. The next one found nothing to cut; the
+/// log grew, and a power loss brought back what had been cut, right behind the new batch and good in itself.
+#[test]
+fn io_14_what_a_killed_recovery_cut_is_on_disk_before_the_log_grows() {
+    let came_back = |trust: Trust| {
+        let came_back = Cell::new(0);
+        let path = format!("{DIR}/{:020}.log", 0);
+        let start = |disk: &SimDisk| {
+            let env = Env { disk: Arc::new(disk.clone()), dir: DIR.to_owned(), config: small(), trust };
+            Log::open_trusting(env, unclean(0), None, at(1000))
+        };
+        kill_at_each(
+            || {
+                let (disk, mut log) = new_log(small());
+                for n in 0..3 {
+                    put(&mut log, &stamped(&[n]));
+                }
+                log.sync().unwrap();
+                disk.flip(&path, 70 * 8);
+                (disk, log)
+            },
+            |log| drop(start(&log.env.disk)),
+            |disk| {
+                let (mut log, _) = start(&disk).unwrap();
+                assert_eq!(log.log_end(), off(0));
+                put(&mut log, &stamped(&[7]));
+                let losses = (0..LOSSES).map(|seed| start(&disk.crash(seed)).unwrap().0.log_end());
+                came_back.set(came_back.get() + losses.filter(|end| *end > off(1)).count());
+            },
+        );
+        came_back.get()
+    };
+    assert_eq!(came_back(Trust::default()), 0);
+    assert_ne!(came_back(Trust { recoveries: true, ..Trust::default() }), 0, "the mistake would be seen");
 }

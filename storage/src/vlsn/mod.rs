@@ -326,7 +326,8 @@ impl<D: Disk> Log<D> {
         let at = self.segments.partition_point(|s| s.base <= offset).saturating_sub(1);
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let base = segment.base;
-        let found = crate::read::locate(&self.env, segment, offset).map_err(|e| ReadError::of(base, e))?;
+        let cleaned_end = self.meta.cleaned_end;
+        let found = crate::read::locate(&self.env, segment, offset, cleaned_end).map_err(|e| ReadError::of(base, e))?;
         Ok(found.map(|found| (at, found)))
     }
 

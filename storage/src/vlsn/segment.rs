@@ -6,7 +6,6 @@ use std::io;
 use pyralog_protocol::batch::{BatchHeader, StoredBatch, StoredError};
 use pyralog_protocol::{LogOffset, Vlsn};
 
-use crate::compact::swap::remove_if_there;
 use crate::disk::{Disk, DiskFile, OpenMode, Patience, read_full};
 use crate::files::write_derived;
 use crate::index::{Around, Entry, Index, IndexHeader, VLSNS};
@@ -110,18 +109,16 @@ impl<F: DiskFile> Segment<F> {
         write_derived(&*env.disk, &env.dir, &name, &stored.encode(VLSNS, self.base.0))
     }
 
-    /// Removes the file if it covers more than is known to be on disk: what it was made of may be gone, and other batches may
-    /// come to lie there. Tells whether it did: that has to be durable before the log grows.
-    pub fn drop_vlsns_above<D: Disk<File = F>>(&mut self, env: &Env<D>, stable_end: LogOffset) -> io::Result<bool> {
+    /// Whether the file covers more than is known to be on disk: see [`StableHint::stale`](crate::segment::StableHint::stale).
+    pub fn has_stale_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>, stable_end: LogOffset) -> bool {
         let path = env.path(&file_name(self.base, VLSNS.extension));
-        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(false) };
+        let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return false };
         let header = IndexHeader::load(&file, VLSNS, self.base.0);
-        let dropped = header.is_none_or(|header| header.next_offset > stable_end.0);
-        if dropped {
+        let stale = header.is_none_or(|header| header.next_offset > stable_end.0);
+        if stale {
             (self.vlsns, self.vlsn_file) = (None, None);
-            remove_if_there(&*env.disk, &path)?;
         }
-        Ok(dropped)
+        stale
     }
 
     /// Header of a file that covers the whole segment.

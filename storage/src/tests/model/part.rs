@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use pyralog_protocol::batch::{BatchBuilder, CheckedBatch, Codec, Compression, NewRecord, TimestampType};
+use pyralog_protocol::batch::{
+    BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, CheckedBatch, Codec, Compression, NewRecord, TimestampType,
+};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, Now, PartitionIndex};
 
 use super::op::{Look, PRODUCERS, Sent, Wrong};
@@ -377,6 +379,8 @@ impl Part {
                 Some(after) => after,
                 // Where it ends is not to be known either; a client sees that its checksum is wrong.
                 None if self.damaged.as_ref().is_some_and(|d| d.contains(&batch.base)) => return Ok(batch.next),
+                // A damaged one says of itself that it reaches further.
+                None if self.damaged.is_some() && !checksum_fits(rest) => return Ok(batch.next),
                 None => return bug(format!("{}: other bytes at {}", self.dir, batch.base)),
             };
             next = batch.next;
@@ -711,4 +715,12 @@ impl Part {
         let before = self.batches.iter().filter(|b| b.base >= base && b.base < batch.base);
         Some((base, before.map(|b| b.bytes.len()).sum(), batch))
     }
+}
+
+/// Whether the checksum of the batch at the beginning is right.
+fn checksum_fits(bytes: &[u8]) -> bool {
+    let header = BatchHeader::parse(bytes).ok();
+    header.is_some_and(|header| {
+        bytes.get(BATCH_HEADER_BYTES..header.total_size()).is_some_and(|body| header.crc_with(body) == header.crc)
+    })
 }

@@ -349,12 +349,7 @@ impl World {
             // Nothing is cut from it, so it keeps the point above which damage counts as a torn end.
             return Ok(());
         }
-        let mut points = match read_small(&self.disk, POINTS) {
-            Ok(bytes) => decode_recovery_points(POINTS, &bytes).or_else(|error| refused(error.to_string()))?,
-            Err(error) if error.is_missing() => RecoveryPoints::default(),
-            // One that is not known cannot be lowered.
-            Err(error) => return refused(error.to_string()),
-        };
+        let mut points = self.known_points()?;
         let part = &self.parts[at];
         let target = part.border(thousandth);
         if let Some(point) = points.get_mut(&part.dir).filter(|point| point.0 > target) {
@@ -373,7 +368,7 @@ impl World {
     }
 
     fn checkpoint(&mut self) -> Result<(), Stop> {
-        let mut points = self.points();
+        let mut points = self.known_points()?;
         for part in self.parts.iter_mut().filter(|part| part.is_serving()) {
             let point = part.log.as_mut().unwrap().checkpoint();
             let point = point.or_else(|error| refused(error.to_string()))?;
@@ -390,6 +385,15 @@ impl World {
         Ok(())
     }
 
+    /// What is to be written again, with other points. What cannot be read cannot be.
+    fn known_points(&self) -> Result<RecoveryPoints, Stop> {
+        match read_small(&self.disk, POINTS) {
+            Ok(bytes) => decode_recovery_points(POINTS, &bytes).or_else(|error| refused(error.to_string())),
+            Err(error) if error.is_missing() => Ok(RecoveryPoints::default()),
+            Err(error) => refused(error.to_string()),
+        }
+    }
+
     fn points(&self) -> RecoveryPoints {
         let bytes = read_small(&self.disk, POINTS).ok();
         bytes.and_then(|bytes| decode_recovery_points(POINTS, &bytes).ok()).unwrap_or_default()
@@ -403,7 +407,7 @@ impl World {
 
     /// A stop in order: everything on disk, and last of all the marker.
     fn stop(&mut self) -> Result<(), Stop> {
-        let mut points = self.points();
+        let mut points = self.known_points()?;
         let mut all = true;
         for at in 0..PARTS {
             if !self.parts[at].is_serving() {
@@ -493,7 +497,9 @@ impl World {
         let points = self.points();
         let disk = Arc::new(self.disk.clone());
         let (journal, replay) = Journal::open(Arc::clone(&disk), JOURNAL, clean).map_err(|e| io("journal", e))?;
-        if let Some(damage) = replay.damage.first() {
+        // A header that was being written when power was lost, and fell apart within its sector, which disks do not do: what the
+        // file held before is read all the same, and nothing of its new use was acknowledged.
+        if let Some(damage) = replay.damage.iter().find(|what| !what.contains("its header is damaged")) {
             return bug(format!("the journal is damaged: {damage}"));
         }
         self.journal = Some(journal);
@@ -523,12 +529,15 @@ impl World {
                     self.tally.cut += u64::from(report.cut.is_some());
                     part.reopened(report.clean)?;
                 }
-                Err(OpenError::Corrupt { range, .. }) if part.damaged.is_some() => {
+                Err(OpenError::Corrupt { range, what, .. }) if part.damaged.is_some() => {
                     self.tally.quarantined += 1;
                     let damaged = part.damaged.clone().unwrap();
                     // A length that is wrong hides what follows it.
                     if range.is_empty() || range.start.0 > damaged.end {
-                        return bug(format!("{}: damaged are {damaged:?}, the error names {range:?}", part.dir));
+                        return bug(format!(
+                            "{}: damaged are {damaged:?}, the error names {range:?} ({what})",
+                            part.dir
+                        ));
                     }
                 }
                 Err(error) => return refused(format!("open: {error}")),
