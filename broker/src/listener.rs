@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyralog_node::{ConnId, Connection};
+use pyralog_coordinator::config::settings::NetworkSettings;
+use pyralog_node::{ConnId, Connection, Limits};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
@@ -46,11 +47,23 @@ impl Drop for Counted {
     }
 }
 
+/// Most connections now, in all and from one address: what is configured, which may change at any time, within what the node can
+/// have. Those that are there stay.
+fn most(network: &NetworkSettings, limits: &Limits) -> (usize, usize) {
+    let unless_open = |configured: i32, ours: usize| match configured {
+        // Kafka's default is no limit.
+        i32::MAX => ours,
+        configured => usize::try_from(configured).unwrap_or(0),
+    };
+    let all = unless_open(network.connections_max, limits.connections).min(limits.sockets);
+    (all, unless_open(network.connections_per_ip_max, limits.connections_per_address))
+}
+
 fn admit(census: &Arc<Mutex<Census>>, address: IpAddr, shell: &Shell) -> Option<Counted> {
-    let limits = shell.node.limits();
+    let (all, per_address) = most(&shell.node.topology().image.broker().network, shell.node.limits());
     let mut counts = census.lock();
     let from_there = counts.by_address.get(&address).copied().unwrap_or(0);
-    if counts.total >= limits.connections || from_there >= limits.connections_per_address {
+    if counts.total >= all || from_there >= per_address {
         return None;
     }
     counts.total += 1;

@@ -361,9 +361,8 @@ fn limits_of(broker: &BrokerSettings, shares: FileShares) -> Limits {
     let network = &broker.network;
     Limits {
         frame_bytes: usize::try_from(network.request_max_bytes).unwrap_or(defaults.frame_bytes),
-        connections: unless_open(network.connections_max, defaults.connections).min(shares.sockets),
+        sockets: shares.sockets,
         open_files: shares.logs,
-        connections_per_address: unless_open(network.connections_per_ip_max, defaults.connections_per_address),
         request_bytes: usize::try_from(network.queued_max_bytes).unwrap_or(defaults.request_bytes),
         idle_ms: u64::try_from(network.idle_max_ms).unwrap_or(defaults.idle_ms),
         journal_bytes: journaling::BUSY_BYTES,
@@ -373,9 +372,4 @@ fn limits_of(broker: &BrokerSettings, shares: FileShares) -> Limits {
         fetch_sessions: usize::try_from(network.fetch_sessions_max).unwrap_or(defaults.fetch_sessions),
         ..defaults
     }
-}
-
-/// A limit that Kafka leaves at `i32::MAX` gets ours.
-fn unless_open(value: i32, ours: usize) -> usize {
-    if value == i32::MAX { ours } else { usize::try_from(value).unwrap_or(0) }
 }

@@ -12,7 +12,7 @@ use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourc
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use pyralog_compat_tests::calls::eventually;
-use pyralog_compat_tests::{Conn, Target, is_our_config, on_kafka, shared, text, unique};
+use pyralog_compat_tests::{BrokerOptions, Conn, Target, is_our_config, on_kafka, private, shared, text, unique};
 use serde_json::Value;
 
 const TOPIC: i8 = 2;
@@ -374,5 +374,22 @@ fn k11_broker_lists_defaults() {
         [("default.replication.factor", "1"), ("log.retention.hours", "168"), ("message.max.bytes", "1048588")]
     {
         assert_eq!(value(&mut conn, BROKER, &node, key).unwrap(), expected);
+    }
+}
+
+/// Connections that are there stay, one too many is closed, and a limit that is gone counts no more.
+#[test]
+fn limits_on_connections_change_at_run_time() {
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    for key in ["max.connections", "max.connections.per.ip"] {
+        let mut first = broker.connect();
+        assert_eq!(alter(&mut first, BROKER, "", &[(SET, key, Some("2"))]), 0);
+        let mut second = broker.connect();
+        second.metadata(&[]);
+        broker.connect().expect_closed();
+        first.metadata(&[]);
+        assert_eq!(alter(&mut second, BROKER, "", &[(DELETE, key, None)]), 0);
+        broker.connect().metadata(&[]);
+        drop((first, second));
     }
 }

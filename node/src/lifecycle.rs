@@ -125,7 +125,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn log_config(&self, log: &LogState) -> LogConfig {
-        settings::log_config(&log.settings, self.producer_expiration_ms)
+        settings::log_config(&log.settings, expiration_of(&self.topology.load().image))
     }
 
     /// Makes an image the one that requests see. Partitions that are new must be among `opened`; deleted logs must be
@@ -137,11 +137,13 @@ impl<D: Disk> Node<D> {
             fresh.entry(partition.topic).or_default().push(partition);
         }
         let mut logs = BTreeMap::new();
+        let expiration_ms = expiration_of(&image);
+        let expire_alike = expiration_ms == expiration_of(&before.image);
         for log in image.logs() {
             let topic = log.metadata.topic_id;
             let entry = match (before.logs.get(&topic), fresh.remove(&topic)) {
-                (Some(entry), None) if Arc::ptr_eq(&entry.log, log) => Arc::clone(entry),
-                (entry, more) => Arc::new(entry_of(self, log, entry, more.unwrap_or_default(), out)),
+                (Some(entry), None) if Arc::ptr_eq(&entry.log, log) && expire_alike => Arc::clone(entry),
+                (entry, more) => Arc::new(entry_of(log, entry, more.unwrap_or_default(), expiration_ms, out)),
             };
             logs.insert(topic, entry);
         }
@@ -304,18 +306,23 @@ fn open_or_create<D: Disk>(
     Ok(Log::open(Arc::clone(disk), dir, config, OpenHint::default(), now)?)
 }
 
+/// How long silent idempotent producers are remembered, in ms: the one setting of logs that is the broker's alone.
+fn expiration_of(image: &Image) -> i32 {
+    image.broker().producers.expiration_ms
+}
+
 fn entry_of<D: Disk>(
-    node: &Node<D>,
     log: &Arc<LogState>,
     before: Option<&Arc<LogEntry<D>>>,
     more: Vec<Arc<Partition<D>>>,
+    expiration_ms: i32,
     out: &mut Outputs<D>,
 ) -> LogEntry<D> {
     let mut partitions = before.map(|entry| entry.partitions.clone()).unwrap_or_default();
     for partition in &partitions {
         let epoch = settings::leader_epoch(log, partition.index);
         let how = (epoch, settings::durability(&log.settings), settings::vlsn_rules(log));
-        partition.configure(node.log_config(log), how, out);
+        partition.configure(settings::log_config(&log.settings, expiration_ms), how, out);
     }
     for partition in &more {
         partition.set_vlsn_rules(settings::vlsn_rules(log));

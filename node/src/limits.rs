@@ -5,10 +5,12 @@
 pub struct Limits {
     /// Longest frame in bytes (`socket.request.max.bytes`). A longer one, or a length ≤ 0, closes the connection (C10).
     pub frame_bytes: usize,
-    /// Connections in all (`max.connections`). One more is closed at once.
+    /// Connections in all, where `max.connections` leaves that open. One more is closed at once.
     pub connections: usize,
-    /// Connections from one address (`max.connections.per.ip`). One more is closed at once.
+    /// Connections from one address, where `max.connections.per.ip` leaves that open. One more is closed at once.
     pub connections_per_address: usize,
+    /// Connections in all, whatever is configured: what there are descriptors for.
+    pub sockets: usize,
     /// Bytes of requests held in memory over all connections (`queued.max.request.bytes`). At the limit reading pauses;
     /// a connection that cannot go on for [`Limits::stall_ms`] is closed.
     pub request_bytes: usize,
@@ -53,6 +55,7 @@ impl Default for Limits {
             frame_bytes: 104_857_600,
             connections: 20_000,
             connections_per_address: 20_000,
+            sockets: usize::MAX,
             request_bytes: 512 << 20,
             in_flight: 64,
             idle_ms: 600_000,

@@ -41,7 +41,6 @@ pub struct Node<D: Disk> {
     pub(crate) sessions: Mutex<Sessions>,
     /// Host and port for Metadata where they are configured; otherwise each connection's own (X1).
     advertised: Option<(String, u16)>,
-    pub(crate) producer_expiration_ms: i32,
     decode: DecodeLimits,
     /// Bytes of answers that wait to be sent.
     unsent: AtomicUsize,
@@ -65,7 +64,6 @@ impl<D: Disk> Node<D> {
     pub fn new(limits: Limits, image: Arc<Image>, advertised: Option<(String, u16)>, disk: Arc<D>, draw: Draw) -> Self {
         let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, limits.fetch_session_bytes, draw));
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
-        let producer_expiration_ms = topology.load().image.broker().producers.expiration_ms;
         let files = Descriptors::new(Arc::clone(&disk), limits.open_files);
         let commons = Arc::new(Commons {
             files,
@@ -80,7 +78,6 @@ impl<D: Disk> Node<D> {
             topology,
             sessions,
             advertised,
-            producer_expiration_ms,
             decode: DecodeLimits::default(),
             unsent: AtomicUsize::new(0),
             disk,

@@ -11,6 +11,7 @@ mod flushing;
 mod order;
 mod pages;
 mod sessions;
+mod settings;
 mod vlsn;
 mod wakes;
 mod world;
