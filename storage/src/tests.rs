@@ -32,6 +32,17 @@ pub const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex
 /// Files that a few rounds fill, so that they are used again soon.
 pub const JOURNAL: JournalLimits = JournalLimits { file_bytes: 3 * 4096, files: 2 };
 
+#[expect(clippy::disallowed_methods, reason = "seeds to run come from whoever runs the test")]
+pub fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// What `tools/schedules` asks for.
+pub fn asked_seeds() -> std::ops::Range<u64> {
+    let (first, count) = (asked("PYRALOG_FIRST").unwrap_or(0), asked("PYRALOG_SCHEDULES").unwrap_or(10_000));
+    first..first + count
+}
+
 pub fn at(ms: i64) -> Now {
     Now { mono: MonoMs(ms as u64), wall: WallMs(ms) }
 }

@@ -223,6 +223,16 @@ fn rl_18_the_end_of_the_process_at_any_moment_loses_nothing() {
 }
 
 #[test]
+#[ignore = "as long as wanted: tools/schedules"]
+fn many_schedules() {
+    for seed in asked_seeds() {
+        for killed in [false, true] {
+            run(seed, Planted::Nothing, killed).unwrap();
+        }
+    }
+}
+
+#[test]
 fn io_08_a_planted_acknowledgement_before_its_sync_is_caught() {
     assert!((0..50).any(|n| run(n * 2, Planted::AcknowledgeBeforeSync, false).is_err()));
     assert!((0..50).any(|n| run(n * 2 + 1, Planted::AcknowledgeBeforeSync, false).is_err()), "nor by the journal");

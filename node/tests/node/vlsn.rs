@@ -369,12 +369,20 @@ fn run(seed: u64, steps: u32, planted: Planted) -> Result<u64, String> {
     Ok(run.acknowledged.len() as u64)
 }
 
-/// A million steps; `PYRALOG_VLSN_SEEDS`, when this is compiled, says how many thousand others.
+/// A million steps.
 #[test]
 fn what_a_reader_was_told_is_final_and_what_was_acknowledged_is_there() {
-    let seeds = option_env!("PYRALOG_VLSN_SEEDS").and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let seeds = 1000;
     let acknowledged: u64 = (0..seeds).map(|seed| run(seed, 1000, Planted::Nothing).unwrap()).sum();
     assert!(acknowledged > 50 * seeds, "{acknowledged} records in {seeds} runs prove little");
+}
+
+#[test]
+#[ignore = "as long as wanted: tools/schedules"]
+fn many_schedules() {
+    for seed in asked_seeds() {
+        run(seed, 1000, Planted::Nothing).unwrap();
+    }
 }
 
 #[test]

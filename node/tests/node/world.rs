@@ -670,6 +670,15 @@ fn own_context() -> Context {
     }
 }
 
+/// What `tools/schedules` asks for.
+#[expect(clippy::disallowed_methods, reason = "seeds to run come from whoever runs the test")]
+pub fn asked_seeds() -> std::ops::Range<u64> {
+    let asked = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let (first, count): (u64, u64) =
+        (asked("PYRALOG_FIRST").unwrap_or(0), asked("PYRALOG_SCHEDULES").unwrap_or(10_000));
+    first..first + count
+}
+
 pub fn name(text: &str) -> TopicName {
     TopicName(StrBytes::from(text.to_owned()))
 }

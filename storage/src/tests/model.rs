@@ -17,6 +17,7 @@ use world::World;
 
 use crate::segment::Trust;
 use crate::sim::Faults;
+use crate::tests::{asked, asked_seeds};
 
 /// Operations of a schedule.
 const LENGTH: usize = 80;
@@ -150,11 +151,6 @@ fn check(seed: u64) -> Tally {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "a seed to replay comes from whoever runs the test")]
-fn asked(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 /// Runs these seeds, or the one that is asked for.
 fn check_all(seeds: std::ops::Range<u64>) -> Tally {
     let seeds = asked("PYRALOG_SEED").map_or(seeds, |seed| seed..seed + 1);
@@ -201,7 +197,7 @@ fn io_04_io_14_schedules_of_crashes_lose_nothing_acknowledged() {
 fn io_14_schedules_that_once_failed() {
     for seed in [
         911_482, 1_004_077, 1_011_896, 1_014_888, 1_052_208, 1_052_719, 1_063_788, 1_069_081, 1_106_540, 1_141_845,
-        1_173_230,
+        1_173_230, 1_619_295,
     ] {
         check(seed);
     }
@@ -211,9 +207,11 @@ fn io_14_schedules_that_once_failed() {
 #[ignore = "as long as wanted: tools/schedules"]
 #[expect(clippy::print_stdout, reason = "what whoever asked for it wants to see")]
 fn many_schedules() {
-    let (first, count) = (asked("PYRALOG_FIRST").unwrap_or(0), asked("PYRALOG_SCHEDULES").unwrap_or(10_000));
-    let tally = check_all(first..first + count);
-    println!("{count} schedules from {first} on: {tally:?}");
+    let seeds = asked_seeds();
+    let count = seeds.end - seeds.start;
+    println!("{count} schedules from {} on", seeds.start);
+    let tally = check_all(seeds);
+    println!("{tally:?}");
     reached(tally, count);
     assert!(tally.quarantined > 0 || count < 10_000, "{tally:?}");
 }

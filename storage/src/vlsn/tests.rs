@@ -10,7 +10,7 @@ use super::{VlsnConflict, VlsnPlace};
 use crate::log::AppendError;
 use crate::segment::{Env, Trust};
 use crate::sim::SimDisk;
-use crate::tests::{DIR, EPOCH, at, checked, clean, new_disk, off, open, put, small, unclean};
+use crate::tests::{DIR, EPOCH, asked_seeds, at, checked, clean, new_disk, off, open, put, small, unclean};
 use crate::{Appended, Disk, Log, LogConfig, OpenHint, Patience};
 
 const PARTITIONS: u64 = 3;
@@ -386,6 +386,12 @@ fn a_log_agrees_with_a_model_under_crashes_and_retention() {
     for seed in 0..300 {
         run(seed, 150, Trust::default()).unwrap();
     }
+}
+
+#[test]
+#[ignore = "as long as wanted: tools/schedules"]
+fn many_schedules() {
+    asked_seeds().for_each(|seed| run(seed, 150, Trust::default()).unwrap());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::world::{Op, Stop, World};
 use super::{CHUNK, big_map, compacted, read_all};
 use crate::segment::{Env, Trust};
 use crate::sim::Faults;
-use crate::tests::{DIR, at, checked, clean, new_disk, put, unclean};
+use crate::tests::{DIR, asked_seeds, at, checked, clean, new_disk, put, unclean};
 use crate::{Disk, Log};
 
 fn script(seed: u64, length: usize) -> Vec<Op> {
@@ -94,6 +94,14 @@ fn io_19_log_and_model_agree_through_rounds_policies_restarts_and_power_losses()
     }
     // Or nothing was tried.
     assert!(rounds > 3_000 && gone > 20_000, "{rounds} rounds took {gone} records");
+}
+
+#[test]
+#[ignore = "as long as wanted: tools/schedules"]
+fn many_schedules() {
+    for seed in asked_seeds() {
+        model_run(seed, Trust::default()).unwrap();
+    }
 }
 
 fn is_caught(trust: Trust) -> bool {

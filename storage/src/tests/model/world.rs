@@ -36,6 +36,8 @@ pub struct World {
     pub disk: SimDisk,
     pub parts: Vec<Part>,
     pub tally: Tally,
+    /// Recovery points that a power loss does not take back.
+    proven: RecoveryPoints,
     journal: Option<Journal<SimDisk>>,
     round: Round,
     plant: Plant,
@@ -62,6 +64,7 @@ impl World {
             disk,
             parts,
             tally: Tally::default(),
+            proven: RecoveryPoints::default(),
             journal: None,
             round: Round::new(ROUND),
             faults: plant.faults.clone(),
@@ -354,7 +357,7 @@ impl World {
         let target = part.border(thousandth);
         if let Some(point) = points.get_mut(&part.dir).filter(|point| point.0 > target) {
             *point = off(target);
-            self.write_small(POINTS, &encode_recovery_points(&points))?;
+            self.write_points(points)?;
         }
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let part = &mut self.parts[at];
@@ -374,7 +377,7 @@ impl World {
             let point = point.or_else(|error| refused(error.to_string()))?;
             points.insert(part.dir.clone(), point);
         }
-        self.write_small(POINTS, &encode_recovery_points(&points))?;
+        self.write_points(points)?;
         let oldest = self.journal.as_ref().map(Journal::oldest);
         for part in self.parts.iter_mut().filter(|part| part.is_serving()) {
             let log = part.log.as_mut().unwrap();
@@ -397,6 +400,12 @@ impl World {
     fn points(&self) -> RecoveryPoints {
         let bytes = read_small(&self.disk, POINTS).ok();
         bytes.and_then(|bytes| decode_recovery_points(POINTS, &bytes).ok()).unwrap_or_default()
+    }
+
+    fn write_points(&mut self, points: RecoveryPoints) -> Result<(), Stop> {
+        self.write_small(POINTS, &encode_recovery_points(&points))?;
+        self.proven = points;
+        Ok(())
     }
 
     fn write_small(&self, name: &str, bytes: &[u8]) -> Result<(), Stop> {
@@ -422,7 +431,7 @@ impl World {
             part.acked = part.end();
             points.insert(part.dir.clone(), point);
         }
-        self.write_small(POINTS, &encode_recovery_points(&points))?;
+        self.write_points(points)?;
         if all { self.write_small(CLEAN, b"clean") } else { Ok(()) }
     }
 
@@ -457,6 +466,9 @@ impl World {
             Doom::Kill => self.disk.restart(),
             Doom::PowerLoss(seed) => self.disk.crash(seed),
         };
+        if matches!(self.doom, Doom::PowerLoss(_)) {
+            self.proven = self.points();
+        }
         self.tally.ends += 1;
         for part in &mut self.parts {
             part.next_process(self.disk.clone());
@@ -591,7 +603,9 @@ impl World {
         let bases: Vec<i64> =
             self.names(at, &[".log"]).iter().filter_map(|n| parse_name(n, "log")).map(|o| o.0).collect();
         let part = &self.parts[at];
-        let point = self.points().get(&part.dir).map_or(0, |point| point.0);
+        // What is below one that a failed write left, nobody knows after a power loss, and is cut.
+        let below = |points: &RecoveryPoints| points.get(&part.dir).map_or(0, |point| point.0);
+        let point = below(&self.points()).min(below(&self.proven));
         let Some((base, position, batch)) = part.promised(&bases, point, draw) else { return Ok(()) };
         let path = format!("{}/{base:020}.log", part.dir);
         let at_bit = position * 8 + bit as usize % (batch.bytes.len() * 8);
