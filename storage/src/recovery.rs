@@ -590,6 +590,9 @@ impl<D: Disk> Log<D> {
             {
                 self.take_over(snapshot);
                 scan.followed = Some(at);
+                if let Some(epoch) = self.epochs.latest() {
+                    scan.chain.confirm(epoch);
+                }
             }
         }
     }

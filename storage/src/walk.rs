@@ -4,8 +4,8 @@
 
 use std::io;
 
-use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
+use pyralog_protocol::{LeaderEpoch, LogOffset};
 
 use crate::disk::{DiskFile, Patience, read_full};
 
@@ -169,7 +169,7 @@ pub(crate) struct Chain {
     /// The next offset.
     pub next: i64,
     epoch: i32,
-    /// Epoch of the batch before the last one.
+    /// Epoch that the last batch had at least, by another's word: of the batch before it, or of a snapshot.
     epoch_before: i32,
     /// First offset of the last batch, if it is only believed: nobody has compared its checksum.
     believed: Option<i64>,
@@ -185,10 +185,17 @@ impl Chain {
         self.epoch
     }
 
+    /// Somebody else says of the last batch that it has this epoch.
+    pub fn confirm(&mut self, epoch: LeaderEpoch) {
+        if epoch.0 == self.epoch {
+            self.epoch_before = self.epoch;
+        }
+    }
+
     /// To be called before [`Self::accept`], with whether the batch is only believed. What falls behind a batch that is only
     /// believed convicts that one: the chain then ends before it, so that it is named and nothing is cut for its sake
-    /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn; and its epoch, where the two
-    /// before it agree that it falls.
+    /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn; and its epoch, where the one
+    /// before it is not alone in saying that it falls.
     pub fn weigh(&mut self, header: &BatchHeader, believed: bool) {
         let epoch = header.leader_epoch;
         let falls = epoch < self.epoch && epoch >= self.epoch_before || believed && header.base_offset < self.next;
