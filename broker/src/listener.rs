@@ -48,12 +48,12 @@ impl Drop for Counted {
 }
 
 /// Most connections now, in all and from one address: what is configured, which may change at any time, within what the node can
-/// have. Those that are there stay.
+/// have. Those that are there stay. One is always possible: a limit of 0 could never be undone.
 fn most(network: &NetworkSettings, limits: &Limits) -> (usize, usize) {
     let unless_open = |configured: i32, ours: usize| match configured {
         // Kafka's default is no limit.
         i32::MAX => ours,
-        configured => usize::try_from(configured).unwrap_or(0),
+        configured => usize::try_from(configured).map_or(1, |most| most.max(1)),
     };
     let all = unless_open(network.connections_max, limits.connections).min(limits.sockets);
     (all, unless_open(network.connections_per_ip_max, limits.connections_per_address))

@@ -7,8 +7,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -236,6 +236,9 @@ fn cost_of_connections(broker: &Broker, bytes: &[u8]) -> u64 {
     if count < 10_000 {
         skip(&format!("only {count} of 10,000 connections"), "raise the limit with `ulimit -n 20000`");
     }
+    // Two crowds at once are more descriptors than this process may have.
+    static CROWD: Mutex<()> = Mutex::new(());
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let neighbour = Neighbour::start(broker.kafka());
     let before = broker.resident_bytes();
     let mut open = Vec::new();

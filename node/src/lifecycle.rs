@@ -319,15 +319,13 @@ fn entry_of<D: Disk>(
     out: &mut Outputs<D>,
 ) -> LogEntry<D> {
     let mut partitions = before.map(|entry| entry.partitions.clone()).unwrap_or_default();
+    partitions.extend(more);
+    // Those that are new as well: they may have been opened with what was in force before.
     for partition in &partitions {
         let epoch = settings::leader_epoch(log, partition.index);
         let how = (epoch, settings::durability(&log.settings), settings::vlsn_rules(log));
         partition.configure(settings::log_config(&log.settings, expiration_ms), how, out);
     }
-    for partition in &more {
-        partition.set_vlsn_rules(settings::vlsn_rules(log));
-    }
-    partitions.extend(more);
     partitions.sort_by_key(|partition| partition.index);
     LogEntry { log: Arc::clone(log), partitions }
 }

@@ -601,11 +601,6 @@ impl<D: Disk> Partition<D> {
         self.state.lock().fetchers.remove(&conn);
     }
 
-    /// Takes the rules of a VLSN log, before the first append.
-    pub fn set_vlsn_rules(&self, rules: VlsnRules) {
-        self.state.lock().vlsns.set_rules(rules);
-    }
-
     /// Nothing is appended until as many calls of [`Self::thaw`]: the routing of the log is about to change. Gives the last
     /// VLSN, committed or not.
     pub fn freeze(&self) -> Option<Vlsn> {

@@ -749,7 +749,7 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// A process that died may have cut the active segment and not have synced that, or this one has on a full disk, while all
+    /// A process before this one may have cut the active segment and not have synced that, or this one has on a full disk, while all
     /// that is left of it is known to be on disk. What was cut would come back with a power loss, behind a segment that no
     /// recovery looks into any more: before another one follows it, its length is made durable. Where the recovery point is
     /// below its end, recovery does look. Once in the life of a process, and after each such cut.

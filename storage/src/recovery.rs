@@ -134,6 +134,8 @@ struct Scan {
     /// Where it begins in its first segment.
     start: Option<Entry>,
     chain: Chain,
+    /// It ended at a batch that is good in itself.
+    contradicted: bool,
     /// Snapshots that it has not reached yet, the next one last.
     snapshots: Vec<LogOffset>,
     /// Epochs and producers of the log are those of where the scan is, and rest on the snapshot at this offset, or on the
@@ -360,6 +362,10 @@ impl<D: Disk> Log<D> {
         self.flushed_end = snapshot.log_end;
         self.take_over(snapshot);
         self.epochs.cut_start(self.meta.log_start);
+        // The process before may have cut it on a full disk: a stop in order syncs what was written since, not that.
+        if let Some(active) = self.segments.last_mut() {
+            active.length_unproven = true;
+        }
         true
     }
 
@@ -448,6 +454,7 @@ impl<D: Disk> Log<D> {
             now,
             start: None,
             chain: Chain::from(self.segments.get(first).map_or(self.log_start().0, |s| s.base.0)),
+            contradicted: false,
             snapshots: self.snapshots.iter().rev().copied().collect(),
             followed: None,
         };
@@ -497,7 +504,7 @@ impl<D: Disk> Log<D> {
         while let Some(segment) = self.segments.get(at) {
             let next = scan.chain.next;
             if segment.base.0 != next {
-                self.refuse_below(next, scan.point, "a segment is missing")?;
+                self.refuse_below(next.min(segment.base.0), scan.point, "a segment is missing")?;
                 self.begin_change().map_err(|e| self.io(e))?;
                 return self.cut_segments(at, LogOffset(next), report, "a segment is missing");
             }
@@ -509,7 +516,10 @@ impl<D: Disk> Log<D> {
                         Stop::Damaged(what) => (what, false),
                         Stop::Unwritten | Stop::Io(_) => ("never written", true),
                     };
-                    self.refuse_below(scan.chain.next, scan.point, what)?;
+                    // Where a good batch stands, the segment does not end, whatever the one before claims to reach.
+                    let follows = self.segments.get(at + 1).map(|segment| segment.base.0);
+                    let claimed = follows.filter(|base| scan.contradicted && *base <= scan.chain.next);
+                    self.refuse_below(claimed.map_or(scan.chain.next, |base| base - 1), scan.point, what)?;
                     self.begin_change().map_err(|e| self.io(e))?;
                     let cut = Cut { at: LogOffset(scan.chain.next), bytes: 0, unwritten, what };
                     return self.cut_tail(at, position, cut, report);
@@ -571,8 +581,8 @@ impl<D: Disk> Log<D> {
                 Err(stop) => return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop))),
             };
             report.scanned_bytes += if known { 0 } else { found.size() };
-            scan.chain.weigh(&found.header, known);
-            if let Err(stop) = scan.chain.accept(&found.header, cleaned_end) {
+            if let Err(stop) = scan.chain.accept(&found.header, known, cleaned_end) {
+                scan.contradicted = true;
                 return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop)));
             }
             if scan.followed.is_some() {
@@ -732,8 +742,9 @@ impl<D: Disk> Log<D> {
     /// Applies the headers from an offset on.
     fn replay(&mut self, from: LogOffset, now: Now) -> Result<(), OpenError> {
         let first = self.segments.partition_point(|s| s.base <= from).saturating_sub(1);
+        let mut chain = Chain::from(from.0);
         for at in first..self.segments.len() {
-            self.replay_segment(at, from, now).map_err(|(offset, error)| match error {
+            self.replay_segment(at, from, &mut chain, now).map_err(|(offset, error)| match error {
                 SegmentError::Io(error) => self.io(error),
                 SegmentError::Damaged { what, .. } => self.corrupt(offset..self.log_end.0, what),
             })?;
@@ -743,8 +754,15 @@ impl<D: Disk> Log<D> {
 
     /// By headers alone, in the order that batches of a log have. What does not fit is named from its first offset on, see
     /// [`convict`].
-    fn replay_segment(&mut self, at: usize, from: LogOffset, now: Now) -> Result<(), (i64, SegmentError)> {
+    fn replay_segment(
+        &mut self,
+        at: usize,
+        from: LogOffset,
+        chain: &mut Chain,
+        now: Now,
+    ) -> Result<(), (i64, SegmentError)> {
         let cleaned_end = self.meta.cleaned_end;
+        let follows = self.segments.get(at + 1).map(|segment| segment.base);
         let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
         let start = from.max(segment.base);
         if start >= self.log_end {
@@ -753,14 +771,14 @@ impl<D: Disk> Log<D> {
         let hint = segment.stored_hint(&self.env, start).unwrap_or(Entry::START);
         let file = segment.file(&self.env).map_err(|e| (start.0, e.into()))?;
         let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
-        let mut chain = Chain::from(segment.base.0.saturating_add(i64::from(hint.relative_offset)));
+        chain.next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
         let mut believed = None;
         loop {
             let position = walk.position();
-            let accepted = walk.next().and_then(|found| {
-                let Some(found) = found else { return Ok(None) };
-                chain.weigh(&found.header, true);
-                chain.accept(&found.header, cleaned_end).map(|()| Some(found))
+            let accepted = walk.next().and_then(|found| match found {
+                Some(found) => chain.accept(&found.header, true, cleaned_end).map(|()| Some(found)),
+                None if follows.is_none_or(|base| base.0 == chain.next) => Ok(None),
+                None => Err(Stop::Damaged("offset out of order")),
             });
             match accepted {
                 Ok(Some(found)) => {
@@ -771,7 +789,7 @@ impl<D: Disk> Log<D> {
                 }
                 Ok(None) => return Ok(()),
                 Err(stop) => {
-                    let (position, stop) = convict(&mut walk, believed, &mut chain, (position, stop));
+                    let (position, stop) = convict(&mut walk, believed, chain, (position, stop));
                     return Err((chain.next, SegmentError::at(position, stop)));
                 }
             }

@@ -192,30 +192,25 @@ impl Chain {
         }
     }
 
-    /// To be called before [`Self::accept`], with whether the batch is only believed. What falls behind a batch that is only
-    /// believed convicts that one: the chain then ends before it, so that it is named and nothing is cut for its sake
-    /// (IO-06). A batch whose checksum was compared may have lost its base offset when it was torn; and its epoch, where the one
-    /// before it is not alone in saying that it falls.
-    pub fn weigh(&mut self, header: &BatchHeader, believed: bool) {
-        let epoch = header.leader_epoch;
-        let falls = epoch < self.epoch && epoch >= self.epoch_before || believed && header.base_offset < self.next;
-        if let Some(base) = self.believed.filter(|_| falls) {
-            self.next = base;
+    /// Takes the next batch, which is `believed` where nobody has compared its checksum. Holes are legal in front of batches below
+    /// `cleaned_end`, where compaction took records (IO-19), and nowhere else.
+    ///
+    /// What falls behind a batch that is only believed convicts that one: the chain then ends before it, so that it is named
+    /// and nothing is cut for its sake (IO-06). A batch whose checksum was compared may have lost its base offset when it
+    /// was torn; and its epoch, where the one before it is not alone in saying that it falls.
+    pub fn accept(&mut self, header: &BatchHeader, believed: bool, cleaned_end: LogOffset) -> Result<(), Stop> {
+        let (base, epoch) = (header.base_offset, header.leader_epoch);
+        let is_hole = base > self.next && base >= cleaned_end.0;
+        if base < self.next || is_hole || epoch < self.epoch {
+            let falls = epoch < self.epoch && epoch >= self.epoch_before || believed && base < self.next;
+            if let Some(before) = self.believed.filter(|_| falls) {
+                self.next = before;
+            }
+            let what = if epoch < self.epoch { "leader epoch out of order" } else { "offset out of order" };
+            return Err(Stop::Damaged(what));
         }
-        self.believed = believed.then_some(header.base_offset);
-    }
-
-    /// Takes the next batch. Holes are legal in front of batches below `cleaned_end`, where compaction took records (IO-19),
-    /// and nowhere else.
-    pub fn accept(&mut self, header: &BatchHeader, cleaned_end: LogOffset) -> Result<(), Stop> {
-        let holes = header.base_offset < cleaned_end.0;
-        if header.base_offset < self.next || (!holes && header.base_offset > self.next) {
-            return Err(Stop::Damaged("offset out of order"));
-        }
-        if header.leader_epoch < self.epoch {
-            return Err(Stop::Damaged("leader epoch out of order"));
-        }
-        (self.epoch_before, self.epoch) = (self.epoch, header.leader_epoch);
+        (self.epoch_before, self.epoch) = (self.epoch, epoch);
+        self.believed = believed.then_some(base);
         self.next = header.last_offset() + 1;
         Ok(())
     }

@@ -461,7 +461,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         {
             self.broken((log, Some(found.position)), place, offsets.clone(), &what);
         }
-        if let Err(stop) = place.chain.accept(header, place.cleaned_end) {
+        if let Err(stop) = place.chain.accept(header, false, place.cleaned_end) {
             // No checksum covers the base offset and the epoch: whether they are wrong or something is missing, the next one tells.
             let what = if let Stop::Damaged(what) = stop { what } else { "out of order" };
             let start = place.chain.next;

@@ -7,6 +7,8 @@ use pyralog_protocol::PartitionIndex;
 use super::*;
 use crate::segment::{Env, Trust};
 use crate::sim::Faults;
+use crate::state::PartitionMeta;
+use crate::walk::Chain;
 use crate::{
     Commit, Disk, DiskFile, Journal, JournalLimits, OpenError, OpenMode, PartitionKey, Round, create, prepare_file,
 };
@@ -378,4 +380,77 @@ fn io_14_what_a_killed_recovery_cut_is_on_disk_before_the_log_grows() {
     };
     assert_eq!(came_back(Trust::default()), 0);
     assert_ne!(came_back(Trust { recoveries: true, ..Trust::default() }), 0, "the mistake would be seen");
+}
+
+/// Where compaction has been, holes are legal: the batch behind one that reaches too far was taken all the same, and nobody compared the
+/// checksum of that one.
+#[test]
+fn io_06_a_batch_that_reaches_too_far_is_convicted_where_holes_are_legal_too() {
+    let at = |base: i64, last: i32| {
+        let mut header = stamped(&[1]).header;
+        (header.base_offset, header.last_offset_delta) = (base, last);
+        header
+    };
+    let mut chain = Chain::from(0);
+    chain.accept(&at(90, 5), true, off(100)).unwrap();
+    assert!(chain.accept(&at(92, 0), true, off(100)).is_err());
+    assert_eq!(chain.next, 90);
+}
+
+/// A log of three segments, and where the last batch of the first one begins: its offset and its byte.
+fn three_segments() -> (SimDisk, Log<SimDisk>, BatchHeader, usize) {
+    let (disk, mut log) = new_log(small());
+    while log.segment_count() < 3 {
+        put(&mut log, &checked(sized(1, 300)));
+    }
+    log.sync().unwrap();
+    let bytes = disk.bytes(&format!("{DIR}/{:020}.log", 0));
+    let mut headers = headers(&bytes);
+    let last = headers.pop().unwrap();
+    let position = bytes.len() - last.total_size();
+    (disk, log, last, position)
+}
+
+fn remove_snapshots(disk: &SimDisk, which: impl Fn(&str) -> bool) {
+    for name in disk.paths().iter().filter(|name| name.ends_with(".snapshot") && which(name)) {
+        disk.remove_file(name).unwrap();
+    }
+}
+
+/// A damaged base offset in a cleaned segment reached beyond the recovery point, and everything behind it was cut: the name of the next
+/// segment says that this cannot be.
+#[test]
+fn io_06_nothing_is_cut_for_a_batch_that_claims_more_than_its_segment_can_hold() {
+    let (disk, log, last, _) = three_segments();
+    let point = log.segments[1].base;
+    let meta = PartitionMeta { cleaned_end: point, ..PartitionMeta::read(&disk, DIR).unwrap() };
+    drop(log);
+    meta.write(&disk, DIR).unwrap();
+    remove_snapshots(&disk, |_| true);
+    // With one more bit an earlier batch claims to be the last one.
+    let bit = last.base_offset.trailing_zeros() as usize;
+    let earlier = (last.base_offset ^ 1 << bit) as usize;
+    disk.flip(&format!("{DIR}/{:020}.log", 0), (earlier * last.total_size() + 7) * 8 + bit);
+    let opened = Log::open(Arc::new(disk.clone()), DIR, small(), unclean(point.0), at(1000));
+    assert!(
+        matches!(opened, Err(OpenError::Corrupt { .. })),
+        "{:?}",
+        opened.map(|(log, report)| (log.log_end(), report))
+    );
+}
+
+/// The newest snapshot is damaged, and so is an epoch in a segment that no scan reads: rebuilding believed it, and nothing could be read or
+/// appended behind it.
+#[test]
+fn io_06_an_epoch_that_falls_at_the_border_of_a_segment_is_told_when_epochs_are_rebuilt() {
+    let (disk, log, last, position) = three_segments();
+    let end = log.close_clean().unwrap();
+    let snapshot = format!("{DIR}/{:020}.snapshot", end.0);
+    disk.flip(&snapshot, 20 * 8);
+    disk.flip(&format!("{DIR}/{:020}.log", 0), (position + 15) * 8 + 3);
+    remove_snapshots(&disk, |name| name != snapshot);
+    match Log::open(Arc::new(disk.clone()), DIR, small(), unclean(end.0), at(1000)) {
+        Err(OpenError::Corrupt { range, .. }) => assert_eq!(range.start, off(last.base_offset)),
+        opened => panic!("{:?}", opened.map(|(log, report)| (log.log_end(), report))),
+    }
 }
