@@ -14,7 +14,7 @@ use crate::disk::{Disk, DiskFile, read_full};
 use crate::epochs::Epochs;
 use crate::log::{Log, Offline, end_of_segment};
 use crate::segment::{Segment, SegmentError};
-use crate::walk::{Found, Walk};
+use crate::walk::{Found, Walk, is_in_order};
 
 /// Whole batches in a file. The range stays readable after retention removed the segment.
 pub struct ReadSlice<F> {
@@ -263,7 +263,7 @@ struct Limits {
 }
 
 /// The first batch of the segment that ends at or above `offset`. No checksum covers base offsets: where one does not follow the
-/// batch before, it may be another one's (IO-07). Holes are legal in front of batches below `cleaned_end` (IO-19).
+/// batch before, it may be another one's (IO-07).
 pub(crate) fn locate<D: Disk>(
     env: &crate::segment::Env<D>,
     segment: &mut Segment<D::File>,
@@ -276,8 +276,7 @@ pub(crate) fn locate<D: Disk>(
     let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
     let mut next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
     while let Some(found) = step(&mut walk)? {
-        let base = found.header.base_offset;
-        if base < next || base > next && base >= cleaned_end.0 {
+        if !is_in_order(found.header.base_offset, next, cleaned_end) {
             return Err(SegmentError::Damaged { position: found.position, what: "offset out of order" });
         }
         next = found.header.last_offset().saturating_add(1);

@@ -200,7 +200,7 @@ impl<D: Disk> Log<D> {
         let mut log = Self::empty(env, meta);
         let listing = log.list_settled()?;
         log.unsettled = listing.unsettled && !log.env.trust.recoveries;
-        log.drop_leftovers(&listing.leftovers).map_err(|e| log.io(e))?;
+        log.drop_files(&listing.leftovers).map_err(|e| log.io(e))?;
         for grave in &listing.graves {
             remove_if_there(&*log.env.disk, &log.env.path(grave)).map_err(|e| log.io(e))?;
         }
@@ -316,13 +316,9 @@ impl<D: Disk> Log<D> {
     /// Removes what would get in the way of its successor, durably. An unfinished replacement: the next one would write
     /// into the same file, and a power loss could bring back its old content, an index or snapshot of batches that are
     /// gone, under a good name. An index without its segment: a segment of the same name may come, with other batches.
-    fn drop_leftovers(&mut self, names: &[String]) -> io::Result<()> {
-        self.drop_files(names.iter().map(String::as_str))
-    }
-
-    /// Removes files, durably, also if this is cut off and done again.
-    fn drop_files<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) -> io::Result<()> {
-        if names.len() == 0 {
+    /// It holds as well when this is cut off and done again.
+    fn drop_files(&mut self, names: &[String]) -> io::Result<()> {
+        if names.is_empty() {
             return Ok(());
         }
         let before = self.unsettled;
@@ -362,10 +358,6 @@ impl<D: Disk> Log<D> {
         self.flushed_end = snapshot.log_end;
         self.take_over(snapshot);
         self.epochs.cut_start(self.meta.log_start);
-        // The process before may have cut it on a full disk: a stop in order syncs what was written since, not that.
-        if let Some(active) = self.segments.last_mut() {
-            active.length_unproven = true;
-        }
         true
     }
 
@@ -402,9 +394,6 @@ impl<D: Disk> Log<D> {
         self.rebuild(followed, now, report)?;
         // What the journal has may open another segment, and the cut before that is not on disk yet.
         self.flushed_end = on_disk.min(self.log_end);
-        if let Some(active) = self.segments.last_mut() {
-            active.length_unproven = true;
-        }
         self.redo(batches, now, report)?;
         if self.log_end < start {
             // All of it was deleted, durably, before any of it was synced.
@@ -736,7 +725,7 @@ impl<D: Disk> Log<D> {
     /// before the log grows.
     fn drop_snapshots(&mut self, stale: &[LogOffset]) -> io::Result<()> {
         let names: Vec<String> = stale.iter().map(|at| file_name(*at, "snapshot")).collect();
-        self.drop_leftovers(&names)
+        self.drop_files(&names)
     }
 
     /// Applies the headers from an offset on.

@@ -132,7 +132,8 @@ pub(crate) struct Segment<F> {
     pub preallocated: bool,
     /// Where the room ends that was taken ahead; no more is taken if that is nowhere.
     room_end: u64,
-    /// A process that died may have changed its length without a sync: see [`crate::Log::roll`].
+    /// Its length may have been changed without a sync, by a process before this one or by a full disk: see
+    /// [`crate::Log::roll`].
     pub length_unproven: bool,
     /// Largest timestamp of its first batch, once known.
     pub first_timestamp: Option<i64>,
@@ -158,7 +159,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             touch_is_known: false,
             preallocated: false,
             room_end: 0,
-            length_unproven: false,
+            length_unproven: true,
             first_timestamp: None,
             index: None,
             file: None,
@@ -173,7 +174,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     pub fn created(base: LogOffset, file: F, now: WallMs) -> Self {
         let (index, file) = (Some(Index::new(base.0)), Some(Arc::new(file)));
         let vlsns = index.clone();
-        Self { index, vlsns, file, touch_is_known: true, ..Self::existing(base, 0, now) }
+        Self { index, vlsns, file, touch_is_known: true, length_unproven: false, ..Self::existing(base, 0, now) }
     }
 
     /// The open file; opened to be written, because the active segment is and telling them apart buys nothing.

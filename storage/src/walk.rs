@@ -163,6 +163,12 @@ pub(crate) fn header_of(bytes: &[u8], remaining: u64) -> Result<BatchHeader, Sto
     Ok(header)
 }
 
+/// Whether a batch with this base offset may follow where `next` is the next offset. Holes are legal in front of batches below
+/// `cleaned_end`, where compaction took records (IO-19), and nowhere else.
+pub(crate) fn is_in_order(base: i64, next: i64, cleaned_end: LogOffset) -> bool {
+    base == next || base > next && base < cleaned_end.0
+}
+
 /// The order that batches of one log are in: offsets rise, epochs do not fall (IO-04).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
@@ -192,16 +198,14 @@ impl Chain {
         }
     }
 
-    /// Takes the next batch, which is `believed` where nobody has compared its checksum. Holes are legal in front of batches below
-    /// `cleaned_end`, where compaction took records (IO-19), and nowhere else.
+    /// Takes the next batch, which is `believed` where nobody has compared its checksum, if it is [in order](is_in_order).
     ///
     /// What falls behind a batch that is only believed convicts that one: the chain then ends before it, so that it is named
     /// and nothing is cut for its sake (IO-06). A batch whose checksum was compared may have lost its base offset when it
     /// was torn; and its epoch, where the one before it is not alone in saying that it falls.
     pub fn accept(&mut self, header: &BatchHeader, believed: bool, cleaned_end: LogOffset) -> Result<(), Stop> {
         let (base, epoch) = (header.base_offset, header.leader_epoch);
-        let is_hole = base > self.next && base >= cleaned_end.0;
-        if base < self.next || is_hole || epoch < self.epoch {
+        if !is_in_order(base, self.next, cleaned_end) || epoch < self.epoch {
             let falls = epoch < self.epoch && epoch >= self.epoch_before || believed && base < self.next;
             if let Some(before) = self.believed.filter(|_| falls) {
                 self.next = before;

@@ -1,10 +1,6 @@
 //! `flush.messages`, `flush.ms`, and changes of the durability while records wait.
 
-use kafka_protocol::messages::IncrementalAlterConfigsRequest;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::protocol::StrBytes;
 use pyralog_node::{ConnId, Limits};
-use pyralog_protocol::{Response, kafka_protocol};
 
 use crate::world::*;
 
@@ -28,25 +24,6 @@ fn put_large(world: &mut World, conn: ConnId) {
 fn acknowledged(world: &mut World, conn: ConnId) -> usize {
     world.deliver(conn);
     std::iter::from_fn(|| world.answer(conn)).filter(|(_, response)| produced(response.clone()).error_code == 0).count()
-}
-
-/// Changes configs of the log, at once.
-pub fn alter(world: &mut World, configs: &[(&str, &str)]) {
-    let text = |text: &str| StrBytes::from(text.to_owned());
-    let config = |(name, value): &(&str, &str)| {
-        AlterableConfig::default().with_name(text(name)).with_config_operation(0).with_value(Some(text(value)))
-    };
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(2)
-        .with_resource_name(text("a"))
-        .with_configs(configs.iter().map(config).collect());
-    let conn = world.connect();
-    world.send(conn, 1, IncrementalAlterConfigsRequest::default().with_resources(vec![resource]));
-    world.turn();
-    world.deliver(conn);
-    let Some((_, Response::IncrementalAlterConfigs(response))) = world.answer(conn) else { panic!("no answer") };
-    assert_eq!(response.responses[0].error_code, 0, "{response:?}");
-    world.disconnect(conn);
 }
 
 #[test]
@@ -121,7 +98,7 @@ fn a_change_to_fsync_brings_to_disk_what_was_acknowledged_before() {
     let (mut world, conn) = with_log(&[MEMORY]);
     put(&mut world, conn);
     assert_eq!((acknowledged(&mut world, conn), world.queued_syncs()), (1, 0));
-    alter(&mut world, &[("pyralog.durability", "fsync")]);
+    world.alter(TOPIC, "a", &[("pyralog.durability", "fsync")]);
     assert_eq!(world.queued_syncs(), 1);
     put(&mut world, conn);
     assert_eq!(acknowledged(&mut world, conn), 0, "the next one waits");
@@ -140,12 +117,12 @@ fn a_change_to_memory_answers_who_waits_for_the_disk() {
         put(&mut world, conn);
         put(&mut world, conn);
         assert_eq!(acknowledged(&mut world, conn), 0);
-        alter(&mut world, &[("pyralog.durability", "memory")]);
+        world.alter(TOPIC, "a", &[("pyralog.durability", "memory")]);
         assert_eq!(acknowledged(&mut world, conn), 2);
         world.settle();
         put(&mut world, conn);
         assert_eq!(acknowledged(&mut world, conn), 1);
-        alter(&mut world, &[("pyralog.durability", "fsync")]);
+        world.alter(TOPIC, "a", &[("pyralog.durability", "fsync")]);
         put(&mut world, conn);
         world.settle();
         assert_eq!(acknowledged(&mut world, conn), 1);

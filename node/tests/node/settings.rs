@@ -1,22 +1,6 @@
 //! Settings of the broker that change while logs are open.
 
-use kafka_protocol::messages::IncrementalAlterConfigsRequest;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use pyralog_protocol::{Response, kafka_protocol};
-
 use crate::world::*;
-
-const BROKER: i8 = 4;
-
-fn set(world: &mut World, key: &str, value: &str) {
-    let config = AlterableConfig::default().with_name(key.to_owned().into()).with_value(Some(value.to_owned().into()));
-    let resource = AlterConfigsResource::default().with_resource_type(BROKER).with_configs(vec![config]);
-    let conn = world.connect();
-    let response = world.ask(conn, 1, IncrementalAlterConfigsRequest::default().with_resources(vec![resource]));
-    world.disconnect(conn);
-    let Response::IncrementalAlterConfigs(response) = response else { panic!("{response:?}") };
-    assert_eq!(response.responses[0].error_code, 0);
-}
 
 /// Kafka takes a new `producer.id.expiration.ms` at once, for the logs that are there as well.
 #[test]
@@ -30,6 +14,6 @@ fn a_new_expiration_of_producers_counts_for_open_logs() {
     }
     world.advance(60_000);
     assert_eq!(world.node.expire_producers(world.now), 0);
-    set(&mut world, "producer.id.expiration.ms", "30000");
+    world.alter(BROKER, "", &[("producer.id.expiration.ms", "30000")]);
     assert_eq!(world.node.expire_producers(world.now), 2);
 }

@@ -10,11 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, ProduceRequest, ProduceResponse,
-    TopicName,
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, IncrementalAlterConfigsRequest,
+    ProduceRequest, ProduceResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::RwLock;
@@ -43,6 +44,9 @@ use pyralog_storage::{
 
 pub const PRODUCE: i16 = 9;
 pub const FETCH: i16 = 12;
+/// Kinds of resources that have configs.
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
 /// A journal whose files are soon full.
 const JOURNAL: JournalLimits = JournalLimits { file_bytes: 8 * 4096, files: 3 };
 const ROUND_BYTES: usize = 3 * 4096;
@@ -627,6 +631,25 @@ impl World {
         self.disconnect(conn);
         let Response::CreateTopics(response) = response else { panic!("{response:?}") };
         ErrorCode::from_code(response.topics[0].error_code).unwrap()
+    }
+
+    /// Changes configs of a log or of the broker, and nothing else happens.
+    pub fn alter(&mut self, kind: i8, name: &str, configs: &[(&str, &str)]) {
+        let text = |text: &str| StrBytes::from(text.to_owned());
+        let config = |(name, value): &(&str, &str)| {
+            AlterableConfig::default().with_name(text(name)).with_config_operation(0).with_value(Some(text(value)))
+        };
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(text(name))
+            .with_configs(configs.iter().map(config).collect());
+        let conn = self.connect();
+        self.send(conn, 1, IncrementalAlterConfigsRequest::default().with_resources(vec![resource]));
+        self.turn();
+        self.deliver(conn);
+        let Some((_, Response::IncrementalAlterConfigs(response))) = self.answer(conn) else { panic!("no answer") };
+        assert_eq!(response.responses[0].error_code, 0, "{response:?}");
+        self.disconnect(conn);
     }
 
     pub fn delete(&mut self, name: &str) {
