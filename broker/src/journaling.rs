@@ -1,5 +1,5 @@
 //! The threads that write the journal. They take turns: while one waits for the disk, what is appended collects for the
-//! other; while one tells the clients of its round, the other writes the next.
+//! next; while one tells the clients of its round, another writes the next.
 //!
 //! A client that waits for one record at a time, while nobody else writes, would gain nothing from them but two hops
 //! between threads, and each hop is a chance to wait for a processor. The connection's own thread writes its round, see
@@ -60,8 +60,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// While only one file is full, this part of its partitions is synced at each look. All of them at once keep the device from the
 /// next rounds for as long as it takes to write the whole file.
 const SYNC_SHARE: usize = 8;
-/// Threads. The journal is written by one at a time.
-const WRITERS: usize = 2;
+/// Threads. The journal is written by one at a time. Two more answer the clients of the rounds before: with one more, a thread that
+/// was put off in the middle of that kept the next round, and one request in a hundred took 2.8 instead of 1.9 ms.
+const WRITERS: usize = 3;
 /// Bytes of a round that a connection's thread writes: what a partition gives at most fits, with room for its frame.
 const OWN_ROUND_BYTES: usize = CALM_BYTES + (64 << 10);
 

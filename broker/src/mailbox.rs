@@ -1,17 +1,27 @@
-//! What other threads have to say to a connection's task: answers that became ready, and wake-ups.
+//! What other threads have to say to a connection's task: answers that became ready, and wake-ups. An answer that is
+//! all a connection waits for leaves past its task, see [`crate::outlet`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyralog_node::{Answer, ConnId, Ticket};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
+
+use crate::outlet::{Left, Outlet};
 
 /// Events for one connection.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    events: Mutex<Events>,
+    contents: Mutex<Contents>,
     bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    events: Events,
+    outlet: Outlet,
 }
 
 /// What has come in since the last look.
@@ -25,12 +35,41 @@ pub struct Events {
     pub warmed: Option<usize>,
     /// The server stops: finish what was asked and close.
     pub stop: bool,
+    /// The answer that has left past the task.
+    pub left: Option<Left>,
 }
 
 impl Mailbox {
     fn put(&self, write: impl FnOnce(&mut Events)) {
-        write(&mut self.events.lock());
+        write(&mut self.contents.lock().events);
         self.bell.notify_one();
+    }
+
+    /// Gives the socket to the outlet, or takes it away.
+    pub fn set_socket(&self, socket: Option<OwnedWriteHalf>) {
+        self.contents.lock().outlet.set_socket(socket);
+    }
+
+    /// Until the next [look](Self::take), the answer to this request may leave past the task.
+    pub fn open_outlet(&self, slot: u64) {
+        self.contents.lock().outlet.open(slot);
+    }
+
+    /// Answers of this connection. Gives the number of bytes that have left at once.
+    fn answer(&self, answers: Vec<(u64, Answer)>) -> usize {
+        let mut contents = self.contents.lock();
+        let mut sent = 0;
+        for (slot, answer) in answers {
+            let (bytes, rest) = contents.outlet.send(slot, answer);
+            sent += bytes;
+            contents.events.answers.extend(rest.map(|rest| (slot, rest)));
+        }
+        let left_all = contents.events.answers.is_empty();
+        drop(contents);
+        if !left_all {
+            self.bell.notify_one();
+        }
+        sent
     }
 
     /// Waits until there is something to [take](Self::take).
@@ -38,14 +77,20 @@ impl Mailbox {
         self.bell.notified().await;
     }
 
-    /// Everything that came in.
+    /// Everything that came in. Closes the outlet.
     pub fn take(&self) -> Events {
-        std::mem::take(&mut *self.events.lock())
+        let mut contents = self.contents.lock();
+        let left = contents.outlet.close();
+        Events { left, ..std::mem::take(&mut contents.events) }
     }
 }
 
 /// Number of locks that the connections are spread over.
 const SHARDS: usize = 32;
+
+/// Most connections that are answered at once by the thread that has their answers. Those beyond are woken first, so that other processors
+/// serve them meanwhile.
+const ANSWERED_HERE: usize = 32;
 
 /// The mailboxes of all open connections.
 #[derive(Debug, Default)]
@@ -71,24 +116,34 @@ impl Mailboxes {
         self.shard(conn).lock().remove(&conn);
     }
 
+    fn get(&self, conn: ConnId) -> Option<Arc<Mailbox>> {
+        self.shard(conn).lock().get(&conn).cloned()
+    }
+
     fn put(&self, conn: ConnId, write: impl FnOnce(&mut Events)) {
-        let mailbox = self.shard(conn).lock().get(&conn).cloned();
-        if let Some(mailbox) = mailbox {
+        if let Some(mailbox) = self.get(conn) {
             mailbox.put(write);
         }
     }
 
     /// Hands answers to their connections, each of which is woken once for all that come in a row: woken for each, it would serve
-    /// one at a time, and take the processor from who hands them out.
-    pub fn answer_all(&self, answers: Vec<(Ticket, Answer)>) {
+    /// one at a time, and take the processor from who hands them out. Gives the number of bytes that have left at once.
+    pub fn answer_all(&self, answers: Vec<(Ticket, Answer)>) -> usize {
         let mut answers = answers.into_iter().peekable();
+        let mut here = Vec::new();
         while let Some((Ticket { conn, slot }, answer)) = answers.next() {
             let mut row = vec![(slot, answer)];
             while let Some((ticket, answer)) = answers.next_if(|(ticket, _)| ticket.conn == conn) {
                 row.push((ticket.slot, answer));
             }
-            self.put(conn, |events| events.answers.extend(row));
+            if here.len() < ANSWERED_HERE {
+                here.push((conn, row));
+            } else {
+                self.put(conn, |events| events.answers.extend(row));
+            }
         }
+        let answer = |(conn, row)| self.get(conn).map_or(0, |mailbox| mailbox.answer(row));
+        here.into_iter().map(answer).sum()
     }
 
     /// Makes a waiting fetch look again.

@@ -23,6 +23,7 @@ mod metrics;
 mod offline;
 mod opening;
 mod outgoing;
+mod outlet;
 mod progress;
 mod reading;
 mod removal;

@@ -16,6 +16,7 @@ use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
@@ -26,6 +27,7 @@ use crate::journaling;
 use crate::lanes;
 use crate::mailbox::{Events, Mailbox};
 use crate::outgoing::{Outgoing, Progress};
+use crate::outlet::Left;
 use crate::shell::{Shell, ShellOutputs};
 use crate::sockets::SocketBuffers;
 use crate::traffic::{LARGE_ANSWER, Threads, Traffic};
@@ -73,7 +75,8 @@ pub enum End {
 /// A connection and everything that its task works with.
 pub struct Session {
     shell: Arc<Shell>,
-    stream: TcpStream,
+    /// The other half is the mailbox's; this one is the socket as well.
+    stream: OwnedReadHalf,
     buffers: SocketBuffers,
     conn: Connection,
     mailbox: Arc<Mailbox>,
@@ -104,6 +107,7 @@ impl Drop for Session {
     /// Also when serving panicked: nothing may be left behind for a connection that is gone.
     fn drop(&mut self) {
         self.shell.mailboxes.close(self.conn.id);
+        self.mailbox.set_socket(None);
         self.shell.node.on_disconnect(&mut self.conn);
         self.shell.node.take_unsent(self.unsent.memory());
     }
@@ -113,6 +117,8 @@ impl Session {
     /// A session over an accepted socket.
     pub fn new(shell: Arc<Shell>, (stream, buffers): (TcpStream, SocketBuffers), conn: Connection) -> Self {
         let mailbox = shell.mailboxes.open(conn.id);
+        let (stream, writing) = stream.into_split();
+        mailbox.set_socket(Some(writing));
         let active = Instant::now();
         let alarm = Box::pin(sleep_until(active + Duration::from_millis(shell.node.limits().idle_ms)));
         Self {
@@ -156,10 +162,12 @@ impl Session {
     pub fn settle(&mut self, threads: Threads) -> io::Result<()> {
         self.traffic.moves_to(threads);
         if threads == Threads::Writers {
-            self.buffers.expect_large_requests(&self.stream);
+            self.buffers.expect_large_requests(self.stream.as_ref());
         }
-        let socket = self.stream.as_fd().try_clone_to_owned()?;
-        self.stream = TcpStream::from_std(socket.into())?;
+        let socket = self.stream.as_ref().as_fd().try_clone_to_owned()?;
+        let (stream, writing) = TcpStream::from_std(socket.into())?.into_split();
+        self.mailbox.set_socket(Some(writing));
+        self.stream = stream;
         self.alarm = Box::pin(sleep_until(self.deadline()));
         Ok(())
     }
@@ -203,6 +211,7 @@ impl Session {
         if deadline < self.alarm.deadline() || self.alarm.is_elapsed() {
             self.alarm.as_mut().reset(deadline);
         }
+        let outlet = self.open_outlet(reading);
         tokio::select! {
             biased;
             () = self.mailbox.rung() => {
@@ -211,19 +220,45 @@ impl Session {
             }
             ready = self.stream.ready(interest.unwrap_or(Interest::ERROR)) => {
                 let ready = ready?;
+                self.close_outlet(outlet);
                 if ready.is_readable() && reading {
                     self.read_some().await?;
                 } else if interest.is_none() && (ready.is_error() || ready.is_read_closed()) {
                     return Err(End::Eof);
                 }
             }
-            () = self.alarm.as_mut() => self.on_deadline()?,
+            () = self.alarm.as_mut() => {
+                self.close_outlet(outlet);
+                self.on_deadline()?;
+            }
         }
         Ok(())
     }
 
+    /// While this task waits for bytes of the next request, the answer to the one before may leave [without it](crate::outlet).
+    /// Tells whether it may.
+    fn open_outlet(&self, reading: bool) -> bool {
+        let slot = if reading && self.unsent.is_empty() { self.conn.awaits() } else { None };
+        if let Some(slot) = slot {
+            self.mailbox.open_outlet(slot);
+        }
+        slot.is_some()
+    }
+
+    fn close_outlet(&mut self, open: bool) {
+        if open {
+            let events = self.mailbox.take();
+            self.take_events(events);
+        }
+    }
+
     fn take_events(&mut self, events: Events) {
         self.stopping |= events.stop;
+        if let Some(Left { slot, bytes, at }) = events.left {
+            self.conn.answered_elsewhere(slot);
+            self.traffic.answered(bytes);
+            self.active = at;
+        }
         if let Some(bytes) = events.warmed {
             self.warming = false;
             self.unsent.warmed(bytes);
@@ -469,7 +504,7 @@ impl Session {
         }
         if !self.large_answers && self.unsent.bytes() >= LARGE_ANSWER {
             self.large_answers = true;
-            self.buffers.expect_large_answers(&self.stream);
+            self.buffers.expect_large_answers(self.stream.as_ref());
         }
     }
 
@@ -478,7 +513,7 @@ impl Session {
         while !self.warming {
             let shell = &self.shell;
             let mut moved = false;
-            let progress = self.unsent.write(&self.stream, TURN_BYTES, |bytes, memory| {
+            let progress = self.unsent.write(self.stream.as_ref(), TURN_BYTES, |bytes, memory| {
                 shell.metrics.bytes_out.add(bytes as u64);
                 shell.node.take_unsent(memory);
                 moved = true;

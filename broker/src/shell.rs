@@ -159,10 +159,11 @@ impl Shell {
         for (partition, outcome) in synced {
             syncer::note(self, &partition, outcome);
         }
-        self.mailboxes.answer_all(answers);
         for conn in wakes {
             self.mailboxes.wake(conn);
         }
+        let sent = self.mailboxes.answer_all(answers);
+        self.metrics.bytes_out.add(sent as u64);
         for (conn, cold) in warms {
             if !self.readers.warm_all(conn, cold) {
                 // It asks again, and reads where it is served after some times.

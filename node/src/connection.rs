@@ -214,6 +214,25 @@ impl Connection {
         }
     }
 
+    /// The request that is all this connection waits for. Others may be served meanwhile, and whoever has its answer may send it,
+    /// see [`Self::answered_elsewhere`].
+    pub fn awaits(&self) -> Option<u64> {
+        if self.blocking.is_some() || self.closing {
+            return None;
+        }
+        let mut slots = self.slots.iter();
+        match (slots.next(), slots.next()) {
+            (Some(Slot { number, answer: None }), None) => Some(*number),
+            (Some(_) | None, _) => None,
+        }
+    }
+
+    /// The answer to the oldest request, this one, has left by another way.
+    pub fn answered_elsewhere(&mut self, slot: u64) {
+        let oldest = self.slots.pop_front();
+        debug_assert!(oldest.is_some_and(|oldest| oldest.number == slot), "request {slot} is not the oldest");
+    }
+
     /// Stops reading; the connection closes after the answers before this point.
     pub(crate) fn close_here(&mut self) {
         self.closing = true;

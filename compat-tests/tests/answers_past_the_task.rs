@@ -1,0 +1,87 @@
+//! Synced produce requests that are answered by the thread that synced them, while their connection's task only waits for more.
+//! What a client can see of that is nothing but the time it takes.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::ProduceRequest;
+use pyralog_compat_tests::batch::Batch;
+use pyralog_compat_tests::calls::{metadata_request, produce_request, produced};
+use pyralog_compat_tests::{BrokerOptions, Conn, private};
+
+const REQUESTS: i32 = 1_500;
+
+fn receive(conn: &mut Conn, log: &str, (id, number): (i32, i32)) {
+    // The answer's correlation id is compared as well.
+    let response = conn.receive::<ProduceRequest>(9, id);
+    let part = produced(&response, log, 0);
+    assert_eq!(part.error_code, 0, "{part:?}");
+    assert_eq!(part.base_offset, i64::from(number), "batches of one writer, in order");
+}
+
+/// One request at a time, now and then up to three, at all distances from the answer before: so requests come in while the
+/// answer to the one before leaves past the task, and requests of another API behind it.
+fn alternate(mut conn: Conn, log: &str, writer: i64) {
+    let mut waiting = VecDeque::new();
+    for number in 0..REQUESTS {
+        let batch = Batch::of(&format!("{number}"), 1).producer(7_000 + writer, 0, number).encode();
+        waiting.push_back((conn.send(9, &produce_request(log, 0, &batch)), number));
+        let most = usize::try_from(number / 7 % 4).unwrap();
+        std::thread::sleep(Duration::from_micros(u64::try_from(number % 23).unwrap() * 20));
+        while waiting.len() > most {
+            receive(&mut conn, log, waiting.pop_front().unwrap());
+        }
+        if number % 50 == 49 {
+            let metadata = conn.send(12, &metadata_request(&[log]));
+            waiting.drain(..).for_each(|request| receive(&mut conn, log, request));
+            conn.receive::<kafka_protocol::messages::MetadataRequest>(12, metadata);
+        }
+    }
+    waiting.into_iter().for_each(|request| receive(&mut conn, log, request));
+}
+
+#[test]
+fn one_request_at_a_time_and_several_are_answered_in_order() {
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    let mut conn = broker.connect();
+    // Several logs, so that rounds have more than one: the connections do not write them.
+    let writers: Vec<_> = (0..12)
+        .map(|writer| {
+            let (log, _) = conn.new_topic("alternating", 1, &[("pyralog.durability", "fsync")]);
+            let conn = broker.connect();
+            std::thread::spawn(move || alternate(conn, &log, writer))
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+}
+
+#[test]
+fn a_connection_whose_last_answer_left_past_its_task_is_idle_from_then_on() {
+    const IDLE: Duration = Duration::from_millis(1_500);
+    let Some(broker) = private(BrokerOptions::new().set("connections.max.idle.ms", "1500")) else { return };
+    let mut conn = broker.connect();
+    let (log, _) = conn.new_topic("idle", 4, &[("pyralog.durability", "fsync")]);
+    // Others, so that rounds are shared.
+    let mut others: Vec<_> = (0..4).map(|_| broker.connect()).collect();
+    let batch = Batch::of("a value", 1).encode();
+    for round in 0..100 {
+        let ids: Vec<_> =
+            (0..).zip(&mut others).map(|(part, other)| other.send(9, &produce_request(&log, part, &batch))).collect();
+        for (id, other) in ids.into_iter().zip(&mut others) {
+            other.receive::<ProduceRequest>(9, id);
+        }
+        if round % 10 == 0 {
+            conn.call(12, &metadata_request(&[&log]));
+        }
+    }
+    let answered = Instant::now();
+    for mut other in others {
+        other.expect_closed();
+        let lived = answered.elapsed();
+        assert!(lived > IDLE / 2, "closed {lived:?} after its last answer");
+        assert!(lived < IDLE * 3, "closed {lived:?} after its last answer");
+    }
+}
