@@ -79,7 +79,7 @@ pub struct Journaling {
     queue: Mutex<Queue>,
     /// Something was put into the queue.
     arrived: Condvar,
-    /// The journal's thread that waits or writes. The other one is not woken for every arrival meanwhile.
+    /// The journal's thread that waits or writes. The others are not woken for every arrival meanwhile.
     turn: Mutex<()>,
     state: Mutex<State>,
     /// For a connection's thread; taken before `state`.
@@ -204,7 +204,7 @@ fn work(shell: &Shell) {
     let journaling = &shell.journal;
     let mut writer = Writer::new(ROUND_BYTES);
     loop {
-        // While one thread waits for the disk, the other waits here, and what it will take collects.
+        // While one thread waits for the disk, the next one waits here, and what it will take collects.
         let turn = journaling.turn.lock();
         journaling.wait();
         let mut out = shell.outputs();

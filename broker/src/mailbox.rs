@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyralog_node::{Answer, ConnId, Ticket};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::outlet::{Left, Outlet};
@@ -46,7 +46,7 @@ impl Mailbox {
     }
 
     /// Gives the socket to the outlet, or takes it away.
-    pub fn set_socket(&self, socket: Option<OwnedWriteHalf>) {
+    pub fn set_socket(&self, socket: Option<Arc<TcpStream>>) {
         self.contents.lock().outlet.set_socket(socket);
     }
 
@@ -55,21 +55,25 @@ impl Mailbox {
         self.contents.lock().outlet.open(slot);
     }
 
-    /// Answers of this connection. Gives the number of bytes that have left at once.
-    fn answer(&self, answers: Vec<(u64, Answer)>) -> usize {
-        let mut contents = self.contents.lock();
-        let mut sent = 0;
-        for (slot, answer) in answers {
-            let (bytes, rest) = contents.outlet.send(slot, answer);
-            sent += bytes;
-            contents.events.answers.extend(rest.map(|rest| (slot, rest)));
-        }
-        let left_all = contents.events.answers.is_empty();
-        drop(contents);
-        if !left_all {
+    /// An answer that may leave at once does; any other waits for the task.
+    fn answer(&self, (slot, answer): (u64, Answer), gone: &mut Gone) {
+        let taken = self.contents.lock().outlet.take(slot, answer);
+        let sending = match taken {
+            Ok(sending) => sending,
+            Err(answer) => return self.put(|events| events.answers.push((slot, answer))),
+        };
+        let sent = sending.run();
+        gone.bytes += sent.bytes();
+        gone.answers += usize::from(sent.is_whole());
+        let awaited = {
+            let mut contents = self.contents.lock();
+            let (rest, awaited) = contents.outlet.done(sent);
+            contents.events.answers.extend(rest);
+            awaited
+        };
+        if awaited {
             self.bell.notify_one();
         }
-        sent
     }
 
     /// Waits until there is something to [take](Self::take).
@@ -88,9 +92,14 @@ impl Mailbox {
 /// Number of locks that the connections are spread over.
 const SHARDS: usize = 32;
 
-/// Most connections that are answered at once by the thread that has their answers. Those beyond are woken first, so that other processors
-/// serve them meanwhile.
-const ANSWERED_HERE: usize = 32;
+/// What left past the tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Whole answers.
+    pub answers: usize,
+    /// Bytes, those of parts of answers too.
+    pub bytes: usize,
+}
 
 /// The mailboxes of all open connections.
 #[derive(Debug, Default)]
@@ -126,24 +135,29 @@ impl Mailboxes {
         }
     }
 
-    /// Hands answers to their connections, each of which is woken once for all that come in a row: woken for each, it would serve
-    /// one at a time, and take the processor from who hands them out. Gives the number of bytes that have left at once.
-    pub fn answer_all(&self, answers: Vec<(Ticket, Answer)>) -> usize {
+    /// Hands answers to their connections. Up to `here` of those that nothing else is in the making for are sent at once; the other connections are woken
+    /// before that, so that other processors serve them meanwhile: once for all answers that come in a row, because who is woken
+    /// for each would serve one at a time, and take the processor from who hands them out.
+    pub fn answer_all(&self, answers: Vec<(Ticket, Answer)>, here: usize) -> Gone {
         let mut answers = answers.into_iter().peekable();
-        let mut here = Vec::new();
+        let mut single = Vec::new();
         while let Some((Ticket { conn, slot }, answer)) = answers.next() {
             let mut row = vec![(slot, answer)];
             while let Some((ticket, answer)) = answers.next_if(|(ticket, _)| ticket.conn == conn) {
                 row.push((ticket.slot, answer));
             }
-            if here.len() < ANSWERED_HERE {
-                here.push((conn, row));
-            } else {
-                self.put(conn, |events| events.answers.extend(row));
+            match row.pop() {
+                Some(only) if row.is_empty() && single.len() < here => single.push((conn, only)),
+                last => self.put(conn, |events| events.answers.extend(row.into_iter().chain(last))),
             }
         }
-        let answer = |(conn, row)| self.get(conn).map_or(0, |mailbox| mailbox.answer(row));
-        here.into_iter().map(answer).sum()
+        let mut gone = Gone::default();
+        for (conn, answer) in single {
+            if let Some(mailbox) = self.get(conn) {
+                mailbox.answer(answer, &mut gone);
+            }
+        }
+        gone
     }
 
     /// Makes a waiting fetch look again.

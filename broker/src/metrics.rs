@@ -42,6 +42,8 @@ pub struct Metrics {
     pub bytes_in: Count,
     /// Bytes sent.
     pub bytes_out: Count,
+    /// Answers that the thread that had them sent itself.
+    pub direct_answers: Count,
     /// Syncs of partitions that failed.
     pub sync_failures: Count,
     /// Syncs of partitions.
@@ -130,6 +132,8 @@ impl Metrics {
         counter("kafka_network_connections_refused", "Connections refused at a limit", None, &self.connections_refused);
         counter("kafka_server_in", "Bytes received from clients", Some(Unit::Bytes), &self.bytes_in);
         counter("kafka_server_out", "Bytes sent to clients", Some(Unit::Bytes), &self.bytes_out);
+        let help = "Answers that left on the thread that made them ready";
+        counter("pyralog_network_direct_answers", help, None, &self.direct_answers);
         counter("kafka_log_flushes", "Syncs of partitions", None, &self.syncs);
         counter("pyralog_journal_rounds", "Writes to the journal", None, &self.journal_rounds);
         counter("kafka_log_flush_failures", "Syncs of partitions that failed", None, &self.sync_failures);

@@ -7,21 +7,36 @@
 //! With several requests in the making there is nothing to gain; the task is awake for the next ones anyway.
 //!
 //! Holds: answers leave in the order of their requests, and whole. What the socket does not take at once is the task's
-//! again, as is every error. While the task works, the outlet is closed.
+//! again, as is every error. While the task works, the outlet is closed. Nobody waits for who sends, which may be put off in the middle of
+//! it, by the very client that it has just answered: a task that comes by meanwhile serves what it can, and is told later.
 
-use bytes::Buf;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
 use pyralog_node::Answer;
 use rustix::net::{SendFlags, send};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// The writing side of a connection's socket, for others than its task.
+/// Whether others than its task may write into the socket of a connection.
 #[derive(Debug, Default)]
 pub struct Outlet {
-    socket: Option<OwnedWriteHalf>,
-    /// The only request in the making; none while the outlet is closed.
-    slot: Option<u64>,
+    socket: Option<Arc<TcpStream>>,
+    state: State,
     left: Option<Left>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Closed,
+    /// For the answer to this request, the only one in the making.
+    Open(u64),
+    /// It is being sent.
+    Sending {
+        /// The task looked meanwhile, and is to look again.
+        awaited: bool,
+    },
 }
 
 /// An answer has left while nobody looked.
@@ -35,41 +50,86 @@ pub struct Left {
     pub at: Instant,
 }
 
+/// An answer that is to be sent, with no lock held.
+#[derive(Debug)]
+pub struct Sending {
+    socket: Arc<TcpStream>,
+    slot: u64,
+    frame: Bytes,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Sent {
+    slot: u64,
+    bytes: usize,
+    rest: Bytes,
+}
+
 impl Outlet {
-    /// Gives it a socket, or takes it away. The socket stays as it is: its reading half decides when it is closed.
-    pub fn set_socket(&mut self, socket: Option<OwnedWriteHalf>) {
-        if let Some(before) = std::mem::replace(&mut self.socket, socket) {
-            before.forget();
-        }
-        self.slot = None;
+    /// Gives it a socket, or takes it away.
+    pub fn set_socket(&mut self, socket: Option<Arc<TcpStream>>) {
+        self.socket = socket;
     }
 
     /// Opens it for the answer to the only request in the making.
     pub fn open(&mut self, slot: u64) {
-        self.slot = Some(slot);
+        if self.state == State::Closed {
+            self.state = State::Open(slot);
+        }
     }
 
-    /// Closes it. Tells what has left since it was opened.
+    /// Closes it, or has its task told when what is being sent has left. Tells what has left since it was opened.
     pub fn close(&mut self) -> Option<Left> {
-        self.slot = None;
+        self.state = match self.state {
+            State::Sending { .. } => State::Sending { awaited: true },
+            State::Open(_) | State::Closed => State::Closed,
+        };
         self.left.take()
     }
 
-    /// Sends the answer if the outlet is open for it, and closes it. Gives the number of bytes that have left, and what is for the
-    /// connection's task: all of it, or what the socket did not take.
-    pub fn send(&mut self, slot: u64, mut answer: Answer) -> (usize, Option<Answer>) {
-        let (Some(socket), Answer::Frame(frame)) = (&self.socket, &mut answer) else { return (0, Some(answer)) };
-        if self.slot.take_if(|open| *open == slot).is_none() {
-            return (0, Some(answer));
+    /// Takes an answer that may leave now. Gives back any other.
+    pub fn take(&mut self, slot: u64, answer: Answer) -> Result<Sending, Answer> {
+        match (&self.socket, answer) {
+            (Some(socket), Answer::Frame(frame)) if self.state == State::Open(slot) => {
+                self.state = State::Sending { awaited: false };
+                Ok(Sending { socket: Arc::clone(socket), slot, frame })
+            }
+            (_, answer) => Err(answer),
         }
-        // The task meets an error as well, and ends the connection.
-        let sent = send(socket.as_ref(), frame, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).unwrap_or(0);
-        if sent < frame.len() {
-            frame.advance(sent);
-            return (sent, Some(answer));
+    }
+
+    /// An answer that was taken has been sent. Gives what is left of it for the task, and whether the task is to look.
+    pub fn done(&mut self, sent: Sent) -> (Option<(u64, Answer)>, bool) {
+        let awaited = self.state == State::Sending { awaited: true };
+        self.state = State::Closed;
+        if !sent.rest.is_empty() {
+            return (Some((sent.slot, Answer::Frame(sent.rest))), true);
         }
-        self.left = Some(Left { slot, bytes: sent, at: Instant::now() });
-        (sent, None)
+        self.left = Some(Left { slot: sent.slot, bytes: sent.bytes, at: Instant::now() });
+        (None, awaited)
+    }
+}
+
+impl Sending {
+    /// Sends what the socket takes without a wait. An error is for the task, which meets it as well.
+    pub fn run(self) -> Sent {
+        let Self { socket, slot, frame: mut rest } = self;
+        let bytes = send(&*socket, &rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).unwrap_or(0);
+        rest.advance(bytes);
+        Sent { slot, bytes, rest }
+    }
+}
+
+impl Sent {
+    /// Bytes that have left.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether these are all.
+    pub fn is_whole(&self) -> bool {
+        self.rest.is_empty()
     }
 }
 

@@ -2,21 +2,18 @@
 //! Holds: no buffer while idle; memory grows only with bytes that have arrived (SE-03), and within a budget that all
 //! connections share; a peer that stalls in a frame or does not take its answers is dropped, one that is idle too.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
 use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
@@ -75,8 +72,8 @@ pub enum End {
 /// A connection and everything that its task works with.
 pub struct Session {
     shell: Arc<Shell>,
-    /// The other half is the mailbox's; this one is the socket as well.
-    stream: OwnedReadHalf,
+    /// The mailbox has it too, for its outlet.
+    stream: Arc<TcpStream>,
     buffers: SocketBuffers,
     conn: Connection,
     mailbox: Arc<Mailbox>,
@@ -117,8 +114,8 @@ impl Session {
     /// A session over an accepted socket.
     pub fn new(shell: Arc<Shell>, (stream, buffers): (TcpStream, SocketBuffers), conn: Connection) -> Self {
         let mailbox = shell.mailboxes.open(conn.id);
-        let (stream, writing) = stream.into_split();
-        mailbox.set_socket(Some(writing));
+        let stream = Arc::new(stream);
+        mailbox.set_socket(Some(Arc::clone(&stream)));
         let active = Instant::now();
         let alarm = Box::pin(sleep_until(active + Duration::from_millis(shell.node.limits().idle_ms)));
         Self {
@@ -162,12 +159,11 @@ impl Session {
     pub fn settle(&mut self, threads: Threads) -> io::Result<()> {
         self.traffic.moves_to(threads);
         if threads == Threads::Writers {
-            self.buffers.expect_large_requests(self.stream.as_ref());
+            self.buffers.expect_large_requests(&self.stream);
         }
-        let socket = self.stream.as_ref().as_fd().try_clone_to_owned()?;
-        let (stream, writing) = TcpStream::from_std(socket.into())?.into_split();
-        self.mailbox.set_socket(Some(writing));
-        self.stream = stream;
+        let socket = self.stream.as_fd().try_clone_to_owned()?;
+        self.stream = Arc::new(TcpStream::from_std(socket.into())?);
+        self.mailbox.set_socket(Some(Arc::clone(&self.stream)));
         self.alarm = Box::pin(sleep_until(self.deadline()));
         Ok(())
     }
@@ -416,11 +412,20 @@ impl Session {
 
     async fn read_some(&mut self) -> Result<(), End> {
         self.make_room().await?;
-        // Unlike `try_read_buf` it knows that the socket is empty when it gives less than there is room for: one call less.
-        let mut read = pin!(self.stream.read_buf(&mut self.input));
-        let Poll::Ready(read) = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await else {
+        let room = self.input.capacity() - self.input.len();
+        let mut read = Ok(0);
+        let looked = self.stream.try_io(Interest::READABLE, || {
+            read = self.stream.try_read_buf(&mut self.input);
+            match &read {
+                // Less than there is room for: the socket is empty, and a look that would say so is one call less.
+                Ok(bytes) if (1..room).contains(bytes) => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => Ok(()),
+                Err(e) => Err(e.kind().into()),
+            }
+        });
+        if looked.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) && !matches!(read, Ok(1..)) {
             return Ok(());
-        };
+        }
         match read {
             // The client has said all it will. What it asked before is answered still: it may have closed only its half.
             Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
@@ -504,7 +509,7 @@ impl Session {
         }
         if !self.large_answers && self.unsent.bytes() >= LARGE_ANSWER {
             self.large_answers = true;
-            self.buffers.expect_large_answers(self.stream.as_ref());
+            self.buffers.expect_large_answers(&self.stream);
         }
     }
 
@@ -513,7 +518,7 @@ impl Session {
         while !self.warming {
             let shell = &self.shell;
             let mut moved = false;
-            let progress = self.unsent.write(self.stream.as_ref(), TURN_BYTES, |bytes, memory| {
+            let progress = self.unsent.write(&self.stream, TURN_BYTES, |bytes, memory| {
                 shell.metrics.bytes_out.add(bytes as u64);
                 shell.node.take_unsent(memory);
                 moved = true;

@@ -95,7 +95,10 @@ fn sync(shell: &Shell, partition: Arc<Partition<RealDisk>>, jobs: &Receiver<Job>
         if jobs.is_empty() {
             next = out.syncs.pop();
         }
-        shell.dispatch(out);
+        match next {
+            Some(_) => shell.dispatch_and_go_on(out),
+            None => shell.dispatch(out),
+        }
     }
 }
 

@@ -8,9 +8,17 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::ProduceRequest;
 use pyralog_compat_tests::batch::Batch;
 use pyralog_compat_tests::calls::{metadata_request, produce_request, produced};
-use pyralog_compat_tests::{BrokerOptions, Conn, private};
+use pyralog_compat_tests::conn::{Outcome, frame};
+use pyralog_compat_tests::{Broker, BrokerOptions, Conn, http, private};
 
 const REQUESTS: i32 = 1_500;
+
+/// Answers that left past their task.
+fn direct_answers(broker: &Broker) -> u64 {
+    let metrics = http::get(broker.http(), "/metrics").text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("pyralog_network_direct_answers_total "));
+    line.expect("the metric").parse().unwrap()
+}
 
 fn receive(conn: &mut Conn, log: &str, (id, number): (i32, i32)) {
     // The answer's correlation id is compared as well.
@@ -55,6 +63,63 @@ fn one_request_at_a_time_and_several_are_answered_in_order() {
         .collect();
     for writer in writers {
         writer.join().unwrap();
+    }
+    let direct = direct_answers(&broker);
+    assert!(direct > 100, "{direct} answers left past their task: this test shows little");
+}
+
+#[test]
+fn a_client_that_sends_its_last_request_and_closes_its_half_is_answered() {
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    let (log, _) = broker.connect().new_topic("halves", 8, &[("pyralog.durability", "fsync")]);
+    let batch = Batch::of("a value", 1).encode();
+    for _ in 0..40 {
+        let mut conns: Vec<_> = (0..8).map(|part| (part, broker.connect())).collect();
+        for (part, conn) in &mut conns {
+            let first = conn.send(9, &produce_request(&log, *part, &batch));
+            conn.receive::<ProduceRequest>(9, first);
+            conn.send(9, &produce_request(&log, *part, &batch));
+            conn.finish_sending();
+        }
+        for (_, conn) in &mut conns {
+            conn.receive_frame();
+            conn.expect_closed();
+        }
+    }
+}
+
+#[test]
+fn a_stop_in_order_answers_what_is_being_synced() {
+    let Some(mut broker) = private(BrokerOptions::new()) else { return };
+    let (log, _) = broker.connect().new_topic("stopping", 8, &[("pyralog.durability", "fsync")]);
+    let batch = Batch::of("a value", 1).encode();
+    let clients: Vec<_> = (0..8)
+        .map(|part| {
+            let (mut conn, log, batch) = (broker.connect(), log.clone(), batch.clone());
+            std::thread::spawn(move || {
+                let mut acknowledged = 0;
+                loop {
+                    let (_, request) = conn.encode(9, &produce_request(&log, part, &batch));
+                    if conn.try_send_bytes(&frame(&request)).is_err() {
+                        return acknowledged;
+                    }
+                    match conn.outcome(Duration::from_secs(10)) {
+                        Outcome::Answer(_) => acknowledged += 1,
+                        Outcome::Closed => return acknowledged,
+                        Outcome::Silence => panic!("neither an answer nor an end"),
+                    }
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.restart();
+    let acknowledged: Vec<i64> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert!(acknowledged.iter().all(|count| *count > 0), "{acknowledged:?}");
+    let mut conn = broker.connect();
+    for (part, count) in (0..).zip(acknowledged) {
+        let there = conn.end_offset(&log, part);
+        assert!(there >= count, "{count} were acknowledged, {there} are there");
     }
 }
 
