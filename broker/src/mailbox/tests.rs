@@ -48,19 +48,19 @@ async fn rings(mailbox: &Mailbox) -> bool {
     tokio::time::timeout(std::time::Duration::from_millis(20), mailbox.rung()).await.is_ok()
 }
 
-/// Mailboxes, and one of them with a socket.
-async fn with_socket() -> (Mailboxes, Arc<Mailbox>) {
+/// Mailboxes, and one of them with a socket, whose client lives as long as the last value.
+async fn with_socket() -> (Mailboxes, Arc<Mailbox>, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let stream = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("a listener");
     let boxes = Mailboxes::default();
     let mailbox = boxes.open(ConnId(1));
     mailbox.set_socket(Some(Arc::new(stream)));
-    (boxes, mailbox)
+    (boxes, mailbox, listener.accept().expect("a connection").0)
 }
 
 #[tokio::test]
 async fn an_answer_that_left_past_the_task_does_not_wake_it_and_is_told_at_the_next_look() {
-    let (boxes, mailbox) = with_socket().await;
+    let (boxes, mailbox, _client) = with_socket().await;
     mailbox.open_outlet(7);
     assert_eq!(boxes.answer_all(vec![answer(1, 7)], 8), Gone { answers: 1, bytes: 6 });
     assert!(!rings(&mailbox).await, "nobody needs to look");
@@ -75,7 +75,7 @@ async fn an_answer_that_left_past_the_task_does_not_wake_it_and_is_told_at_the_n
 
 #[tokio::test]
 async fn answers_are_the_tasks_beyond_what_one_thread_may_send_and_where_several_come_at_once() {
-    let (boxes, mailbox) = with_socket().await;
+    let (boxes, mailbox, _client) = with_socket().await;
     let other = boxes.open(ConnId(2));
     mailbox.open_outlet(7);
     assert_eq!(boxes.answer_all(vec![answer(2, 1), answer(1, 7)], 1), Gone::default());
