@@ -413,19 +413,13 @@ impl Session {
     async fn read_some(&mut self) -> Result<(), End> {
         self.make_room().await?;
         let room = self.input.capacity() - self.input.len();
-        let mut read = Ok(0);
-        let looked = self.stream.try_io(Interest::READABLE, || {
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
+        // Less than there is room for: the socket is empty, and a look that would say so is one call less.
+        let _ = self.stream.try_io(Interest::READABLE, || {
             read = self.stream.try_read_buf(&mut self.input);
-            match &read {
-                // Less than there is room for: the socket is empty, and a look that would say so is one call less.
-                Ok(bytes) if (1..room).contains(bytes) => Err(io::ErrorKind::WouldBlock.into()),
-                Ok(_) => Ok(()),
-                Err(e) => Err(e.kind().into()),
-            }
+            let empty = read.as_ref().is_ok_and(|bytes| (1..room).contains(bytes));
+            if empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
-        if looked.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) && !matches!(read, Ok(1..)) {
-            return Ok(());
-        }
         match read {
             // The client has said all it will. What it asked before is answered still: it may have closed only its half.
             Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
@@ -444,6 +438,7 @@ impl Session {
                 self.active = Instant::now();
                 Ok(())
             }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(e) => Err(e.into()),
         }
     }

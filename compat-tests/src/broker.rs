@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::conn::{Conn, PATIENCE};
+use crate::http;
 
 /// How to start a broker of one's own.
 #[derive(Clone, Debug, Default)]
@@ -160,6 +161,14 @@ impl Broker {
         let line = status.lines().find(|l| l.starts_with(field)).expect(field);
         let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of kB");
         kib * 1024
+    }
+
+    /// The value of one of its metrics, under the name that Prometheus reads.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = http::get(self.http(), "/metrics").text();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no number for {name} in {text}"))
     }
 
     /// What it has written to stderr so far.

@@ -9,16 +9,9 @@ use kafka_protocol::messages::ProduceRequest;
 use pyralog_compat_tests::batch::Batch;
 use pyralog_compat_tests::calls::{metadata_request, produce_request, produced};
 use pyralog_compat_tests::conn::{Outcome, frame};
-use pyralog_compat_tests::{Broker, BrokerOptions, Conn, http, private};
+use pyralog_compat_tests::{BrokerOptions, Conn, private};
 
 const REQUESTS: i32 = 1_500;
-
-/// Answers that left past their task.
-fn direct_answers(broker: &Broker) -> u64 {
-    let metrics = http::get(broker.http(), "/metrics").text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("pyralog_network_direct_answers_total "));
-    line.expect("the metric").parse().unwrap()
-}
 
 fn receive(conn: &mut Conn, log: &str, (id, number): (i32, i32)) {
     // The answer's correlation id is compared as well.
@@ -64,8 +57,8 @@ fn one_request_at_a_time_and_several_are_answered_in_order() {
     for writer in writers {
         writer.join().unwrap();
     }
-    let direct = direct_answers(&broker);
-    assert!(direct > 100, "{direct} answers left past their task: this test shows little");
+    let direct = broker.metric("pyralog_network_direct_answers_total");
+    assert!(direct > 100.0, "{direct} answers left past their task: this test shows little");
 }
 
 #[test]

@@ -3,8 +3,6 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::IncrementalAlterConfigsRequest;
@@ -120,15 +118,6 @@ fn alter(conn: &mut Conn, name: &str, key: &str, value: &str) {
     let resource = AlterConfigsResource::default().with_resource_type(2).with_resource_name(text(name));
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(vec![config])]);
     assert_eq!(conn.call(1, &request).responses[0].error_code, 0, "{key}={value}");
-}
-
-/// The text that Prometheus reads.
-fn metrics(broker: &Broker) -> String {
-    let mut stream = TcpStream::connect(broker.http()).expect("HTTP");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
 }
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::SnappyXerial, Codec::Lz4, Codec::Zstd];
@@ -260,13 +249,10 @@ fn what_the_cleaner_does_is_in_the_metrics() {
     }
     writer.seal(&mut conn);
     until(&mut conn, &name, "compacted", |batches| latest(batches).map(drop));
-    let metrics = metrics(&broker);
-    let value = |name: &str| {
-        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} ")));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-    };
-    assert!(value("kafka_log_cleaner_runs_total").is_some_and(|n| n > 0), "{metrics}");
-    assert!(value("kafka_log_cleaner_read_bytes_total").is_some_and(|n| n > 0));
-    assert!(value("kafka_log_cleaner_written_bytes_total").is_some_and(|n| n > 0));
-    assert_eq!(value("kafka_log_cleaner_uncleanable_partitions"), Some(0));
+    for name in
+        ["kafka_log_cleaner_runs_total", "kafka_log_cleaner_read_bytes_total", "kafka_log_cleaner_written_bytes_total"]
+    {
+        assert!(broker.metric(name) > 0.0, "{name}");
+    }
+    assert_eq!(broker.metric("kafka_log_cleaner_uncleanable_partitions"), 0.0);
 }

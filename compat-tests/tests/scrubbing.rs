@@ -33,12 +33,6 @@ fn segment(broker: &Broker, name: &str, base: i64) -> PathBuf {
     broker.folder().join("logs").join(format!("{name}-0")).join(format!("{base:020}.log"))
 }
 
-fn metric(broker: &Broker, name: &str) -> f64 {
-    let text = get(broker.http(), "/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
-    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
-}
-
 #[test]
 fn io_07_damage_at_rest_is_found_told_and_served_to_nobody() {
     let fast = BrokerOptions::new().set("pyralog.scrub.bytes.per.second", "1000000000");
@@ -50,7 +44,7 @@ fn io_07_damage_at_rest_is_found_told_and_served_to_nobody() {
         let checked = round(&broker)["checked_bytes"].as_f64().unwrap();
         (checked >= wanted).then_some(())
     });
-    assert_eq!(metric(&broker, "pyralog_scrub_damaged_partitions_total"), 0.0);
+    assert_eq!(broker.metric("pyralog_scrub_damaged_partitions_total"), 0.0);
 
     // Three batches of 300 kB in each segment: this is the second one of the second.
     let path = segment(&broker, &damaged, 3);
@@ -62,8 +56,8 @@ fn io_07_damage_at_rest_is_found_told_and_served_to_nobody() {
     let said = broker.stderr();
     assert!(said.contains("a partition is offline"), "{said}");
     assert!(said.contains("acknowledged records 4..5 are damaged or missing"), "{said}");
-    assert_eq!(metric(&broker, "pyralog_scrub_damaged_partitions_total"), 1.0);
-    assert_eq!(metric(&broker, "kafka_server_offline_partition_count"), 1.0);
+    assert_eq!(broker.metric("pyralog_scrub_damaged_partitions_total"), 1.0);
+    assert_eq!(broker.metric("kafka_server_offline_partition_count"), 1.0);
     assert_eq!(conn.fetch(&Fetch::at(&damaged, 0, 0)).error_code, STORAGE_ERROR);
     assert_eq!(conn.produce(&damaged, 0, &Batch::of("v", 1).encode()).error_code, STORAGE_ERROR);
     assert_eq!(conn.append(&sound, 0, &Batch::of("v", 1).encode()), 12, "the others serve");

@@ -103,10 +103,13 @@ impl Worker {
     /// stops, while its tasks go on and commit. Such a one is killed.
     fn stop(mut self) {
         assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
-        if wait(&mut self.0, PATIENCE / 4).is_none() {
-            let stack = self.stack();
-            assert!(stack.contains("RestServer.stop"), "the worker does not end: {stack}");
+        if wait(&mut self.0, PATIENCE / 4).is_some() {
+            return;
+        }
+        if self.stack().contains("RestServer.stop") {
             eprintln!("the worker's HTTP server does not stop; it is killed");
+        } else {
+            assert!(wait(&mut self.0, PATIENCE).is_some(), "the worker does not end: {}", self.stack());
         }
     }
 
