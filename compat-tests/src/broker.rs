@@ -208,10 +208,15 @@ impl Broker {
         if self.process.is_some() {
             self.terminate();
         }
-        match spawn(&self.options, &self.folder) {
-            Ok(process) => self.process = Some(process),
-            Err(failed) => panic!("restart failed ({:?}); stderr:\n{}", failed.status, failed.stderr),
+        if let Err(failed) = self.try_restart() {
+            panic!("restart failed ({:?}); stderr:\n{}", failed.status, failed.stderr);
         }
+    }
+
+    /// Starts a broker that was killed again, where that may fail. Ports change.
+    pub fn try_restart(&mut self) -> Result<(), FailedStart> {
+        self.process = Some(spawn(&self.options, &self.folder)?);
+        Ok(())
     }
 
     fn running(&self) -> &Process {

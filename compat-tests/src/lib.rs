@@ -18,11 +18,14 @@ pub mod broker;
 pub mod calls;
 pub mod conn;
 pub mod consumers;
+pub mod crashing;
 pub mod diff;
+pub mod draw;
 pub mod groups;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod power;
 pub mod private;
 pub mod trouble;
 

@@ -52,8 +52,8 @@ fn old_segments_stay_for_the_delay_and_then_go_with_their_descriptors() {
     let mut conn = broker.connect();
     let name = fill(&mut conn, &[("file.delete.delay.ms", "3000")]);
     let folder = format!("logs/{name}-0");
-    delete_records(&mut conn, &name);
     let deleted = Instant::now();
+    delete_records(&mut conn, &name);
     let old = || names(&broker, &folder, ".log.deleted").len();
     let some = eventually("retention takes the old segments", || Some(old()).filter(|count| *count >= 3));
     assert_eq!(names(&broker, &folder, ".log").len(), 1, "{some} went, the active one is left");
@@ -69,8 +69,8 @@ fn the_folder_of_a_deleted_log_stays_for_the_delay_and_its_name_is_free_at_once(
     let Some(broker) = broker() else { return };
     let mut conn = broker.connect();
     let name = fill(&mut conn, &[("file.delete.delay.ms", "2500")]);
-    conn.delete_topic(&name);
     let deleted = Instant::now();
+    conn.delete_topic(&name);
     assert_eq!(names(&broker, "logs", ".deleted").len(), 1);
     conn.create_topic(&name, 1, &[]);
     assert_eq!(conn.append(&name, 0, &Batch::of("v", 1).encode()), 0, "a new log");
