@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pyralog_coordinator::member::Member;
 use pyralog_coordinator::metadata::{Image, Limits as MetadataLimits};
-use pyralog_coordinator::raft::{CoordinatorReplica, ReplicaOptions, RocksOptions, RocksStore};
+use pyralog_coordinator::raft::{CoordinatorReplica, Cut, ReplicaOptions, RocksOptions, RocksStore};
 use pyralog_coordinator::vlsn::VlsnLimits;
 use pyralog_coordinator::{Command, Context, Coordinator, DeclaredLog, Reply, Token};
 use pyralog_node::ControlLoop;
@@ -64,6 +64,9 @@ pub fn open_control(
         return Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\npyralog: "));
     }
     let store = RocksStore::open(&folder.coordinator(), store).map_err(|e| e.to_string())?;
+    if let Some(Cut { file, at, bytes }) = store.cut() {
+        warn!(%file, at, bytes, "the metadata store ended in a write that was never synced, as after a power loss; it is cut off, and nothing acknowledged was in it");
+    }
     let id = u64::try_from(node.0).map_err(|_| format!("node.id={node} is negative"))? + 1;
     let options = ReplicaOptions {
         node: id,

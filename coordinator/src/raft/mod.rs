@@ -19,6 +19,7 @@ mod options;
 mod replica;
 mod rocks;
 mod snapshot;
+mod wal;
 mod window;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use memory::MemoryStore;
 pub use options::ReplicaOptions;
 pub use replica::{Applied, Progress, Proposed, Replica, StateRecord};
 pub use rocks::{RocksOptions, RocksStore};
+pub use wal::Cut;
 
 /// The messages between replicas.
 pub use ::raft::eraftpb;

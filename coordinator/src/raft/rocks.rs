@@ -1,6 +1,6 @@
 //! [`LogStore`] on RocksDB: one database, five fixed column families (RA-05), options that keep an idle broker small
-//! and a start quick. The WAL is never disabled, so batches survive as a prefix, and a torn end opens while any other
-//! corruption refuses (RA-21). Every error is handed up and final (RA-20); nothing is repaired.
+//! and a start quick. The WAL is never disabled, so batches survive as a prefix, and an end that was never synced is cut off
+//! while any other corruption refuses (RA-21; `wal.rs`). Every error is handed up and final (RA-20); nothing that was synced is repaired.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use rocksdb::{
 use super::error::OpenError;
 use super::keys;
 use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
+use super::wal::{Claim, Cut, cut_torn_end};
 
 /// Memory and file limits of the store.
 #[derive(Clone, Debug)]
@@ -43,22 +44,37 @@ impl Default for RocksOptions {
 /// A RocksDB folder.
 pub struct RocksStore {
     db: DB,
+    /// Sequence number of the last batch that is known to be on disk.
+    synced: u64,
+    cut: Option<Cut>,
 }
 
 impl RocksStore {
     /// Opens the folder or creates it. Holds RocksDB's lock on it as long as the value lives.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
         create_folder(path)?;
-        let db_options = db_options(options);
-        let cache = Cache::new_lru_cache(options.cache_bytes);
-        let families = Column::ALL
-            .map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(options, &cache, column)));
-        let default = ColumnFamilyDescriptor::new("default", column_options(options, &cache, Column::RaftMeta));
-        let db = DB::open_cf_descriptors(&db_options, path, families.into_iter().chain([default]))
-            .map_err(|e| refusal(path, e))?;
-        let store = Self { db };
+        let (db, cut) = match open_db(path, options) {
+            Ok(db) => (db, None),
+            Err(error) if is_corruption(&error) => {
+                let failed = |e: std::io::Error| StoreError {
+                    doing: "look at its write-ahead log",
+                    cause: format!("{e} (in {})", path.display()),
+                };
+                let cut = cut_torn_end(path).map_err(failed)?.ok_or_else(|| refusal(path, error))?;
+                (open_db(path, options).map_err(|e| refusal(path, e))?, Some(cut))
+            }
+            Err(error) => return Err(refusal(path, error)),
+        };
+        // What was read from the write-ahead log is in tables now, which are synced.
+        let synced = db.latest_sequence_number();
+        let store = Self { db, synced, cut };
         store.check_format(path)?;
         Ok(store)
+    }
+
+    /// What the power loss before this start left at the end of the write-ahead log, and was cut off: nothing of it was acknowledged.
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
     }
 
     fn check_format(&self, path: &Path) -> Result<(), OpenError> {
@@ -88,6 +104,14 @@ impl RocksStore {
         // All of `Column::ALL` were named at open, and none is ever dropped.
         self.db.cf_handle(column.name()).unwrap_or_else(|| unreachable!("column family {}", column.name()))
     }
+}
+
+fn open_db(path: &Path, options: &RocksOptions) -> Result<DB, rocksdb::Error> {
+    let cache = Cache::new_lru_cache(options.cache_bytes);
+    let families =
+        Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(options, &cache, column)));
+    let default = ColumnFamilyDescriptor::new("default", column_options(options, &cache, Column::RaftMeta));
+    DB::open_cf_descriptors(&db_options(options), path, families.into_iter().chain([default]))
 }
 
 fn db_options(options: &RocksOptions) -> Options {
@@ -143,6 +167,10 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
+fn is_corruption(error: &rocksdb::Error) -> bool {
+    error.kind() == rocksdb::ErrorKind::Corruption
+}
+
 /// RocksDB's refusals as far as a person can act on them; it tells them apart by text only.
 fn refusal(path: &Path, e: rocksdb::Error) -> OpenError {
     let (shown, cause) = (path.display().to_string(), e.into_string());
@@ -194,6 +222,7 @@ impl LogStore for RocksStore {
 
     fn write(&mut self, batch: Batch, sync: bool) -> Result<(), StoreError> {
         let mut rows = WriteBatch::default();
+        rows.put_log_data(Claim(self.synced).encode());
         for op in &batch.ops {
             match op {
                 Op::Put(column, key, value) => rows.put_cf(self.family(*column), key, value),
@@ -203,7 +232,11 @@ impl LogStore for RocksStore {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.db.write_opt(rows, &options).map_err(failed("write a batch"))
+        self.db.write_opt(rows, &options).map_err(failed("write a batch"))?;
+        if sync {
+            self.synced = self.db.latest_sequence_number();
+        }
+        Ok(())
     }
 
     fn reclaim(&mut self, span: &Span) -> Result<(), StoreError> {

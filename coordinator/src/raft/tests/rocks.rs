@@ -311,3 +311,105 @@ fn ra_21_a_flipped_bit_in_the_middle_refuses() {
     let (_, state) = open(store(folder.path()));
     assert_eq!(Table::of(&state), Table::of(&[set(199)]));
 }
+
+/// A copy of a store's folder, in which its write-ahead log has other bytes.
+fn with_log(folder: &Path, log: &[u8]) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    std::fs::write(copy.path().join(wal(folder).file_name().unwrap()), log).unwrap();
+    copy
+}
+
+/// Each proposal leaves two records: its entry, which is synced, and what it did to the state, which the next sync covers.
+#[test]
+fn ra_21_what_was_not_synced_may_be_lost_in_any_part_and_what_was_may_not() {
+    let folder = tempfile::tempdir().unwrap();
+    used(folder.path(), 10);
+    let whole = std::fs::read(wal(folder.path())).unwrap();
+    let places = super::super::wal::places(&whole);
+    let [.., applied_8, entry_9, applied_9] = places[..] else { panic!("{places:?}") };
+    let entry_8 = places[places.len() - 4];
+    let spoiled = |from: usize, to: usize, end: usize| {
+        let mut log = whole[..end].to_vec();
+        log[from..to].fill(0);
+        with_log(folder.path(), &log)
+    };
+    let found = |copy: &tempfile::TempDir| Table::of(&open(store(copy.path())).1);
+    // The end, which no sync followed: zeros in any part of it.
+    for (from, to) in [(0, 3), (0, 20), (3, 9), (6, 7), (12, 40), (20, 21)] {
+        let copy = spoiled(applied_9 + from, whole.len().min(applied_9 + to), whole.len());
+        assert_eq!(found(&copy), Table::of(&[set(9)]), "zeros from {from} to {to}");
+        assert_eq!(found(&copy), Table::of(&[set(9)]), "and once more");
+    }
+    // Two records on their way to the disk, of which only the second one arrived: the first was not covered by a sync either.
+    let copy = spoiled(applied_8 + 9, applied_8 + 20, applied_9);
+    let opened = store(copy.path());
+    let cut = opened.cut().unwrap();
+    assert_eq!((cut.at, cut.bytes), (applied_8 as u64, (applied_9 - applied_8) as u64));
+    assert_eq!(Table::of(&open(opened).1), Table::of(&[set(8)]));
+    // What is behind these was written when they had been synced.
+    for at in [places[0], entry_8, entry_9] {
+        let copy = spoiled(at + 9, at + 20, whole.len());
+        let error = refused(copy.path());
+        assert!(matches!(&error, OpenError::Corrupt(_)), "at {at}: {error}");
+        let log = std::fs::read(wal(copy.path())).unwrap();
+        assert_eq!(log.len(), whole.len(), "nothing is cut");
+    }
+}
+
+const SEEDS: u64 = 150;
+
+/// Random batches, some synced, some larger than a block of the log; then a power loss, which leaves any sectors of what was not synced.
+#[test]
+fn ra_21_power_loss_at_random() {
+    let mut cuts = 0;
+    for seed in 0..SEEDS {
+        let mut draw = draw(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let mut written = store(folder.path());
+        let (mut synced, mut synced_bytes) = (0, 0);
+        let count = 1 + below(&mut draw, 12);
+        for key in 0..count {
+            let mut batch = Batch::default();
+            if key == 0 {
+                let format = super::super::keys::FORMAT_VERSION.to_be_bytes().to_vec();
+                batch.put(Column::RaftMeta, super::super::keys::format_key(), format);
+            }
+            let length = [20, 300, 3_000, 40_000, 70_000][usize::try_from(below(&mut draw, 5)).unwrap()];
+            let value = (0..below(&mut draw, length)).map(|_| byte(&mut draw, &[1, 2, 3, 4])).collect();
+            batch.put(Column::RaftLog, key.to_be_bytes().to_vec(), value);
+            let sync = below(&mut draw, 2) == 0;
+            written.write(batch, sync).unwrap();
+            if sync {
+                synced = key + 1;
+                synced_bytes = usize::try_from(wal(folder.path()).metadata().unwrap().len()).unwrap();
+            }
+        }
+        let mut log = std::fs::read(wal(folder.path())).unwrap();
+        for sector in (0..log.len()).step_by(512) {
+            let end = log.len().min(sector + 512);
+            if below(&mut draw, 3) == 0 {
+                log[sector.max(synced_bytes).min(end)..end].fill(0);
+            }
+        }
+        let end = synced_bytes + usize::try_from(below(&mut draw, (log.len() - synced_bytes) as u64 + 1)).unwrap();
+        log.truncate(if below(&mut draw, 2) == 0 { end } else { log.len() });
+        let copy = with_log(folder.path(), &log);
+        let opened = store(copy.path());
+        cuts += usize::from(opened.cut().is_some());
+        let keys = |store: &RocksStore| -> Vec<u64> {
+            let all = Span { column: Column::RaftLog, from: vec![], to: vec![255] };
+            rows(store, &all).iter().map(|(key, _)| u64::from_be_bytes(key.as_slice().try_into().unwrap())).collect()
+        };
+        let found = keys(&opened);
+        let expected: Vec<u64> = (0..found.len() as u64).collect();
+        assert_eq!(found, expected, "seed {seed}: not a prefix");
+        assert!(found.len() as u64 >= synced, "seed {seed}: {} of {synced} synced ones", found.len());
+        drop(opened);
+        assert_eq!(keys(&store(copy.path())), expected, "seed {seed}: the second start");
+    }
+    assert!(cuts > 10, "{cuts} logs had to be cut: this shows little");
+}
