@@ -260,6 +260,35 @@ fn l11_older_epochs_end_where_the_next_began() {
     }
 }
 
+/// Consumers validate their positions by this: an answer without an epoch means to them that records were lost.
+#[test]
+fn l11_an_epoch_without_records_ends_where_the_next_begins() {
+    let Some(mut broker) = private(BrokerOptions::new()) else { return };
+    let mut conn = broker.connect();
+    let ((empty, _), (some, _)) = (conn.new_topic("l11-empty", 1, &[]), conn.new_topic("l11-some", 1, &[]));
+    let first = conn.metadata_of(&empty).partitions[0].leader_epoch;
+    assert_eq!(conn.list_offset(&empty, 0, -2).leader_epoch, first, "earliest of a log without records");
+    conn.append(&some, 0, &Batch::of("v", 3).encode());
+    for _ in 0..2 {
+        broker.kill9();
+        broker.restart();
+    }
+    let mut conn = broker.connect();
+    let last = conn.wait_for_topic(&empty, 1).partitions[0].leader_epoch;
+    assert_eq!(last, first + 2);
+    for epoch in first..last {
+        assert_eq!(epoch_end(&mut conn, 4, &empty, -1, epoch), (0, epoch, 0), "epoch {epoch}");
+        assert_eq!(epoch_end(&mut conn, 4, &some, -1, epoch), (0, first, 3), "epoch {epoch}");
+    }
+    assert_eq!(epoch_end(&mut conn, 4, &some, -1, last + 1), (0, -1, -1), "one that is still to come");
+    conn.append(&empty, 0, &Batch::of("v", 2).encode());
+    conn.append(&some, 0, &Batch::of("v", 2).encode());
+    for epoch in first..last {
+        assert_eq!(epoch_end(&mut conn, 4, &empty, -1, epoch), (0, epoch, 0), "epoch {epoch}");
+        assert_eq!(epoch_end(&mut conn, 4, &some, -1, epoch), (0, first, 3), "epoch {epoch}");
+    }
+}
+
 #[test]
 fn l12_delete_records() {
     let mut conn = shared().connect();

@@ -129,8 +129,9 @@ fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<
     match timestamp {
         LATEST => Ok((-1, bounds.high_watermark.0, bounds.epoch.0)),
         EARLIEST | EARLIEST_LOCAL => {
-            let epoch = log.epoch_at(bounds.log_start).map_or(-1, |epoch| epoch.0);
-            Ok((-1, bounds.log_start.0, epoch))
+            // What is not written yet will be written in the leader's epoch.
+            let epoch = log.epoch_at(bounds.log_start).unwrap_or(bounds.epoch);
+            Ok((-1, bounds.log_start.0, epoch.0))
         }
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1, -1)),
         MAX_TIMESTAMP => timed(log.max_timestamp(bounds.high_watermark)),

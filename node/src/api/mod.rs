@@ -135,8 +135,8 @@ pub(crate) fn epoch_refusal(asked: i32, current: LeaderEpoch) -> Option<ErrorCod
     }
 }
 
-/// The largest epoch ≤ `asked` that the log knows, and where it ended (L11). `None` when it knows none: the epoch is
-/// newer than the leader's, or older than its history.
+/// The largest epoch ≤ `asked` that wrote something, and where it ended (L11); the asked one where none did. `None`: the epoch is newer than
+/// the leader's.
 pub(crate) fn epoch_end<D: Disk>(log: &Log<D>, bounds: Bounds, asked: i32) -> Option<EpochOffset> {
     if asked < 0 || asked > bounds.epoch.0 {
         return None;
@@ -144,7 +144,10 @@ pub(crate) fn epoch_end<D: Disk>(log: &Log<D>, bounds: Bounds, asked: i32) -> Op
     if asked == bounds.epoch.0 {
         return Some(EpochOffset { epoch: bounds.epoch, offset: log.log_end() });
     }
-    log.end_offset_for_epoch(LeaderEpoch(asked))
+    // An epoch in which nothing was written ended where the leader's own will begin: nothing is missing for whoever read in it.
+    let unwritten =
+        || EpochOffset { epoch: log.epoch_at(log.log_end()).unwrap_or(LeaderEpoch(asked)), offset: log.log_end() };
+    Some(log.end_offset_for_epoch(LeaderEpoch(asked)).unwrap_or_else(unwritten))
 }
 
 /// A topic id as the message structs hold it.
