@@ -632,6 +632,7 @@ impl<D: Disk> Partition<D> {
         Ok(VlsnBounds {
             trimmed: log.trimmed_vlsn(),
             last: state.vlsns.committed,
+            appended: log.last_vlsn(),
             bounds: self.bounds_of(state.epoch, log),
         })
     }

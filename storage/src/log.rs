@@ -502,8 +502,15 @@ impl<D: Disk> Log<D> {
         if let Some(current) = self.epochs.latest().filter(|latest| *latest > epoch) {
             return Err(AppendError::Fenced { found: epoch, current });
         }
-        if let Some(past) = self.producers.check(&batch.header)? {
-            return Ok(duplicate_of(past));
+        match self.producers.check(&batch.header) {
+            Ok(Some(past)) => return Ok(duplicate_of(past)),
+            Ok(None) => {}
+            // A batch that was recognised by its VLSNs moved its producer on in memory only: after a crash its sequence is
+            // one that was never seen.
+            Err(error @ SequenceError::OutOfOrder { .. }) => {
+                return self.find_original(batch).ok().flatten().map(|o| o.appended()).ok_or(error.into());
+            }
+            Err(error @ SequenceError::StaleEpoch { .. }) => return Err(error.into()),
         }
         if let Some(original) = self.find_original(batch)? {
             self.producers.apply(&original.as_seen_by(batch), now.wall, self.env.config.producers_max);

@@ -96,8 +96,6 @@ pub async fn run(args: ProduceArgs) -> Result<(), Failure> {
         codec: args.compression,
         request_bytes: LINE_BYTES_MAX + (1 << 20),
         buffer_bytes: 2 * (LINE_BYTES_MAX + (1 << 20)),
-        buffer_timeout: args.target.timeout,
-        delivery_timeout: args.target.timeout,
         // A pipe delivers line after line; a moment's company makes batches of them.
         linger: Duration::from_millis(5),
         ..config.producer.clone()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use pyralog_client::{ClientConfig, LogId, PyralogClient};
+use pyralog_client::{ClientConfig, LogId, ProducerConfig, PyralogClient};
 
 use super::failure::{Exit, Failure};
 
@@ -31,12 +31,16 @@ pub struct Target {
 impl Target {
     /// Settings of a client of it.
     pub fn config(&self) -> ClientConfig {
+        let config = ClientConfig::new(&self.bootstrap);
+        let producer =
+            ProducerConfig { buffer_timeout: self.timeout, delivery_timeout: self.timeout, ..config.producer.clone() };
         ClientConfig {
             client_id: "pyralog-cli".to_owned(),
             connect_timeout: self.timeout,
             request_timeout: self.timeout,
             call_timeout: self.timeout,
-            ..ClientConfig::new(&self.bootstrap)
+            producer,
+            ..config
         }
     }
 

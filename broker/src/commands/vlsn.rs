@@ -247,7 +247,8 @@ fn print_record(json: bool, log: &str, record: &Record) -> Result<(), Failure> {
 async fn write(args: WriteArgs) -> Result<(), Failure> {
     let log = open(&args.target, &args.log).await?;
     let mut next = args.at;
-    for line in std::io::stdin().lock().lines() {
+    // Bytes, not text: a value is whatever stands before the end of the line.
+    for line in std::io::stdin().lock().split(b'\n') {
         let line = line.map_err(|error| Failure::usage(format!("the input cannot be read: {error}")))?;
         let vlsn = match next {
             Some(vlsn) => log.write_at(vlsn, line).await?,

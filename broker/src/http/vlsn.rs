@@ -91,8 +91,8 @@ fn bounds(shell: &Shell, name: &str) -> Result<Response, Problem> {
         json!({
             "partition": partition.index.0,
             "first": log.after(partition.index, own.trimmed).0,
-            "last": own.last.map(|vlsn| vlsn.0),
-            "next": log.after(partition.index, own.last).0,
+            "last": own.appended.map(|vlsn| vlsn.0),
+            "next": log.after(partition.index, own.appended).0,
             "log_start": own.bounds.log_start.0,
             "high_watermark": own.bounds.high_watermark.0,
             "leader_epoch": own.bounds.epoch.0,
@@ -105,7 +105,7 @@ fn bounds(shell: &Shell, name: &str) -> Result<Response, Problem> {
         "id": log.log.metadata.topic_id.to_string(),
         "first": bounds.first.0,
         "undecided": bounds.undecided.0,
-        "last": bounds.last.map(|vlsn| vlsn.0),
+        "last": bounds.appended.map(|vlsn| vlsn.0),
         "routing": routing.collect::<Vec<_>>(),
         "partitions": partitions.collect::<Vec<_>>(),
     });

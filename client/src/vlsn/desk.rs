@@ -8,10 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pyralog_protocol::{ErrorCode, LogId, Vlsn};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::counter::Counter;
 use super::error::VlsnError;
@@ -20,6 +22,9 @@ use super::standing::{VlsnStanding, is_in_partition};
 use crate::error::ProduceError;
 use crate::net::writer::{Reply, Sink, Writer};
 use crate::record::{Appended, Record};
+
+/// How long a record that was appended and is not on disk yet is left before it is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a record is waited for by.
 pub(crate) type Outcome = Result<u64, VlsnError>;
@@ -284,16 +289,22 @@ impl Desk {
     pub async fn already(&self, order: &Order, vlsn: u64) -> Outcome {
         let log = self.log().clone();
         let gap = |last| VlsnError::Gap { log: log.clone(), vlsn, last };
-        match self.reads.wait(vlsn, std::time::Duration::ZERO).await? {
-            VlsnRead::Found(_) => Ok(vlsn),
-            VlsnRead::Trimmed => Err(VlsnError::Trimmed { log, vlsn }),
-            VlsnRead::Gap => Err(gap(order.standing.last_of(order.standing.partition(vlsn)).unwrap_or(vlsn))),
-            // The view ends before it, because another partition is behind; its own has it, or has passed it.
-            VlsnRead::NotYet => {
-                let partition = order.standing.partition(vlsn);
-                let last = order.standing.last_of(partition).unwrap_or(vlsn);
-                let is_there = is_in_partition(&self.reads.client, self.log(), partition, vlsn).await?;
-                if is_there { Ok(vlsn) } else { Err(gap(last)) }
+        let partition = order.standing.partition(vlsn);
+        let last = order.standing.last_of(partition).unwrap_or(vlsn);
+        let deadline = Instant::now() + self.reads.client.cluster().config.request_timeout;
+        loop {
+            match self.reads.wait(vlsn, Duration::ZERO).await? {
+                VlsnRead::Found(_) => return Ok(vlsn),
+                VlsnRead::Trimmed => return Err(VlsnError::Trimmed { log, vlsn }),
+                VlsnRead::Gap => return Err(gap(last)),
+                VlsnRead::NotYet => {}
+            }
+            // The view ends before it, because another partition is behind; its own has it, or has passed it, or has not
+            // synced it yet.
+            match is_in_partition(&self.reads.client, self.log(), partition, vlsn).await? {
+                Some(true) => return Ok(vlsn),
+                None if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+                Some(false) | None => return Err(gap(last)),
             }
         }
     }

@@ -155,13 +155,13 @@ pub(crate) async fn vlsns_at(
     Ok(found)
 }
 
-/// Whether a VLSN that a partition has passed is written there, for one that the view does not show yet.
+/// Whether a VLSN is written in its partition, for one that the view does not show yet; `None`: that is not on disk yet, or has not come so far.
 pub(crate) async fn is_in_partition(
     client: &PyralogClient,
     log: &LogId,
     partition: u32,
     vlsn: u64,
-) -> Result<bool, VlsnError> {
+) -> Result<Option<bool>, VlsnError> {
     let of = |offsets: BTreeMap<u32, LogOffset>| offsets.get(&partition).copied().unwrap_or_default().0;
     let start = of(client.log_offsets(log, StartAt::Earliest).await?);
     let end = of(client.log_offsets(log, StartAt::Latest).await?);
@@ -171,12 +171,12 @@ pub(crate) async fn is_in_partition(
         let middle = low + (high - low) / 2;
         let found = vlsns_at(client, log, &BTreeMap::from([(partition, LogOffset(middle))])).await?;
         match found.get(&partition).map(|found| found.cmp(&vlsn)) {
-            Some(std::cmp::Ordering::Equal) => return Ok(true),
+            Some(std::cmp::Ordering::Equal) => return Ok(Some(true)),
             Some(std::cmp::Ordering::Less) => low = middle + 1,
             Some(std::cmp::Ordering::Greater) | None => high = middle,
         }
     }
-    Ok(false)
+    Ok((low < end).then_some(false))
 }
 
 /// The largest VLSN of a partition below another one.

@@ -53,7 +53,9 @@ pub struct VlsnBounds {
     pub trimmed: Option<Vlsn>,
     /// The largest below the high watermark, or that ever was.
     pub last: Option<Vlsn>,
-    /// The same in offsets.
+    /// The largest that was appended, on disk or not: where a writer goes on.
+    pub appended: Option<Vlsn>,
+    /// What is below the high watermark, in offsets.
     pub bounds: Bounds,
 }
 

@@ -104,6 +104,33 @@ fn a_batch_that_is_there_is_answered_with_its_first_offsets_however_old() {
     assert_eq!((again.base_offset, again.duplicate, log.log_end()), (off(101), true, off(200)));
 }
 
+/// A batch that was recognised by its VLSNs leaves no trace in the log, and so its sequence is not known after a crash.
+#[test]
+fn a_batch_that_is_there_is_recognised_whatever_its_sequence() {
+    let (disk, mut log) = new_log();
+    let by = |sequence: i32, vlsns: &[u64]| {
+        let builder = vlsns.iter().fold(BatchBuilder::new(), |b, v| b.kv(1000, &Vlsn(*v).key(), b"v"));
+        let batch = checked(builder.producer(9, 0, sequence));
+        CheckedBatch { vlsns: vlsns.iter().copied().map(Vlsn).collect(), ..batch }
+    };
+    put(&mut log, &of(&[1]));
+    put(&mut log, &of(&[4]));
+    for (sequence, vlsn) in [(0, 1), (1, 4)] {
+        assert!(log.append(&by(sequence, &[vlsn]), EPOCH, at(1000)).unwrap().duplicate);
+    }
+    put(&mut log, &by(2, &[7]));
+    let end = log.log_end();
+    drop(log);
+    let (mut log, _) = open(&disk, config(), unclean(end.0));
+    for (sequence, vlsn) in [(0, 1), (1, 4), (2, 7)] {
+        let again = log.append(&by(sequence, &[vlsn]), EPOCH, at(1000)).unwrap();
+        assert!(again.duplicate, "sequence {sequence}");
+    }
+    assert!(!log.append(&by(3, &[10]), EPOCH, at(1000)).unwrap().duplicate);
+    let gap = log.append(&by(7, &[13]), EPOCH, at(1000)).unwrap_err();
+    assert!(matches!(gap, AppendError::Sequence(_)), "{gap}");
+}
+
 #[test]
 fn refusals_name_each_record_with_the_numbers() {
     let (_, mut log) = new_log();

@@ -54,22 +54,23 @@ fn unknown(name: &StrBytes, code: ErrorCode, why: StrBytes) -> VlsnDescribedLog 
     VlsnDescribedLog { last: NONE, writer_epoch: -1, ..unknown }
 }
 
-/// A log with all of its partitions; those that do not serve say so, and leave the log's own numbers to the others.
+/// A log with all of its partitions. The last VLSNs are those that were appended: a writer that begins behind what is on disk would meet
+/// what the one before it still has on its way. Partitions that do not serve say so, and leave the log's own numbers to the others.
 fn described<D: Disk>(log: &VlsnLog<'_, D>, name: StrBytes) -> VlsnDescribedLog {
     let (mut first, mut undecided, mut last) = (Vlsn::MAX.next(), Vlsn::MAX.next(), None);
     let partitions = log.partitions().iter().map(|partition| {
         let index = partition.index;
         match partition.vlsn_bounds() {
             Ok(own) => {
-                let (begins, next) = (log.after(index, own.trimmed), log.after(index, own.last));
+                let (begins, next) = (log.after(index, own.trimmed), log.after(index, own.appended));
                 first = first.min(begins);
-                undecided = undecided.min(next);
-                last = last.max(own.last);
+                undecided = undecided.min(log.after(index, own.last));
+                last = last.max(own.appended);
                 VlsnDescribedPartition {
                     index: index.0,
                     error_code: 0,
                     first: begins,
-                    last: own.last.map_or(NONE, Vlsn::offset),
+                    last: own.appended.map_or(NONE, Vlsn::offset),
                     next,
                     log_start: own.bounds.log_start.0,
                     high_watermark: own.bounds.high_watermark.0,
