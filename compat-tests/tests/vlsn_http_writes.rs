@@ -1,11 +1,13 @@
 //! What HTTP changes: records, commits, writer epochs, sequencers; and bodies that a stranger may send.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::CreatePartitionsRequest;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use pyralog_compat_tests::http::{Answer, answer, connect, get, request};
-use pyralog_compat_tests::{Broker, BrokerOptions, Conn, private};
+use pyralog_compat_tests::{Broker, BrokerOptions, Conn, private, topic};
 use serde_json::{Value, json};
 
 const VLSN: &[(&str, &str)] = &[("vlsn.enable", "true")];
@@ -181,6 +183,27 @@ fn sequencers_and_writer_epochs() {
     problem(&writer(json!({"action": "steal"})), 422, "bad-content");
 }
 
+/// Where a VLSN belongs is the log's business, and may change while the body is on its way.
+#[test]
+fn a_partition_that_is_added_meanwhile_refuses_nothing() {
+    let Some(mut world) = World::new(1) else { return };
+    let mut stream = std::net::TcpStream::connect(world.broker.http()).unwrap();
+    let head = format!(
+        "POST /v1/logs/{}/vlsn/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\na",
+        world.log
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let wanted = CreatePartitionsTopic::default().with_name(topic(&world.log)).with_count(2).with_assignments(None);
+    let request = CreatePartitionsRequest::default().with_topics(vec![wanted]).with_timeout_ms(10_000);
+    assert_eq!(world.conn.call(3, &request).results[0].error_code, 0);
+    world.conn.wait_for_topic(&world.log, 2);
+    stream.write_all(b"b").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"partition\":1"), "{answer}");
+}
+
 #[test]
 fn se_03_bodies_are_bounded_in_form_size_and_time() {
     let Some(mut world) = World::new(1) else { return };
@@ -189,6 +212,7 @@ fn se_03_bodies_are_bounded_in_form_size_and_time() {
     let form = [("Content-Type", "text/plain")];
     problem(&world.raw(&at, &form, b"x"), 415, "unsupported-media-type");
     problem(&world.raw(&path, &[], b"{}"), 415, "unsupported-media-type");
+    problem(&world.raw(&at, &[("Content-Encoding", "gzip")], b"x"), 415, "unsupported-media-type");
     let json = [("Content-Type", "application/json; charset=utf-8")];
     problem(&world.raw(&path, &json, b"{"), 400, "bad-body");
     for body in [
@@ -202,7 +226,9 @@ fn se_03_bodies_are_bounded_in_form_size_and_time() {
         json!({"records": [{"vlsn": 1, "value": {"base64": "?"}}]}),
         json!({"records": [{"vlsn": 1, "value": {"text": "a", "base64": ""}}]}),
         json!({"records": [{"vlsn": 1, "value": null}], "expected_last": {"7": 1}}),
+        json!({"records": [{"vlsn": 1, "value": null}], "expected_last": {"0": u64::MAX}}),
         json!({"records": [{"vlsn": 1, "value": null}], "more": 1}),
+        json!([[{"vlsn": 1, "value": null}]]),
     ] {
         problem(&world.send("POST", "/v1/logs/LOG/vlsn", &body), 422, "bad-content");
     }

@@ -46,6 +46,10 @@ pub fn form(headers: &HeaderMap, raw: bool) -> Result<Form, Problem> {
 
 /// All of a body, `BODY_BYTES_MAX` at most.
 pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let detail = format!("Content-Encoding is {coding:.100?}; bodies are taken as they are");
+        return Err(Problem::new(Kind::MediaType, detail));
+    }
     let too_large = || {
         Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES_MAX} bytes"))
             .with("limit", BODY_BYTES_MAX)
@@ -80,8 +84,11 @@ pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Re
     Ok(bytes.freeze())
 }
 
-/// A body of JSON. Unknown members are refused by the type.
+/// A body that is a JSON object. Unknown members are refused by the type, which would take an array without names.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'[') {
+        return Err(Problem::new(Kind::Content, "the body is an array; a JSON object is expected".to_owned()));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let kind = if error.is_data() { Kind::Content } else { Kind::Body };
         Problem::new(kind, format!("the body is not what is expected: {error}"))

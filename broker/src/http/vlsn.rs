@@ -415,8 +415,9 @@ impl Range {
     fn read(&self, shell: &Shell, log: &VlsnLog<'_, RealDisk>) -> Result<Read, Problem> {
         let read = || {
             let bounds = log.bounds()?;
-            // What waits to be sent bounds what is read, as for fetches.
-            let limits = PageLimits { bytes: self.limits.bytes.min(shell.node.fetch_budget()), ..self.limits };
+            // What waits to be sent bounds what is read, as for fetches, and a byte may take as many as `\u0001` has.
+            let bytes = self.limits.bytes.min(shell.node.fetch_budget() / ESCAPED_MAX).max(1);
+            let limits = PageLimits { bytes, ..self.limits };
             let page = log.page(self.from..self.to, limits, &bounds)?;
             Ok(Read { page, undecided: bounds.undecided })
         };
@@ -483,6 +484,9 @@ impl Range {
 }
 
 /// A body that counts among the answers that wait, until it is sent.
+/// Most bytes that one of a value takes in JSON.
+const ESCAPED_MAX: usize = 6;
+
 fn http_body(shell: &Arc<Shell>, text: String) -> Body {
     Body::from(bytes::Bytes::from_owner(Unsent::new(shell, text)))
 }
@@ -493,7 +497,9 @@ struct Unsent {
 }
 
 impl Unsent {
-    fn new(shell: &Arc<Shell>, text: String) -> Self {
+    fn new(shell: &Arc<Shell>, mut text: String) -> Self {
+        // It grew by doubling.
+        text.shrink_to_fit();
         shell.node.add_unsent(text.len());
         Self { shell: Arc::clone(shell), text }
     }

@@ -174,18 +174,25 @@ pub async fn one(
     };
     let form = bodies::form(&headers, true)?;
     let shell = http.shell()?;
-    let partition = {
-        let topology = shell.node.topology();
-        vlsn_log(&topology, &name)?.routing.partition(vlsn).0
-    };
+    let route = || Ok::<_, Problem>(vlsn_log(&shell.node.topology(), &name)?.routing.partition(vlsn).0);
+    // Before the body is waited for: whether there is such a log.
+    route()?;
     let body = bodies::take(shell, &headers, body).await?;
     let record = match form {
         Form::Json => Written::of(vlsn, bodies::json(&body)?)?,
         Form::Raw => Written::raw(vlsn, &headers, body)?,
     };
     let batch = batch_of(&[record], shell.clock.now().wall.0)?;
-    let parts = vec![VlsnAppendPart { partition, expected_last: expected, records: batch }];
-    let done = append(shell, peer, &name, parts).await?;
+    let mut partition = route()?;
+    let done = loop {
+        let parts = vec![VlsnAppendPart { partition, expected_last: expected, records: batch.clone() }];
+        let done = append(shell, peer, &name, parts).await?;
+        // Where it belongs is the log's business: it is not refused because that has changed meanwhile.
+        match done.parts.first().filter(|part| part.error_code != 0) {
+            Some(_) if route()? != partition => partition = route()?,
+            Some(_) | None => break done,
+        }
+    };
     let Some(part) = done.parts.first().filter(|part| part.error_code == 0) else {
         let part = done.parts.first();
         let code = part.map_or(done.error_code, |part| part.error_code);
@@ -250,6 +257,9 @@ pub async fn many(
         let expected_last = match expected_last.get(&partition) {
             None => expected::ANYTHING,
             Some(None) => expected::EMPTY,
+            Some(Some(last)) if Vlsn(*last) > Vlsn::MAX => {
+                return Err(wrong(format!("expected_last {last} is above the largest VLSN, {}", Vlsn::MAX)));
+            }
             Some(Some(last)) => Vlsn(*last).offset(),
         };
         Ok::<_, Problem>(VlsnAppendPart { partition, expected_last, records: batch_of(&records, now)? })

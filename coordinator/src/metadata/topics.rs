@@ -20,6 +20,9 @@ use pyralog_protocol::vlsn::{Routing, RoutingError, Vlsn};
 use pyralog_protocol::{Draw, ErrorCode, LogId, NodeId, Now, TopicId, WallMs, kafka_protocol};
 use std::collections::BTreeMap;
 
+/// Kafka's name of the Raft log that has the metadata.
+const METADATA_LOG: &str = "__cluster_metadata";
+
 /// Why a log was not created, changed or deleted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TopicError {
@@ -84,6 +87,9 @@ pub enum TopicError {
     /// The routing does not go on so.
     #[error("the partition count cannot change so: {0}")]
     Routing(#[from] RoutingError),
+    /// The name of the metadata's own log, which is none of these.
+    #[error("{METADATA_LOG} is the log of the cluster's metadata: no other can have its name")]
+    MetadataLog,
     /// The same log twice in one request.
     #[error("the log is named twice in this request")]
     Twice,
@@ -161,7 +167,9 @@ pub fn topic_code(error: &TopicError) -> ErrorCode {
         }
         TopicError::NoSuchName(_) => ErrorCode::UnknownTopicOrPartition,
         TopicError::NoSuchId(_) => ErrorCode::UnknownTopicId,
-        TopicError::Twice | TopicError::Ambiguous | TopicError::AssignmentsAndCounts => ErrorCode::InvalidRequest,
+        TopicError::MetadataLog | TopicError::Twice | TopicError::Ambiguous | TopicError::AssignmentsAndCounts => {
+            ErrorCode::InvalidRequest
+        }
         TopicError::Partitions(_) | TopicError::NotRaised { .. } => ErrorCode::InvalidPartitions,
         TopicError::ReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         TopicError::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
@@ -277,6 +285,9 @@ impl Metadata {
 
     fn free_name(&self, name: &str) -> Result<LogId, TopicError> {
         let log = LogId::new(name)?;
+        if name == METADATA_LOG {
+            return Err(TopicError::MetadataLog);
+        }
         if let Some(there) = self.image().log(name) {
             return Err(match self.image().log_of_view(there) {
                 Some(of) => TopicError::ViewExists { view: log, log: of.metadata.log_id.clone() },

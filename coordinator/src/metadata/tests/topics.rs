@@ -161,9 +161,10 @@ fn a06_wrong_configs() {
 }
 
 #[test]
-fn a07_internal_logs_may_be_created() {
+fn a07_internal_logs_may_be_created_but_for_that_of_the_metadata() {
     let mut b = bench();
     b.create("__consumer_offsets", 1, &[]);
+    assert_eq!(code(&mut b, topic("__cluster_metadata", 1, 1, &[])), 42);
 }
 
 fn delete(b: &mut Bench, version: i16, states: &[(Option<&str>, TopicId)]) -> Vec<(Option<String>, TopicId, i16)> {
