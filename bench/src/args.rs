@@ -24,7 +24,7 @@ pub enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Address of a broker; several are separated by commas
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "HOST:PORT", env = "PYRALOG_BOOTSTRAP", default_value = "127.0.0.1:9092")]
     pub bootstrap: String,
     /// The topic to use
     #[arg(long, value_name = "NAME", default_value = "bench")]

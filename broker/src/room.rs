@@ -206,8 +206,10 @@ impl Watch {
     /// Makes what there is not of the ballast, and plenty of room for.
     fn keep_ballast(&self) {
         let bytes = (self.level.reserve_bytes / BALLAST_SHARE).min(BALLAST_MAX);
+        // All that a start needs, as far as a small volume has it.
+        let for_a_start = START_NEEDS.min(self.level.reserve_bytes / 2);
         let plenty = self.level.free_bytes > self.level.reserve_bytes.saturating_mul(2);
-        for (path, bytes) in [(&self.ballast, bytes), (&self.start_ballast, bytes.min(START_NEEDS))] {
+        for (path, bytes) in [(&self.ballast, bytes), (&self.start_ballast, for_a_start)] {
             if bytes == 0 || !plenty || path.exists() {
                 continue;
             }

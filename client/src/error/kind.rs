@@ -121,9 +121,12 @@ impl PyralogError {
                 CreateLogError::Call(error) => error.kind(),
             },
             Self::UpdateLog(error) => match error {
-                UpdateLogError::Name(_) | UpdateLogError::Config { .. } | UpdateLogError::Partitions { .. } => {
-                    ErrorKind::Input
-                }
+                UpdateLogError::Name(_) | UpdateLogError::Config { .. } => ErrorKind::Input,
+                // Such as a full disk; a number that cannot be is what the caller gave.
+                UpdateLogError::Partitions { reason, .. } => match reason.known() {
+                    Some(ErrorCode::InvalidPartitions) => ErrorKind::Input,
+                    _ => reason.kind(),
+                },
                 UpdateLogError::Unknown { .. } => ErrorKind::Missing,
                 UpdateLogError::Refused { reason, .. } => reason.kind(),
                 UpdateLogError::Call(error) => error.kind(),
