@@ -106,20 +106,16 @@ impl<D: Disk> Node<D> {
 
     /// Tries again to create the partitions that could not be created. Gives how many serve now.
     pub fn create_late(&self, disk: &Arc<D>, now: Now) -> usize {
-        let topology = self.topology.load();
         let mut created = 0;
-        for entry in topology.logs.values() {
-            for partition in entry.partitions.iter().filter(|partition| partition.is_uncreated()) {
-                let config = self.log_config(&entry.log);
-                let hint = OpenHint::default();
-                let opened = open_or_create(disk, (&partition.dir, partition.topic), config, (hint, None), now);
-                match opened.map(|(log, _)| partition.adopt(log)) {
-                    Ok(None) => created += 1,
-                    // Deleted in the meantime, so nobody else will remove what was just made.
-                    Ok(Some(log)) => drop((log, disk.remove_dir_all(&partition.dir))),
-                    Err(_) => {}
-                }
-            }
+        for partition in self.partitions().iter().filter(|partition| partition.is_uncreated()) {
+            let create = || {
+                let log = Arc::clone(&self.topology.load().by_id(partition.topic)?.log);
+                let hint = OpenHint { recovery_point: partition.recovery_point(), ..OpenHint::default() };
+                let place = (&*partition.dir, partition.topic);
+                open_or_create(disk, place, self.log_config(&log), (hint, None), now).ok()
+            };
+            let serves = partition.create_late(|| create().map(|(log, _)| log));
+            created += usize::from(serves);
         }
         created
     }
@@ -266,13 +262,17 @@ enum OpenRefused {
          them up"
     )]
     Vanished { dir: String, point: LogOffset },
+    #[error(
+        "{dir}: the folder belongs to the log with id {found}, not to the one with id {topic} that it is named after"
+    )]
+    Foreign { dir: String, found: TopicId, topic: TopicId },
 }
 
 impl OpenRefused {
     fn refusal(&self) -> Refusal {
         match self {
             Self::Io { .. } => Refusal::Uncreated,
-            Self::Open(_) | Self::Vanished { .. } => Refusal::Offline,
+            Self::Open(_) | Self::Vanished { .. } | Self::Foreign { .. } => Refusal::Offline,
         }
     }
 }
@@ -303,7 +303,11 @@ fn open_or_create<D: Disk>(
         Err(error) => return Err(error.into()),
     }
     pyralog_storage::create(&**disk, dir, topic).map_err(io)?;
-    Ok(Log::open(Arc::clone(disk), dir, config, OpenHint::default(), now)?)
+    let (log, report) = Log::open(Arc::clone(disk), dir, config, OpenHint::default(), now)?;
+    match log.topic_id() {
+        found if found == topic => Ok((log, report)),
+        found => Err(OpenRefused::Foreign { dir: dir.to_owned(), found, topic }),
+    }
 }
 
 /// How long silent idempotent producers are remembered, in ms: the one setting of logs that is the broker's alone.

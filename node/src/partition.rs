@@ -767,17 +767,25 @@ impl<D: Disk> Partition<D> {
         matches!(self.state.lock().log, Err(Refusal::Uncreated))
     }
 
-    /// Begins service with a log whose creation succeeded late. Gives the log back when the partition was deleted
-    /// meanwhile.
-    pub fn adopt(&self, log: Log<D>) -> Option<Log<D>> {
-        let mut state = self.state.lock();
-        if !matches!(state.log, Err(Refusal::Uncreated)) {
-            return Some(log);
+    /// Begins service with the log that `create` makes, if the folder could not be created before. Tells whether it serves.
+    ///
+    /// All of that is the partition's turn: [`Self::delete`] comes before it, and nothing is created, or after it, and the
+    /// folder goes with the log. So a log of the same name that follows has the folder of that name to itself (RL-16).
+    pub(crate) fn create_late(&self, create: impl FnOnce() -> Option<Log<D>>) -> bool {
+        let _turn = self.take_turn();
+        if !self.is_uncreated() {
+            return false;
         }
+        let Some(log) = create() else { return false };
+        self.adopt(log);
+        true
+    }
+
+    fn adopt(&self, log: Log<D>) {
+        let mut state = self.state.lock();
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
         state.log = Ok(log);
-        None
     }
 
     /// Whether a commit or a sync is under way, or was asked for.

@@ -1,10 +1,15 @@
 //! Logs that are deleted, created again or grow while they are in use.
 
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN};
 use pyralog_protocol::{Draw, ErrorCode, kafka_protocol};
 use pyralog_storage::Disk;
+use pyralog_storage::sim::Faults;
 
 use crate::world::*;
 
@@ -155,4 +160,46 @@ fn rl_23_a_log_that_was_answered_for_is_there_after_a_crash() {
         assert_eq!(world.create("gone", 1, &[]), ErrorCode::None);
         assert_eq!(world.read("gone", 0).unwrap().len(), 0);
     }
+}
+
+/// Longest wait of whatever is done while a late creation is at work, for it to finish.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// A log that could not be created is being created late, and `meanwhile` happens when its folder is there and not durable
+/// yet: all of it, unless it waits for the creation.
+fn while_created_late(mut world: World, meanwhile: impl FnOnce(&mut World)) -> World {
+    world.disk.set_faults(Faults { full_from: Some(0), ..Faults::default() });
+    world.create("a", 1, &[]);
+    world.disk.set_faults(Faults::default());
+    let (node, disk, now) = (Arc::clone(&world.node), Arc::clone(&world.disk), world.now);
+    let gate = disk.hold_next_sync_of(LOGS);
+    let late = thread::spawn(move || node.create_late(&disk, now));
+    gate.wait();
+    let (done, is_done) = mpsc::channel::<()>();
+    let opener = thread::spawn(move || {
+        let _ = is_done.recv_timeout(PATIENCE);
+        gate.wait();
+    });
+    meanwhile(&mut world);
+    drop(done);
+    opener.join().unwrap();
+    late.join().unwrap();
+    world
+}
+
+#[test]
+fn rl_16_a_late_creation_leaves_a_newer_log_of_the_same_name_alone() {
+    let mut world = while_created_late(World::new(), |world| {
+        world.delete("a");
+        world.create("a", 1, &[]);
+        let conn = world.connect();
+        let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"precious"))));
+        assert_eq!((part.error_code, part.base_offset), (0, 0));
+    });
+    let names = world.disk.list(LOGS).unwrap();
+    assert!(names.iter().any(|name| name == "a-0") && names.iter().all(|n| !n.ends_with(ORPHAN)), "{names:?}");
+    world.remove_graves();
+    let mut world = world.kill();
+    assert_eq!(world.problems, [""; 0]);
+    assert_eq!(world.read("a", 0).unwrap().into_values().collect::<Vec<_>>(), [b"precious"]);
 }

@@ -106,7 +106,7 @@ struct Client {
 pub struct World {
     pub disk: Arc<SimDisk>,
     pub store: Arc<RwLock<MemoryStore>>,
-    pub node: Node<SimDisk>,
+    pub node: Arc<Node<SimDisk>>,
     pub now: Now,
     pub planted: Planted,
     /// What the recovery checkpoint says.
@@ -164,6 +164,7 @@ impl World {
         let (journal, replay) = Journal::open(Arc::clone(&disk), JOURNAL, false).unwrap();
         assert!(replay.damage.is_empty(), "{:?}", replay.damage);
         let node = Node::new(limits.clone(), Arc::clone(&image), None, Arc::clone(&disk), Draw::new(2));
+        let node = Arc::new(node);
         let mut world = Self {
             disk,
             store,

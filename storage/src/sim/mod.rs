@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Barrier, RwLock};
 
 use crate::allowance::Allowance;
 use crate::disk::{Disk, DiskFile, OpenMode, Space};
@@ -106,6 +106,8 @@ struct State {
     failed: BTreeMap<u64, u64>,
     /// Bytes that files have room for, where that was asked for.
     reserved: BTreeMap<u64, u64>,
+    /// The next sync of this directory is held up.
+    held: Option<(String, Arc<Barrier>)>,
 }
 
 impl State {
@@ -169,6 +171,14 @@ impl SimDisk {
     /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.0.write().unwrap().faults = faults;
+    }
+
+    /// Whoever syncs this directory next waits at the barrier twice: to say that it is there, and to be let go. So that
+    /// something else can be done meanwhile.
+    pub fn hold_next_sync_of(&self, dir: &str) -> Arc<Barrier> {
+        let barrier = Arc::new(Barrier::new(2));
+        self.0.write().unwrap().held = Some((dir.to_owned(), Arc::clone(&barrier)));
+        barrier
     }
 
     /// What was done so far.
@@ -338,6 +348,11 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        let held = self.0.write().unwrap().held.take_if(|(held, _)| held == dir);
+        if let Some((_, barrier)) = held {
+            barrier.wait();
+            barrier.wait();
+        }
         let mut state = self.0.write().unwrap();
         let inode = state.tree.dir(dir)?;
         state.sync()?;
