@@ -143,6 +143,8 @@ struct State<D: Disk> {
     recovery_point: LogOffset,
     /// The recovery point that was given out last.
     noted_point: LogOffset,
+    /// The latest settings, while there is no log that could have them.
+    config: Option<LogConfig>,
 }
 
 struct Ack {
@@ -292,6 +294,7 @@ impl<D: Disk> Partition<D> {
                 checkpointed: None,
                 recovery_point,
                 noted_point: recovery_point,
+                config: None,
             }),
         }
     }
@@ -716,12 +719,15 @@ impl<D: Disk> Partition<D> {
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let mut unsynced = false;
-        if let Ok(log) = state.log.as_mut() {
-            log.set_config(config);
-            if durability != Durability::Fsync {
-                log.keep_for_journal(0);
+        match state.log.as_mut() {
+            Ok(log) => {
+                log.set_config(config);
+                if durability != Durability::Fsync {
+                    log.keep_for_journal(0);
+                }
+                unsynced = log.stable_end() < log.log_end();
             }
-            unsynced = log.stable_end() < log.log_end();
+            Err(_) => state.config = Some(config),
         }
         self.note_kept(&mut state);
         self.advance(&mut state, out);
@@ -781,8 +787,12 @@ impl<D: Disk> Partition<D> {
         true
     }
 
-    fn adopt(&self, log: Log<D>) {
+    fn adopt(&self, mut log: Log<D>) {
         let mut state = self.state.lock();
+        // They may have changed while the folder was being made.
+        if let Some(config) = state.config.take() {
+            log.set_config(config);
+        }
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
         state.log = Ok(log);

@@ -203,3 +203,16 @@ fn rl_16_a_late_creation_leaves_a_newer_log_of_the_same_name_alone() {
     assert_eq!(world.problems, [""; 0]);
     assert_eq!(world.read("a", 0).unwrap().into_values().collect::<Vec<_>>(), [b"precious"]);
 }
+
+#[test]
+fn a_log_that_is_created_late_has_the_configs_that_came_meanwhile() {
+    let world = World::new();
+    let mut world = while_created_late(world, |world| world.alter(TOPIC, "a", &[("segment.bytes", "1048576")]));
+    let conn = world.connect();
+    for _ in 0..3 {
+        let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[0; 900_000]))));
+        assert_eq!(part.error_code, 0);
+    }
+    let names = world.disk.list("logs/a-0").unwrap();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".log")).count(), 3, "{names:?}");
+}
