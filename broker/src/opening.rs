@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use pyralog_node::lifecycle::{Opened, PartitionSpec};
+use pyralog_node::lifecycle::{Opened, PartitionSpec, SetAside};
 use pyralog_storage::{OpenHint, Redo};
+use tracing::warn;
 
 use crate::disk::{RealDisk, RealFile};
 use crate::shell::Shell;
@@ -30,6 +31,7 @@ pub fn open_all<'r>(
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(spec) = specs.get(number) else { return };
             let open = shell.node.open_partition(&shell.disk, spec, hint(spec), shell.clock.now());
+            open.aside.iter().for_each(tell_aside);
             each(&open, number);
             opened.lock().push(open);
         }
@@ -44,4 +46,11 @@ pub fn open_all<'r>(
         });
     }
     opened.into_inner()
+}
+
+/// A folder that was in the way of a log's is kept, and somebody should know where.
+pub fn tell_aside(SetAside { dir, aside }: &SetAside) {
+    warn!(folder = %dir, now = %aside,
+        "the folder belonged to another log and was in the way of a new one of that name; it is kept under another name, and \
+         nobody uses it");
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use pyralog_node::lifecycle::{DELETED, LOGS};
 use pyralog_node::outputs::{Grave, Removal};
-use pyralog_storage::Disk;
+use pyralog_storage::{Disk, PartitionMeta};
 use tracing::{debug, info, warn};
 
 use crate::disk::RealDisk;
@@ -60,6 +60,14 @@ impl Remover {
     /// the file system's limit already.
     pub fn push_folder(&self, removal: &Removal) {
         let Removal { dir, topic, delay_ms } = removal;
+        // Only what is the log's own goes with it (RL-16): somebody may have put the folder of another one in its place.
+        if let Ok(meta) = PartitionMeta::read(&*self.disk, dir)
+            && meta.topic_id != *topic
+        {
+            warn!(folder = %dir, found = %meta.topic_id, deleted = %topic,
+                "the folder of a deleted log belongs to another log, and is left alone");
+            return;
+        }
         let index = dir.rsplit('-').next().unwrap_or_default();
         let grave = format!("{LOGS}/{topic}-{index}{DELETED}");
         match self.disk.rename(dir, &grave) {

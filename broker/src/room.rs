@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::control::or_exit;
 use crate::disk::RealDisk;
+use crate::opening::tell_aside;
 use crate::shell::Shell;
 
 /// Name of the ballast in the data folder.
@@ -188,9 +189,10 @@ impl Watch {
 
     fn create_late(&mut self) {
         self.create_at = Instant::now() + CREATE_EVERY;
-        let created = self.shell.node.create_late(&self.shell.disk, self.shell.clock.now());
-        if created > 0 {
-            info!(partitions = created, "partitions that could not be created before serve now");
+        let late = self.shell.node.create_late(&self.shell.disk, self.shell.clock.now());
+        late.aside.iter().for_each(tell_aside);
+        if late.created > 0 {
+            info!(partitions = late.created, "partitions that could not be created before serve now");
         }
     }
 

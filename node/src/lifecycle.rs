@@ -57,6 +57,27 @@ pub struct Opened<D: Disk> {
     pub partition: Arc<Partition<D>>,
     /// What recovery did, or why there is nothing to serve.
     pub outcome: Result<RecoveryReport, String>,
+    /// What was in the way of its folder.
+    pub aside: Option<SetAside>,
+}
+
+/// A folder that had the name of a log's partition, and belongs to another log: left by one whose removal a crash cut off.
+/// It is kept, under another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it was.
+    pub dir: String,
+    /// Where it is.
+    pub aside: String,
+}
+
+/// What came of another try to create partitions.
+#[derive(Debug, Default)]
+pub struct LateCreation {
+    /// So many serve now.
+    pub created: usize,
+    /// What was in the way of their folders.
+    pub aside: Vec<SetAside>,
 }
 
 /// All partitions of an image, in a fixed order. Views have none: what they hold is in the partitions of their logs.
@@ -91,7 +112,9 @@ impl<D: Disk> Node<D> {
             (settle, Durability::Fsync | Durability::Memory(_)) => settle,
         };
         let hint = OpenHint { settle, ..hint };
-        let (log, outcome) = match open_or_create(disk, (&dir, topic), self.log_config(&spec.log), (hint, redo), now) {
+        let mut aside = None;
+        let place = (&*dir, topic, &mut aside);
+        let (log, outcome) = match open_or_create(disk, place, self.log_config(&spec.log), (hint, redo), now) {
             Ok((log, report)) => (Ok(log), Ok(report)),
             Err(error) => (Err(error.refusal()), Err(error.to_string())),
         };
@@ -101,23 +124,25 @@ impl<D: Disk> Node<D> {
         let partition = Partition::new((topic, spec.index, dir), log, how, point, Arc::clone(&self.commons));
         let partition = Arc::new(partition);
         partition.list_open();
-        Opened { partition, outcome }
+        Opened { partition, outcome, aside }
     }
 
-    /// Tries again to create the partitions that could not be created. Gives how many serve now.
-    pub fn create_late(&self, disk: &Arc<D>, now: Now) -> usize {
-        let mut created = 0;
+    /// Tries again to create the partitions that could not be created.
+    pub fn create_late(&self, disk: &Arc<D>, now: Now) -> LateCreation {
+        let mut late = LateCreation::default();
         for partition in self.partitions().iter().filter(|partition| partition.is_uncreated()) {
+            let mut aside = None;
             let create = || {
                 let log = Arc::clone(&self.topology.load().by_id(partition.topic)?.log);
                 let hint = OpenHint { recovery_point: partition.recovery_point(), ..OpenHint::default() };
-                let place = (&*partition.dir, partition.topic);
-                open_or_create(disk, place, self.log_config(&log), (hint, None), now).ok()
+                let place = (&*partition.dir, partition.topic, &mut aside);
+                let (log, _) = open_or_create(disk, place, self.log_config(&log), (hint, None), now).ok()?;
+                Some(log)
             };
-            let serves = partition.create_late(|| create().map(|(log, _)| log));
-            created += usize::from(serves);
+            late.created += usize::from(partition.create_late(create));
+            late.aside.extend(aside);
         }
-        created
+        late
     }
 
     fn log_config(&self, log: &LogState) -> LogConfig {
@@ -263,9 +288,11 @@ enum OpenRefused {
     )]
     Vanished { dir: String, point: LogOffset },
     #[error(
-        "{dir}: the folder belongs to the log with id {found}, not to the one with id {topic} that it is named after"
+        "{dir}: the folder belongs to the log with id {found}, not to the one with id {topic} that has this name, and \
+         {point} records of that one were on disk; it is left as it is. Put the folders back in their places (or bring \
+         that of {topic} back), or delete the log to give its records up"
     )]
-    Foreign { dir: String, found: TopicId, topic: TopicId },
+    Foreign { dir: String, found: TopicId, topic: TopicId, point: LogOffset },
 }
 
 impl OpenRefused {
@@ -277,36 +304,43 @@ impl OpenRefused {
     }
 }
 
+/// Opens the log of this id in this folder, or creates it. Whatever else is in the folder is neither opened nor changed: it
+/// is another log's, with an end of its own. It goes aside where it can only be what a crash left, and that is noted in
+/// `aside`.
 fn open_or_create<D: Disk>(
     disk: &Arc<D>,
-    (dir, topic): (&str, TopicId),
+    (dir, topic, aside): (&str, TopicId, &mut Option<SetAside>),
     config: LogConfig,
     (hint, redo): (OpenHint, Option<&Redo<D::File>>),
     now: Now,
 ) -> Result<(Log<D>, RecoveryReport), OpenRefused> {
     let io = |cause| OpenRefused::Io { dir: dir.to_owned(), cause };
-    let known = redo.map_or(LogOffset::ZERO, Redo::end).max(hint.recovery_point);
-    // What the journal has is this log's, whoever's folder stands in its place.
-    let redo = redo.filter(|_| PartitionMeta::read(&**disk, dir).is_ok_and(|meta| meta.topic_id == topic));
-    match Log::open_with(Arc::clone(disk), dir, config.clone(), hint, redo, now) {
-        Ok((log, report)) if log.topic_id() == topic => return Ok((log, report)),
-        Ok((log, _)) => {
-            // Left by a log of the same name whose removal a crash cut off. Kept aside: nobody asked for its end (RL-16).
-            let aside = format!("{LOGS}/{}-{}{ORPHAN}", log.topic_id(), dir.rsplit('-').next().unwrap_or_default());
-            drop(log);
-            disk.rename(dir, &aside).map_err(io)?;
+    let point = redo.map_or(LogOffset::ZERO, Redo::end).max(hint.recovery_point);
+    let is_known = point > LogOffset::ZERO;
+    let foreign = |found| OpenRefused::Foreign { dir: dir.to_owned(), found, topic, point };
+    match PartitionMeta::read(&**disk, dir) {
+        Ok(meta) if meta.topic_id == topic => {
+            return Ok(Log::open_with(Arc::clone(disk), dir, config, hint, redo, now)?);
         }
-        Err(OpenError::NotAPartition(_)) if known > LogOffset::ZERO => {
-            return Err(OpenRefused::Vanished { dir: dir.to_owned(), point: known });
+        Ok(meta) if is_known => return Err(foreign(meta.topic_id)),
+        Ok(meta) => {
+            // Left by a log of the same name whose removal a crash cut off. Kept: nobody asked for its end (RL-16).
+            let index = dir.rsplit('-').next().unwrap_or_default();
+            let kept = format!("{LOGS}/{}-{index}{ORPHAN}", meta.topic_id);
+            disk.rename(dir, &kept).map_err(io)?;
+            *aside = Some(SetAside { dir: dir.to_owned(), aside: kept });
         }
-        Err(OpenError::NotAPartition(_)) => {}
-        Err(error) => return Err(error.into()),
+        Err(error) if error.is_missing() && is_known => {
+            return Err(OpenRefused::Vanished { dir: dir.to_owned(), point });
+        }
+        Err(error) if error.is_missing() => {}
+        Err(error) => return Err(OpenError::Meta(error).into()),
     }
     pyralog_storage::create(&**disk, dir, topic).map_err(io)?;
     let (log, report) = Log::open(Arc::clone(disk), dir, config, OpenHint::default(), now)?;
     match log.topic_id() {
         found if found == topic => Ok((log, report)),
-        found => Err(OpenRefused::Foreign { dir: dir.to_owned(), found, topic }),
+        found => Err(foreign(found)),
     }
 }
 

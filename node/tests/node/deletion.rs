@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN};
+use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN, SetAside};
 use pyralog_protocol::{Draw, ErrorCode, kafka_protocol};
 use pyralog_storage::Disk;
 use pyralog_storage::sim::Faults;
@@ -160,6 +160,23 @@ fn rl_23_a_log_that_was_answered_for_is_there_after_a_crash() {
         assert_eq!(world.create("gone", 1, &[]), ErrorCode::None);
         assert_eq!(world.read("gone", 0).unwrap().len(), 0);
     }
+}
+
+#[test]
+fn rl_16_a_folder_in_the_way_of_a_new_log_is_kept_under_another_name_and_told() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"old")));
+    let topic = world.node.partitions()[0].topic;
+    world.delete("a");
+    let grave = world.graves.pop().unwrap();
+    world.disk.rename(&grave, "logs/a-0").unwrap();
+    world.create("a", 1, &[]);
+    let kept = format!("{LOGS}/{topic}-0{ORPHAN}");
+    assert_eq!(world.aside, [SetAside { dir: "logs/a-0".into(), aside: kept.clone() }]);
+    assert!(world.disk.list(&kept).unwrap().iter().any(|name| name.ends_with(".log")));
+    assert_eq!(world.read("a", 0).unwrap().len(), 0);
 }
 
 /// Longest wait of whatever is done while a late creation is at work, for it to finish.

@@ -192,12 +192,12 @@ fn op_10_a_log_that_found_no_room_serves_once_there_is_some() {
     assert_eq!(world.create("a", 1, &[]), ErrorCode::None, "the log exists: its record is durable elsewhere");
     let conn = world.connect();
     assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"no")))).error_code, STORAGE);
-    assert_eq!(world.node.create_late(&world.disk, world.now), 0);
+    assert_eq!(world.node.create_late(&world.disk, world.now).created, 0);
     world.disk.set_faults(Faults::default());
-    assert_eq!(world.node.create_late(&world.disk, world.now), 1);
+    assert_eq!(world.node.create_late(&world.disk, world.now).created, 1);
     let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"yes"))));
     assert_eq!((part.error_code, part.base_offset), (0, 0));
-    assert_eq!(world.node.create_late(&world.disk, world.now), 0);
+    assert_eq!(world.node.create_late(&world.disk, world.now).created, 0);
 }
 
 #[test]
@@ -240,6 +240,54 @@ fn op_10_a_partition_without_its_folder_is_offline_alone() {
     world.disk.rename("logs/elsewhere", "logs/a-0").unwrap();
     let mut world = world.kill();
     assert_eq!(world.read("a", 0).unwrap().len(), 1);
+}
+
+/// Two logs with records, whose folders change places while the broker is stopped.
+fn with_swapped_folders(checkpoint: bool) -> World {
+    let limits = Limits { journal_bytes: if checkpoint { 0 } else { 4096 }, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    let conn = world.connect();
+    for (topic, value) in [("a", &b"of a"[..]), ("b", b"of b")] {
+        world.create(topic, 1, &[]);
+        for _ in 0..3 {
+            world.ask(conn, PRODUCE, produce_request(topic, 0, -1, batch(value)));
+        }
+    }
+    if checkpoint {
+        world.checkpoint();
+    }
+    swap_folders(&world);
+    world
+}
+
+fn swap_folders(world: &World) {
+    for (from, to) in [("a-0", "elsewhere"), ("b-0", "a-0"), ("elsewhere", "b-0")] {
+        world.disk.rename(&format!("logs/{from}"), &format!("logs/{to}")).unwrap();
+    }
+}
+
+#[test]
+fn rl_16_a_folder_of_another_log_is_never_taken_for_an_empty_log_nor_changed() {
+    // Known by the checkpoint, or by the journal alone.
+    for checkpoint in [true, false] {
+        let world = with_swapped_folders(checkpoint);
+        let ids = ["a", "b"].map(|name| world.node.topology().by_name(name).unwrap().log.metadata.topic_id.to_string());
+        let before = world.disk.paths();
+        let mut world = world.kill();
+        assert_eq!(world.problems.len(), 2, "{:?}", world.problems);
+        for problem in &world.problems {
+            assert!(ids.iter().all(|id| problem.contains(id)) && problem.contains("delete the log"), "{problem}");
+        }
+        assert_eq!((world.read("a", 0), world.read("b", 0)), (Err(STORAGE), Err(STORAGE)));
+        assert_eq!(world.disk.paths(), before, "nothing is renamed, removed or created");
+        world.checkpoint();
+        let world = world.kill();
+        swap_folders(&world);
+        let mut world = world.kill();
+        assert_eq!(world.problems, [""; 0]);
+        assert_eq!(world.read("a", 0).unwrap().into_values().collect::<Vec<_>>(), [b"of a"; 3]);
+        assert_eq!(world.read("b", 0).unwrap().into_values().collect::<Vec<_>>(), [b"of b"; 3]);
+    }
 }
 
 /// A volume with so many bytes free, of which 1000 are kept in reserve.

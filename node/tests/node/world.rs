@@ -25,8 +25,7 @@ use pyralog_coordinator::raft::{
 };
 use pyralog_coordinator::{Command, Context, Settings, Token};
 use pyralog_node::control_loop::Asker;
-use pyralog_node::lifecycle::{DELETED, LOGS, partitions_of};
-use pyralog_node::lifecycle::{Opened, PartitionSpec};
+use pyralog_node::lifecycle::{DELETED, LOGS, Opened, PartitionSpec, SetAside, partitions_of};
 use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::vlsn::Lookup;
@@ -121,6 +120,8 @@ pub struct World {
     calls: Vec<Call>,
     pub graves: Vec<String>,
     pub problems: Vec<String>,
+    /// Folders that were in the way of new logs.
+    pub aside: Vec<SetAside>,
     /// Syncs that were not handed to a worker.
     pub synced_on_the_way: usize,
     configs: Vec<(String, String)>,
@@ -182,6 +183,7 @@ impl World {
             calls: Vec::new(),
             graves: Vec::new(),
             problems: Vec::new(),
+            aside: Vec::new(),
             synced_on_the_way: 0,
             configs,
             limits,
@@ -193,6 +195,7 @@ impl World {
             let recovery_point = world.points.get(&spec.key()).copied().unwrap_or_default();
             let open = open_one(&world, &spec, recovery_point, &replay);
             world.problems.extend(open.outcome.err());
+            world.aside.extend(open.aside);
             opened.push(open.partition);
         }
         let mut out = Outputs::default();
@@ -515,6 +518,7 @@ impl World {
             for spec in self.node.missing(&image) {
                 let open = self.node.open_partition(&self.disk, &spec, (OpenHint::default(), None), self.now);
                 self.problems.extend(open.outcome.err());
+                self.aside.extend(open.aside);
                 opened.push(open.partition);
             }
             self.node.install(image, opened, &mut out);
