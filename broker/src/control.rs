@@ -10,8 +10,8 @@ use pyralog_coordinator::member::MemberError;
 use pyralog_coordinator::metadata::Image;
 use pyralog_coordinator::raft::RocksStore;
 use pyralog_node::control_loop::{Asker, ControlLoop, Released};
+use pyralog_node::lifecycle::Left;
 use pyralog_node::{Call, Outputs};
-use pyralog_storage::OpenHint;
 use tracing::{error, warn};
 
 use crate::disk::RealDisk;
@@ -155,7 +155,7 @@ pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
         shell,
         &missing,
         CREATORS,
-        |_| (OpenHint::default(), None),
+        |_| Left::default(),
         |open, _| {
             if let Err(reason) = &open.outcome {
                 warn!(partition = %open.partition.dir, %reason, "a partition could not be created and is offline");

@@ -1,5 +1,5 @@
 //! The data folder as a whole: its lock, its format, the clean-shutdown marker and the recovery checkpoint.
-//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points`, `unclean-starts`, `ballast`, `ballast-start`, `journal/`,
+//! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points` (`recovery-points.damaged` if it could not be read), `unclean-starts`, `ballast`, `ballast-start`, `journal/`,
 //! `coordinator/` (RocksDB), `logs/`.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use pyralog_protocol::LogOffset;
+use pyralog_storage::FileError;
 
 /// Version of the data folder's layout.
 const FORMAT: u32 = 1;
@@ -15,6 +16,8 @@ const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
 const CLEAN_FILE: &str = "clean-shutdown";
 const POINTS_FILE: &str = "recovery-points";
+/// What could not be read of it.
+const LOST_POINTS_FILE: &str = "recovery-points.damaged";
 const STARTS_FILE: &str = "unclean-starts";
 
 /// Why the folder cannot be used.
@@ -56,6 +59,17 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+}
+
+/// Why nobody knows how far the logs were on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum PointsLost {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
+    /// There is none, where there has to be one.
+    #[error("{POINTS_FILE} is missing, although the broker was stopped in order")]
+    Missing,
 }
 
 /// A locked data folder.
@@ -170,22 +184,31 @@ impl DataFolder {
         write_durably(&self.root, CLEAN_FILE, b"clean\n")
     }
 
-    /// How far each partition was on disk when the checkpoint was written. A checkpoint that cannot be read counts as
-    /// none: recovery then scans more.
-    pub fn recovery_points(&self) -> BTreeMap<String, LogOffset> {
-        fs::read(self.root.join(POINTS_FILE))
-            .ok()
-            .and_then(|bytes| pyralog_storage::decode_recovery_points(POINTS_FILE, &bytes).ok())
-            .unwrap_or_default()
+    /// How far each partition was on disk when the checkpoint was written. None was written yet: none.
+    pub fn recovery_points(&self) -> Result<BTreeMap<String, LogOffset>, PointsLost> {
+        match fs::read(self.root.join(POINTS_FILE)) {
+            Ok(bytes) => Ok(pyralog_storage::decode_recovery_points(POINTS_FILE, &bytes)?),
+            // It is written before the marker.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.was_clean => Err(PointsLost::Missing),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(source) => Err(FileError::Io { path: POINTS_FILE.to_owned(), source }.into()),
+        }
     }
 
-    /// The same for whoever wants to know that it cannot be read. None was written: none.
-    pub fn checked_recovery_points(&self) -> Result<BTreeMap<String, LogOffset>, pyralog_storage::FileError> {
-        match fs::read(self.root.join(POINTS_FILE)) {
-            Ok(bytes) => pyralog_storage::decode_recovery_points(POINTS_FILE, &bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(source) => Err(pyralog_storage::FileError::Io { path: POINTS_FILE.to_owned(), source }),
+    /// Keeps a checkpoint that cannot be read under another name, for it will be replaced. Gives the name.
+    pub fn keep_lost_points(&self) -> io::Result<PathBuf> {
+        let (file, kept) = (self.root.join(POINTS_FILE), self.root.join(LOST_POINTS_FILE));
+        match fs::hard_link(&file, &kept) {
+            // One from an earlier start: whoever wants it had the time.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&kept)?;
+                fs::hard_link(&file, &kept)?;
+            }
+            // Not every file system has links.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => fs::rename(&file, &kept)?,
+            linked => linked?,
         }
+        Ok(kept)
     }
 
     /// Replaces the checkpoint.

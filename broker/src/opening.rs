@@ -4,15 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use pyralog_node::lifecycle::{Opened, PartitionSpec, SetAside};
-use pyralog_storage::{OpenHint, Redo};
+use pyralog_node::lifecycle::{Left, Opened, PartitionSpec, SetAside};
 use tracing::warn;
 
-use crate::disk::{RealDisk, RealFile};
+use crate::disk::RealDisk;
 use crate::shell::Shell;
-
-/// How a partition was left, and what the journal has of it.
-pub type Known<'r> = (OpenHint, Option<&'r Redo<RealFile>>);
 
 /// Opens or creates all of them on up to `threads` threads. `each` sees every partition as it is opened, with the count
 /// of those that were begun; it runs on the opening threads.
@@ -20,7 +16,7 @@ pub fn open_all<'r>(
     shell: &Shell,
     specs: &[PartitionSpec],
     threads: usize,
-    hint: impl Fn(&PartitionSpec) -> Known<'r> + Sync,
+    left: impl Fn(&PartitionSpec) -> Left<'r, RealDisk> + Sync,
     each: impl Fn(&Opened<RealDisk>, usize) + Sync,
 ) -> Vec<Opened<RealDisk>> {
     let next = AtomicUsize::new(0);
@@ -30,7 +26,7 @@ pub fn open_all<'r>(
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(spec) = specs.get(number) else { return };
-            let open = shell.node.open_partition(&shell.disk, spec, hint(spec), shell.clock.now());
+            let open = shell.node.open_partition(&shell.disk, spec, &left(spec), shell.clock.now());
             open.aside.iter().for_each(tell_aside);
             each(&open, number);
             opened.lock().push(open);

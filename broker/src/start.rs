@@ -12,14 +12,14 @@ use pyralog_coordinator::vlsn::VlsnLimits;
 use pyralog_coordinator::{Command, Context, Coordinator, DeclaredLog, Reply, Token};
 use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
-use pyralog_node::lifecycle::{PartitionSpec, partitions_of};
+use pyralog_node::lifecycle::{Left, PartitionSpec, partitions_of};
 use pyralog_protocol::{Draw, LogOffset, NodeId};
 use pyralog_storage::{Disk, OpenHint, PartitionKey, Replay, Settle};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::disk::RealDisk;
-use crate::folder::DataFolder;
+use crate::folder::{DataFolder, PointsLost};
 use crate::opening::open_all;
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -168,18 +168,19 @@ pub fn open_partitions(
 ) {
     report_orphans(&shell.disk, &image);
     let specs = partitions_of(&image);
-    let hints = Hints { clean: folder.was_clean, points: folder.recovery_points() };
+    let (points, points_lost) = points_of(folder);
+    let clean = folder.was_clean;
     let started = Instant::now();
     how.progress.expect(specs.len());
     // What is left to a later sync keeps its file open until then (IO-02).
     let settle = if specs.len() as u64 > how.files / 4 { Settle::All } else { Settle::Unproven };
-    let hint = |spec: &PartitionSpec| {
+    let left = |spec: &PartitionSpec| {
         how.progress.opening(&spec.dir());
-        let recovery_point = hints.points.get(&spec.key()).copied().unwrap_or_default();
+        let recovery_point = points.get(&spec.key()).copied().unwrap_or_default();
         let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
-        (OpenHint { clean: hints.clean, recovery_point, settle }, replay.of(key))
+        Left { hint: OpenHint { clean, recovery_point, settle }, points_lost, redo: replay.of(key) }
     };
-    let opened = open_all(shell, &specs, how.threads, hint, |open, _| {
+    let opened = open_all(shell, &specs, how.threads, left, |open, _| {
         how.progress.opened(&open.partition.dir, open.outcome.as_ref().ok());
         match &open.outcome {
             Ok(report) => tell_recovery(&open.partition.dir, report),
@@ -190,19 +191,39 @@ pub fn open_partitions(
     let mut out = shell.outputs();
     shell.node.install(image, opened, &mut out);
     shell.dispatch(out);
+    // What was found out must not be lost as well, should this process be killed.
+    if points_lost && let Err(error) = folder.write_recovery_points(&shell.node.recovery_points()) {
+        warn!(%error, "the recovery points could not be written");
+    }
     if !specs.is_empty() {
         info!(
             partitions = specs.len(),
             ms = %started.elapsed().as_millis(),
-            clean = hints.clean,
+            clean,
             "opened all partitions"
         );
     }
 }
 
-struct Hints {
-    clean: bool,
-    points: BTreeMap<String, LogOffset>,
+/// How far each partition was on disk, and whether that is lost. A start goes on without: what it cannot prove stays offline.
+fn points_of(folder: &DataFolder) -> (BTreeMap<String, LogOffset>, bool) {
+    let lost = match folder.recovery_points() {
+        Ok(points) => return (points, false),
+        Err(lost) => lost,
+    };
+    error!(
+        %lost,
+        "how far the logs were on disk is not known. After a stop in order the newest snapshots say it; after any other end \
+         what is missing at the end of a log cannot be told from what was never acknowledged. Logs whose folders are \
+         missing stay offline"
+    );
+    if let PointsLost::Unreadable(_) = lost {
+        match folder.keep_lost_points() {
+            Ok(kept) => info!(kept = %kept.display(), "the file is kept under this name"),
+            Err(error) => warn!(%error, "the file could not be kept under another name, and is replaced"),
+        }
+    }
+    (BTreeMap::new(), true)
 }
 
 fn tell_recovery(dir: &str, report: &pyralog_storage::RecoveryReport) {

@@ -115,3 +115,44 @@ fn a_dump_shows_batches_and_records_for_people_and_as_json() {
     let outside = storage(&["dump", "../../etc/passwd"], &data);
     assert!(!outside.status.success());
 }
+
+/// The log of [`filled`] without its last batch, which ends in the middle of the segment.
+fn cut_last_batch(data: &Path, name: &str) -> Vec<u8> {
+    let path = segment(data, &format!("{name}-0"));
+    let whole = std::fs::read(&path).expect("a segment");
+    let cut = whole.len() - whole.len() / 10;
+    std::fs::write(&path, &whole[..cut]).expect("write");
+    whole
+}
+
+#[test]
+fn io_06_without_recovery_points_a_log_that_was_closed_is_refused_and_not_cut() {
+    for scrambled in [None, Some("scrambled")] {
+        let Some((mut broker, name)) = filled() else { return };
+        broker.terminate();
+        let data = broker.folder().to_owned();
+        let points = data.join("recovery-points");
+        match scrambled {
+            None => std::fs::remove_file(&points).expect("remove"),
+            Some(text) => std::fs::write(&points, text).expect("write"),
+        }
+        let whole = cut_last_batch(&data, &name);
+        let verified = storage(&["verify"], &data);
+        let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert!(verified.status.code() == Some(1) && text.contains("was on disk up to 30"), "{text}");
+        // The next start does not cut it either, whatever ends the one before it.
+        for _ in 0..2 {
+            broker.restart();
+            assert_eq!(broker.metric("kafka_server_offline_partition_count"), 1.0);
+            broker.kill9();
+        }
+        if let Some(text) = scrambled {
+            let kept = std::fs::read_to_string(data.join("recovery-points.damaged")).expect("what was there");
+            assert_eq!(kept, text);
+        }
+        std::fs::write(segment(&data, &format!("{name}-0")), whole).expect("write");
+        broker.restart();
+        assert_eq!(broker.metric("kafka_server_offline_partition_count"), 0.0);
+        assert_eq!(broker.connect().append(&name, 0, &Batch::new(vec![Record::of("next")]).encode()), 30);
+    }
+}

@@ -50,6 +50,37 @@ pub fn key_of(topic: TopicId, index: PartitionIndex) -> String {
     format!("{topic}-{index}")
 }
 
+/// What is known of how a partition was left.
+pub struct Left<'r, D: Disk> {
+    /// How it was closed, and how far it was on disk.
+    pub hint: OpenHint,
+    /// There were recovery points once, and nobody can read them any more: what is missing may have been acknowledged.
+    pub points_lost: bool,
+    /// What the journal has of it.
+    pub redo: Option<&'r Redo<D::File>>,
+}
+
+impl<D: Disk> Default for Left<'_, D> {
+    /// It is new.
+    fn default() -> Self {
+        Self { hint: OpenHint::default(), points_lost: false, redo: None }
+    }
+}
+
+impl<D: Disk> Left<'_, D> {
+    /// The hint with the recovery point that is sure. Where that was lost, a log that was closed in order ends where its newest
+    /// snapshot says; and one whose folder is not there must not be taken for one that never had any record.
+    fn sure_hint(&self, disk: &D, dir: &str, topic: TopicId) -> OpenHint {
+        let is_there = || PartitionMeta::read(disk, dir).is_ok_and(|meta| meta.topic_id == topic);
+        let least = match self.points_lost {
+            true if !is_there() => LogOffset(1),
+            true if self.hint.clean => PartitionMeta::newest_snapshot(disk, dir).ok().flatten().unwrap_or_default(),
+            true | false => LogOffset::ZERO,
+        };
+        OpenHint { recovery_point: self.hint.recovery_point.max(least), ..self.hint }
+    }
+}
+
 /// A partition after opening, and what there is to say about it.
 #[derive(Debug)]
 pub struct Opened<D: Disk> {
@@ -93,17 +124,12 @@ pub fn partitions_of(image: &Image) -> Vec<PartitionSpec> {
 
 impl<D: Disk> Node<D> {
     /// Opens one partition, creating it when it has no folder yet. Independent of all others, so that a start may run
-    /// many at a time. `redo`: what the journal has of it. What `memory` durability never promised to keep over a power
+    /// many at a time. What `memory` durability never promised to keep over a power
     /// loss is not waited for, unless all of it is asked for.
-    pub fn open_partition(
-        &self,
-        disk: &Arc<D>,
-        spec: &PartitionSpec,
-        (hint, redo): (OpenHint, Option<&Redo<D::File>>),
-        now: Now,
-    ) -> Opened<D> {
+    pub fn open_partition(&self, disk: &Arc<D>, spec: &PartitionSpec, left: &Left<'_, D>, now: Now) -> Opened<D> {
         let dir = spec.dir();
         let topic = spec.log.metadata.topic_id;
+        let (hint, redo) = (left.sure_hint(disk, &dir, topic), left.redo);
         let durability = settings::durability(&spec.log.settings);
         let settle = match (hint.settle, durability) {
             // What is not synced keeps its descriptor.
@@ -283,13 +309,13 @@ enum OpenRefused {
     #[error("{dir}: {cause}")]
     Io { dir: String, cause: std::io::Error },
     #[error(
-        "{dir}: the folder is gone, yet {point} records of it were on disk; bring it back, or delete the log to give \
-         them up"
+        "{dir}: the folder is gone, yet records of it were on disk (up to offset {point} at least); bring it back, or delete \
+         the log to give them up"
     )]
     Vanished { dir: String, point: LogOffset },
     #[error(
-        "{dir}: the folder belongs to the log with id {found}, not to the one with id {topic} that has this name, and \
-         {point} records of that one were on disk; it is left as it is. Put the folders back in their places (or bring \
+        "{dir}: the folder belongs to the log with id {found}, not to the one with id {topic} that has this name, \
+         of which records were on disk (up to offset {point} at least); it is left as it is. Put the folders back in their places (or bring \
          that of {topic} back), or delete the log to give its records up"
     )]
     Foreign { dir: String, found: TopicId, topic: TopicId, point: LogOffset },

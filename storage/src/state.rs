@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::epochs::Epochs;
 use crate::files::{FileError, Kind, read_small, replace_durably, seal, unseal};
 use crate::producers::{BATCHES_KEPT, PastBatch, Producer, Producers};
+use crate::segment::parse_name;
 
 /// Name of the file that makes a directory a partition.
 pub const META_FILE: &str = "partition.meta";
@@ -60,6 +61,12 @@ impl PartitionMeta {
         let cleaned_end = payload.try_get_i64().map_or(LogOffset::ZERO, LogOffset);
         let trimmed = payload.try_get_i64().ok().and_then(|vlsn| u64::try_from(vlsn).ok()).map(Vlsn);
         Ok(Self { topic_id: TopicId(id), log_start, cleaned_end, trimmed })
+    }
+
+    /// Where the log in `dir` ended when it was last closed or checkpointed, by the name of its newest snapshot. After a stop in
+    /// order the log ends there.
+    pub fn newest_snapshot<D: Disk>(disk: &D, dir: &str) -> std::io::Result<Option<LogOffset>> {
+        Ok(disk.list(dir)?.iter().filter_map(|name| parse_name(name, "snapshot")).max())
     }
 
     pub(crate) fn write<D: Disk>(&self, disk: &D, dir: &str) -> std::io::Result<()> {

@@ -71,15 +71,29 @@ fn another_format_and_foreign_files_are_refused_and_left_alone() {
 }
 
 #[test]
-fn io_06_recovery_points_come_back_and_damaged_ones_count_as_none() {
+fn io_06_recovery_points_come_back_and_those_that_do_not_are_told_and_kept() {
     let folder = Folder::new("points");
     let open = folder.open().unwrap();
-    assert!(open.recovery_points().is_empty());
+    assert_eq!(open.recovery_points().unwrap(), BTreeMap::new(), "none was written yet");
     let points = BTreeMap::from([("id-0".to_owned(), LogOffset(7)), ("id-1".to_owned(), LogOffset(0))]);
     open.write_recovery_points(&points).unwrap();
-    assert_eq!(open.recovery_points(), points);
-    fs::write(folder.0.join(POINTS_FILE), "scrambled").unwrap();
-    assert!(open.recovery_points().is_empty());
+    assert_eq!(open.recovery_points().unwrap(), points);
+    for scrambled in ["scrambled", "scrambled again"] {
+        fs::write(folder.0.join(POINTS_FILE), scrambled).unwrap();
+        assert!(matches!(open.recovery_points(), Err(PointsLost::Unreadable(_))));
+        let kept = open.keep_lost_points().unwrap();
+        open.write_recovery_points(&points).unwrap();
+        assert_eq!(fs::read_to_string(kept).unwrap(), scrambled);
+    }
+}
+
+#[test]
+fn io_06_after_a_stop_in_order_there_are_recovery_points() {
+    let folder = Folder::new("no-points");
+    folder.open().unwrap().mark_clean().unwrap();
+    let open = folder.open().unwrap();
+    assert!(matches!(open.recovery_points(), Err(PointsLost::Missing)));
+    assert!(open.keep_lost_points().is_err(), "there is nothing to be kept");
 }
 
 #[test]

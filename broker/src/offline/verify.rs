@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN, key_of};
+use pyralog_protocol::LogOffset;
 use pyralog_storage::inspect::{Checked, FileKind, Finding, Known, Verifier, Weight, journal_key};
 use pyralog_storage::{Disk, PartitionMeta, Replay};
 use serde_json::json;
@@ -23,7 +24,8 @@ struct Work<'a> {
     disk: &'a RealDisk,
     folder: &'a DataFolder,
     replay: &'a Replay<RealDisk>,
-    points: BTreeMap<String, pyralog_protocol::LogOffset>,
+    /// None: they are lost.
+    points: Option<BTreeMap<String, LogOffset>>,
     dirs: Vec<String>,
     records: bool,
     next: AtomicUsize,
@@ -38,10 +40,9 @@ pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
     let disk = RealDisk::new(folder.root());
     let told = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let mut findings = Vec::new();
-    let points = folder.checked_recovery_points().unwrap_or_else(|error| {
-        let what = format!("{error}; without it a start cannot tell damage from an end that was never acknowledged");
+    let points = folder.recovery_points().map_err(|lost| {
+        let what = format!("{lost}; without it a start cannot tell damage from an end that was never acknowledged");
         findings.push(finding("recovery-points", Weight::Damage, what));
-        BTreeMap::new()
     });
     let replay = Replay::read(&disk).map_err(|e| told("journal", &e))?;
     // After a clean stop nothing rests on it.
@@ -53,7 +54,7 @@ pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
         disk: &disk,
         folder,
         replay: &replay,
-        points,
+        points: points.ok(),
         dirs,
         records: args.records,
         next: AtomicUsize::new(0),
@@ -162,12 +163,14 @@ impl Work<'_> {
 
     fn known(&self, dir: &str, meta: &PartitionMeta) -> Known<'_, <RealDisk as Disk>::File> {
         let key = journal_key(dir, meta);
-        let point = key.and_then(|key| self.points.get(&key_of(key.topic, key.index)).copied());
-        Known {
-            clean: self.folder.was_clean,
-            recovery_point: point.unwrap_or_default(),
-            redo: key.and_then(|key| self.replay.of(key)),
-        }
+        let clean = self.folder.was_clean;
+        let point = match &self.points {
+            Some(points) => key.and_then(|key| points.get(&key_of(key.topic, key.index)).copied()),
+            // As a start has it.
+            None if clean => PartitionMeta::newest_snapshot(self.disk, dir).ok().flatten(),
+            None => None,
+        };
+        Known { clean, recovery_point: point.unwrap_or_default(), redo: key.and_then(|key| self.replay.of(key)) }
     }
 
     fn tell_progress(&self, done: &AtomicBool, json: bool) {

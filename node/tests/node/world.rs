@@ -25,7 +25,7 @@ use pyralog_coordinator::raft::{
 };
 use pyralog_coordinator::{Command, Context, Settings, Token};
 use pyralog_node::control_loop::Asker;
-use pyralog_node::lifecycle::{DELETED, LOGS, Opened, PartitionSpec, SetAside, partitions_of};
+use pyralog_node::lifecycle::{DELETED, LOGS, Left, Opened, PartitionSpec, SetAside, partitions_of};
 use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::vlsn::Lookup;
@@ -516,7 +516,7 @@ impl World {
             }
             let mut opened = Vec::new();
             for spec in self.node.missing(&image) {
-                let open = self.node.open_partition(&self.disk, &spec, (OpenHint::default(), None), self.now);
+                let open = self.node.open_partition(&self.disk, &spec, &Left::default(), self.now);
                 self.problems.extend(open.outcome.err());
                 self.aside.extend(open.aside);
                 opened.push(open.partition);
@@ -804,5 +804,6 @@ fn open_one(
 ) -> Opened<SimDisk> {
     let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
     let hint = OpenHint { clean: false, recovery_point, settle: Settle::Unproven };
-    world.node.open_partition(&world.disk, spec, (hint, replay.of(key)), world.now)
+    let left = Left { hint, redo: replay.of(key), ..Left::default() };
+    world.node.open_partition(&world.disk, spec, &left, world.now)
 }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::lifecycle::Left;
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
@@ -9,7 +10,6 @@ use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
 use pyralog_coordinator::{Command, Context, Coordinator, Effects, Settings, Token};
 use pyralog_protocol::batch::{BatchBuilder, CheckedBatch};
 use pyralog_protocol::{Draw, NodeId, Now};
-use pyralog_storage::OpenHint;
 use pyralog_storage::sim::{Faults, SimDisk, VOLUME_BYTES};
 
 use crate::lifecycle::partitions_of;
@@ -36,7 +36,7 @@ fn node() -> (Arc<SimDisk>, Node<SimDisk>) {
     coordinator.handle(context, Command::CreateTopics(request), Now::default(), &mut Effects::default());
     let (disk, image) = (Arc::new(SimDisk::new()), coordinator.image());
     let node = Node::new(Limits::default(), Arc::clone(&image), None, Arc::clone(&disk), Draw::new(2));
-    let open = |spec| node.open_partition(&disk, &spec, (OpenHint::default(), None), Now::default()).partition;
+    let open = |spec| node.open_partition(&disk, &spec, &Left::default(), Now::default()).partition;
     let opened = partitions_of(&image).into_iter().map(open).collect();
     node.install(image, opened, &mut Outputs::default());
     (disk, node)
