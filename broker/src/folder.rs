@@ -2,7 +2,7 @@
 //! Layout: `format` (version), `lock`, `clean-shutdown`, `recovery-points` (`recovery-points.damaged` if it could not be read), `unclean-starts`, `ballast`, `ballast-start`, `journal/`,
 //! `coordinator/` (RocksDB), `logs/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,10 @@ const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
 const CLEAN_FILE: &str = "clean-shutdown";
+/// What the marker begins with.
+const CLEAN: &str = "clean";
+/// Begins a line of it that names a partition.
+const UNTOUCHED: &str = "offline ";
 const POINTS_FILE: &str = "recovery-points";
 /// What could not be read of it.
 const LOST_POINTS_FILE: &str = "recovery-points.damaged";
@@ -78,8 +82,10 @@ pub struct DataFolder {
     root: PathBuf,
     /// Held as long as the process lives.
     _lock: File,
-    /// Whether the last process closed everything in order.
+    /// Whether the last process closed in order everything that served.
     pub was_clean: bool,
+    /// Partitions that it found offline and left as they were, by their keys.
+    untouched: BTreeSet<String>,
     /// Whether there was data before.
     pub is_new: bool,
 }
@@ -110,13 +116,13 @@ impl DataFolder {
             Err(fs::TryLockError::Error(cause)) => return Err(unusable(&lock_path)(cause)),
         }
         let is_new = check_format(root)?;
-        let was_clean = root.join(CLEAN_FILE).exists();
+        let (was_clean, untouched) = read_marker(root);
         let logs = root.join(pyralog_node::lifecycle::LOGS);
         fs::create_dir_all(&logs).map_err(unusable(&logs))?;
         if !was_clean {
             prove_names(root, &logs, made).map_err(unusable(root))?;
         }
-        Ok(Self { root: root.to_owned(), _lock: lock, was_clean, is_new })
+        Ok(Self { root: root.to_owned(), _lock: lock, was_clean, untouched, is_new })
     }
 
     /// Opens a folder that is there, to look at it only: nothing is created or changed, and no broker starts on it meanwhile.
@@ -138,8 +144,18 @@ impl DataFolder {
             Err(fs::TryLockError::WouldBlock) => return Err(FolderError::InUse { path: root.to_owned() }),
             Err(fs::TryLockError::Error(cause)) => return Err(unusable(lock_path)(cause)),
         }
-        let was_clean = root.join(CLEAN_FILE).exists();
-        Ok(Self { root: root.to_owned(), _lock: lock, was_clean, is_new: false })
+        let (was_clean, untouched) = read_marker(root);
+        Ok(Self { root: root.to_owned(), _lock: lock, was_clean, untouched, is_new: false })
+    }
+
+    /// Whether the partition with this key was closed in order.
+    pub fn is_clean(&self, key: &str) -> bool {
+        self.was_clean && !self.untouched.contains(key)
+    }
+
+    /// Whether every partition was, so that nothing rests on the journal.
+    pub fn is_clean_throughout(&self) -> bool {
+        self.was_clean && self.untouched.is_empty()
     }
 
     /// The folder of the coordinator's store.
@@ -154,11 +170,11 @@ impl DataFolder {
 
     /// Takes the clean-shutdown marker away, durably, before anything may be appended (IO-10).
     pub fn mark_dirty(&self) -> io::Result<()> {
-        if self.was_clean {
-            fs::remove_file(self.root.join(CLEAN_FILE))?;
-            File::open(&self.root)?.sync_all()?;
+        match fs::remove_file(self.root.join(CLEAN_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
         }
-        Ok(())
+        File::open(&self.root)?.sync_all()
     }
 
     /// Counts this start if it follows an unclean end (OP-11). Gives how many in a row do. Not synced: nothing rests on it.
@@ -178,10 +194,12 @@ impl DataFolder {
         let _ = fs::remove_file(self.root.join(STARTS_FILE));
     }
 
-    /// Writes the clean-shutdown marker: the last act of a shutdown whose load had finished (IO-10).
-    pub fn mark_clean(&self) -> io::Result<()> {
+    /// Writes the clean-shutdown marker: the last act of a shutdown whose load had finished (IO-10). It names the partitions
+    /// that were offline all the time: how they were left, an earlier process knew.
+    pub fn mark_clean(&self, untouched: &BTreeSet<String>) -> io::Result<()> {
         self.forget_starts();
-        write_durably(&self.root, CLEAN_FILE, b"clean\n")
+        let lines: String = untouched.iter().map(|key| format!("{UNTOUCHED}{key}\n")).collect();
+        write_durably(&self.root, CLEAN_FILE, format!("{CLEAN}\n{lines}").as_bytes())
     }
 
     /// How far each partition was on disk when the checkpoint was written. None was written yet: none.
@@ -215,6 +233,17 @@ impl DataFolder {
     pub fn write_recovery_points(&self, points: &BTreeMap<String, LogOffset>) -> io::Result<()> {
         write_durably(&self.root, POINTS_FILE, &pyralog_storage::encode_recovery_points(points))
     }
+}
+
+/// Whether the marker of a clean stop is there, and the partitions that it leaves out. One that says anything else is none.
+fn read_marker(root: &Path) -> (bool, BTreeSet<String>) {
+    let text = fs::read_to_string(root.join(CLEAN_FILE)).unwrap_or_default();
+    let mut lines = text.lines();
+    if lines.next() != Some(CLEAN) {
+        return (false, BTreeSet::new());
+    }
+    let untouched: Option<_> = lines.map(|line| line.strip_prefix(UNTOUCHED).map(str::to_owned)).collect();
+    untouched.map_or((false, BTreeSet::new()), |untouched| (true, untouched))
 }
 
 /// Whatever is in the folder is there to stay (IO-03): its own name, where it was just made; the folder of the partitions; and

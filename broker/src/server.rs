@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pyralog_coordinator::config::{BrokerSettings, Scope};
+use pyralog_node::lifecycle::Closing;
 use pyralog_node::{Limits, Node};
 use pyralog_protocol::Draw;
 use tokio::net::TcpListener;
@@ -217,7 +218,7 @@ impl Running {
         start::tell_unclean_starts(&folder);
         // Both read what may be a few hundred MB, and know nothing of each other.
         let (control, journal) = std::thread::scope(|scope| {
-            let journal = scope.spawn(|| journaling::open(&disk, folder.was_clean));
+            let journal = scope.spawn(|| journaling::open(&disk, folder.is_clean_throughout()));
             let store = start::store_options(&disk, shares.metadata);
             let control = start::open_control(&settings, &folder, &store, (clock, Draw::new(u128::from(seed))));
             (control, journal.join().unwrap_or_else(|_| Err("reading the journal failed an assertion".to_owned())))
@@ -303,18 +304,27 @@ impl Running {
     }
 }
 
-/// Brings every partition to disk, and only then marks the folder as cleanly closed (IO-10).
+/// Brings every partition to disk, and only then marks the folder as cleanly closed (IO-10). What was offline all the time
+/// was not changed, so it keeps nobody from that; the marker names it.
 fn close_folder(shell: &Shell, folder: &DataFolder) -> Result<(), String> {
     let mut out = shell.outputs();
-    let (points, problems) = shell.node.close_all(&mut out);
+    let Closing { points, untouched, problems } = shell.node.close_all(&mut out);
+    shell.dispatch(out);
     for problem in &problems {
         error!(%problem, "a partition could not be closed cleanly");
     }
+    if !untouched.is_empty() {
+        warn!(
+            partitions = untouched.len(),
+            "partitions were offline since the start; the next one looks at them again"
+        );
+    }
+    // Also where the stop is not clean for all: it tells the next start of those that were closed.
+    folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
     if !problems.is_empty() {
         return Err(format!("{} partitions could not be closed; the next start recovers them", problems.len()));
     }
-    folder.write_recovery_points(&points).map_err(|e| format!("cannot write the recovery checkpoint: {e}"))?;
-    folder.mark_clean().map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))
+    folder.mark_clean(&untouched).map_err(|e| format!("cannot write the clean-shutdown marker: {e}"))
 }
 
 fn sync_workers() -> usize {

@@ -169,7 +169,6 @@ pub fn open_partitions(
     report_orphans(&shell.disk, &image);
     let specs = partitions_of(&image);
     let (points, points_lost) = points_of(folder);
-    let clean = folder.was_clean;
     let started = Instant::now();
     how.progress.expect(specs.len());
     // What is left to a later sync keeps its file open until then (IO-02).
@@ -178,6 +177,7 @@ pub fn open_partitions(
         how.progress.opening(&spec.dir());
         let recovery_point = points.get(&spec.key()).copied().unwrap_or_default();
         let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
+        let clean = folder.is_clean(&spec.key());
         Left { hint: OpenHint { clean, recovery_point, settle }, points_lost, redo: replay.of(key) }
     };
     let opened = open_all(shell, &specs, how.threads, left, |open, _| {
@@ -199,7 +199,7 @@ pub fn open_partitions(
         info!(
             partitions = specs.len(),
             ms = %started.elapsed().as_millis(),
-            clean,
+            clean = folder.was_clean,
             "opened all partitions"
         );
     }

@@ -2,7 +2,7 @@
 //! Holds: a request never sees a log before its partitions serve (M20); a folder is removed only because a committed
 //! record deleted the log with that id (RL-16): folders that no log claims are reported and left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pyralog_coordinator::metadata::{Image, LogState};
@@ -13,7 +13,7 @@ use pyralog_storage::{
 
 use crate::Node;
 use crate::outputs::{Outputs, Removal};
-use crate::partition::{Durability, Partition, Refusal};
+use crate::partition::{Closed, Durability, Partition, Refusal};
 use crate::settings;
 use crate::topology::{LogEntry, Topology};
 
@@ -281,24 +281,39 @@ impl<D: Disk> Node<D> {
         (removed, problems)
     }
 
-    /// Closes every partition at the end of a clean shutdown. Gives the final recovery points, and what could not be
-    /// closed.
-    pub fn close_all(&self, out: &mut Outputs<D>) -> (BTreeMap<String, LogOffset>, Vec<String>) {
-        let mut points = BTreeMap::new();
-        let mut problems = Vec::new();
+    /// Closes every partition at the end of a clean shutdown.
+    pub fn close_all(&self, out: &mut Outputs<D>) -> Closing {
+        let mut closing = Closing::default();
         // What was never created has nothing to close.
         for partition in self.partitions().iter().filter(|partition| !partition.is_uncreated()) {
-            match partition.close(out) {
-                Ok(Some(end)) => {
-                    points.insert(partition.key(), end);
+            let closed = partition.close(out);
+            let point = match closed {
+                Ok(Closed::At(end)) => end,
+                Ok(Closed::Untouched | Closed::Offline) | Err(_) => partition.recovery_point(),
+            };
+            closing.points.insert(partition.key(), point);
+            match closed {
+                Ok(Closed::At(_)) => {}
+                Ok(Closed::Untouched) => {
+                    closing.untouched.insert(partition.key());
                 }
-                // It was offline before; the next start looks at it again.
-                Ok(None) => problems.push(format!("{}: was offline", partition.dir)),
-                Err(error) => problems.push(format!("{}: {error}", partition.dir)),
+                Ok(Closed::Offline) => closing.problems.push(format!("{}: it went offline", partition.dir)),
+                Err(error) => closing.problems.push(format!("{}: {error}", partition.dir)),
             }
         }
-        (points, problems)
+        closing
     }
+}
+
+/// How a shutdown left the partitions.
+#[derive(Debug, Default)]
+pub struct Closing {
+    /// Recovery points of all: where those end that were closed, and what is known of the others.
+    pub points: BTreeMap<String, LogOffset>,
+    /// Those that never served in this process. They are as its start found them: what was to be looked at then is still.
+    pub untouched: BTreeSet<String>,
+    /// What served and could not be closed. The next start has to look at its end, in a new leader epoch.
+    pub problems: Vec<String>,
 }
 
 /// Why a partition does not open.

@@ -114,6 +114,8 @@ impl<D: Disk> std::fmt::Debug for Partition<D> {
 
 struct State<D: Disk> {
     log: Result<Log<D>, Refusal>,
+    /// There was a log to serve in this process.
+    served: bool,
     epoch: LeaderEpoch,
     durability: Durability,
     /// It is in the queue for a commit, or one is under way. What is appended meanwhile shares the next one.
@@ -177,6 +179,17 @@ pub enum CommitBy {
         /// Offset after the last of them.
         end: LogOffset,
     },
+}
+
+/// How a partition was left by a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// In order: everything below is on disk, and the log ends there.
+    At(LogOffset),
+    /// It never served in this process, which changed nothing in it.
+    Untouched,
+    /// It went offline while it served: its end has to be looked at.
+    Offline,
 }
 
 /// How a sync of a partition's segments went.
@@ -277,6 +290,7 @@ impl<D: Disk> Partition<D> {
             turn: Mutex::new(()),
             inbox: Inbox::new(),
             state: Mutex::new(State {
+                served: log.is_ok(),
                 log,
                 epoch,
                 durability,
@@ -796,6 +810,7 @@ impl<D: Disk> Partition<D> {
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
         state.log = Ok(log);
+        state.served = true;
     }
 
     /// Whether a commit or a sync is under way, or was asked for.
@@ -804,18 +819,20 @@ impl<D: Disk> Partition<D> {
         state.syncing || state.committing || state.flush_asked
     }
 
-    /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Gives its end. Whoever
-    /// still waited is told that the partition does not serve.
-    pub fn close(&self, out: &mut Outputs<D>) -> Result<Option<LogOffset>, Offline> {
+    /// Closes the log at the end of a clean shutdown; everything in it is on disk afterwards. Whoever still waited is told
+    /// that the partition does not serve.
+    pub fn close(&self, out: &mut Outputs<D>) -> Result<Closed, Offline> {
         let _turn = self.take_turn();
         let mut state = self.state.lock();
+        let served = state.served;
         let synced = match state.log.as_mut() {
             Ok(log) => log.sync(),
-            Err(_) => return Ok(None),
+            Err(_) if served => return Ok(Closed::Offline),
+            Err(_) => return Ok(Closed::Untouched),
         };
         self.advance(&mut state, out);
         let log = self.refuse(&mut state, Refusal::Offline, out);
         synced?;
-        log.map(Log::close_clean).transpose()
+        log.map_or(Ok(Closed::Offline), |log| log.close_clean().map(Closed::At))
     }
 }

@@ -31,7 +31,7 @@ fn io_10_the_clean_marker_counts_once_and_only_when_it_was_the_last_act() {
     drop(first);
     let killed = folder.open().unwrap();
     assert!(!killed.is_new && !killed.was_clean, "it was never closed");
-    killed.mark_clean().unwrap();
+    killed.mark_clean(&BTreeSet::new()).unwrap();
     drop(killed);
     let clean = folder.open().unwrap();
     assert!(clean.was_clean);
@@ -43,9 +43,27 @@ fn io_10_the_clean_marker_counts_once_and_only_when_it_was_the_last_act() {
 #[test]
 fn io_10_a_start_that_fails_before_it_serves_keeps_the_marker() {
     let folder = Folder::new("early");
-    folder.open().unwrap().mark_clean().unwrap();
+    folder.open().unwrap().mark_clean(&BTreeSet::new()).unwrap();
     drop(folder.open().unwrap());
     assert!(folder.open().unwrap().was_clean);
+}
+
+#[test]
+fn io_10_a_partition_that_was_offline_all_the_time_is_not_clean_and_the_others_are() {
+    let folder = Folder::new("untouched");
+    folder.open().unwrap().mark_clean(&BTreeSet::from(["id-1".to_owned()])).unwrap();
+    let open = folder.open().unwrap();
+    assert!(open.was_clean && open.is_clean("id-0") && !open.is_clean("id-1") && !open.is_clean_throughout());
+    open.mark_clean(&BTreeSet::new()).unwrap();
+    drop(open);
+    assert!(folder.open().unwrap().is_clean_throughout());
+    for text in ["", "cle", "clean\nwhatever"] {
+        fs::write(folder.0.join(CLEAN_FILE), text).unwrap();
+        let open = folder.open().unwrap();
+        assert!(!open.was_clean, "{text:?} is no marker");
+        open.mark_dirty().unwrap();
+        assert!(!folder.0.join(CLEAN_FILE).exists());
+    }
 }
 
 #[test]
@@ -90,7 +108,7 @@ fn io_06_recovery_points_come_back_and_those_that_do_not_are_told_and_kept() {
 #[test]
 fn io_06_after_a_stop_in_order_there_are_recovery_points() {
     let folder = Folder::new("no-points");
-    folder.open().unwrap().mark_clean().unwrap();
+    folder.open().unwrap().mark_clean(&BTreeSet::new()).unwrap();
     let open = folder.open().unwrap();
     assert!(matches!(open.recovery_points(), Err(PointsLost::Missing)));
     assert!(open.keep_lost_points().is_err(), "there is nothing to be kept");
@@ -104,7 +122,7 @@ fn op_11_unclean_starts_are_counted_until_a_clean_stop_or_a_long_life() {
     assert_eq!([start(), start(), start()], [1, 2, 3]);
     folder.open().unwrap().forget_starts();
     assert_eq!(start(), 1);
-    folder.open().unwrap().mark_clean().unwrap();
+    folder.open().unwrap().mark_clean(&BTreeSet::new()).unwrap();
     assert_eq!(start(), 0);
     folder.open().unwrap().mark_dirty().unwrap();
     assert_eq!(start(), 1, "it begins anew");

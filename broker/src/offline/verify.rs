@@ -46,7 +46,7 @@ pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
     });
     let replay = Replay::read(&disk).map_err(|e| told("journal", &e))?;
     // After a clean stop nothing rests on it.
-    let weight = if folder.was_clean { Weight::Mended } else { Weight::Damage };
+    let weight = if folder.is_clean_throughout() { Weight::Mended } else { Weight::Damage };
     findings.extend(replay.damage.iter().map(|what| finding("journal", weight, what.clone())));
     let dirs = partitions(&disk, &args.logs, &mut findings)?;
     let total = dirs.iter().map(|dir| size_of(&disk, dir)).sum();
@@ -163,7 +163,7 @@ impl Work<'_> {
 
     fn known(&self, dir: &str, meta: &PartitionMeta) -> Known<'_, <RealDisk as Disk>::File> {
         let key = journal_key(dir, meta);
-        let clean = self.folder.was_clean;
+        let clean = key.map_or(self.folder.was_clean, |key| self.folder.is_clean(&key_of(key.topic, key.index)));
         let point = match &self.points {
             Some(points) => key.and_then(|key| points.get(&key_of(key.topic, key.index)).copied()),
             // As a start has it.

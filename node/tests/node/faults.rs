@@ -242,6 +242,33 @@ fn op_10_a_partition_without_its_folder_is_offline_alone() {
     assert_eq!(world.read("a", 0).unwrap().len(), 1);
 }
 
+#[test]
+fn io_10_a_stop_closes_what_it_can_and_knows_what_served_and_what_did_not() {
+    let mut world = World::new();
+    let conn = world.connect();
+    for topic in ["good", "damaged", "failed"] {
+        world.create(topic, 1, &[]);
+        world.ask(conn, PRODUCE, produce_request(topic, 0, -1, batch(b"v")));
+    }
+    world.checkpoint();
+    world.disk.flip("logs/damaged-0/partition.meta", 100);
+    let mut world = world.kill();
+    let conn = world.connect();
+    world.disk.set_faults(Faults { fail_sync: Some(world.disk.counters().syncs + 1), ..Faults::default() });
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("failed", 0, -1, batch(b"w")))).error_code, STORAGE);
+    world.send(conn, PRODUCE, produce_request("good", 0, -1, batch(b"w")));
+    let mut out = pyralog_node::Outputs::default();
+    let closing = world.node.close_all(&mut out);
+    world.take(out);
+    world.deliver(conn);
+    assert_eq!(produced(world.answer(conn).expect("whoever waits is answered").1).error_code, 0);
+    let key = |name: &str| format!("{}-0", world.node.topology().by_name(name).unwrap().log.metadata.topic_id);
+    let points = ["good", "damaged", "failed"].map(|name| closing.points[&key(name)].0);
+    assert_eq!(points, [2, 1, 1], "what is known of those that were not closed stays known");
+    assert_eq!(closing.untouched.into_iter().collect::<Vec<_>>(), [key("damaged")]);
+    assert!(closing.problems.len() == 1 && closing.problems[0].contains("failed-0"), "{:?}", closing.problems);
+}
+
 /// Two logs with records, whose folders change places while the broker is stopped.
 fn with_swapped_folders(checkpoint: bool) -> World {
     let limits = Limits { journal_bytes: if checkpoint { 0 } else { 4096 }, ..Limits::default() };
