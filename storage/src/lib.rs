@@ -20,6 +20,7 @@ mod index;
 pub mod inspect;
 mod journal;
 mod log;
+mod newest;
 mod producers;
 mod read;
 mod recovery;

@@ -200,41 +200,6 @@ impl<D: Disk> Log<D> {
         }
         Ok(None)
     }
-
-    /// The record with the largest timestamp in [log start, bound), the first of equals (L2); None if there is no
-    /// record, also when all were deleted (L10). Records without timestamp count as -1 (L6).
-    pub fn max_timestamp(&mut self, bound: LogOffset) -> Result<Option<TimestampOffset>, ReadError> {
-        self.check_online()?;
-        self.holds_files = true;
-        let range = self.log_start()..bound.min(self.log_end);
-        let inflate_max = self.env.config.inflate_max_bytes;
-        let mut best: Option<TimestampOffset> = None;
-        for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
-            let base = segment.base;
-            let error = |e| ReadError::of(base, e);
-            let over = |best: &Option<TimestampOffset>, t: i64| best.is_none_or(|b| t > b.timestamp);
-            if !over(&best, segment.max_timestamp(&self.env).map_err(error)?) {
-                continue;
-            }
-            let file = segment.file(&self.env).map_err(ReadError::Io)?;
-            let mut walk = Walk::new(&*file, 0, segment.size);
-            while let Some(found) = step(&mut walk).map_err(error)? {
-                if found.header.base_offset >= range.end.0 {
-                    break;
-                }
-                if found.header.last_offset() < range.start.0 || !over(&best, found.header.max_timestamp) {
-                    continue;
-                }
-                let records = stamps(&*file, &found, range.start, inflate_max).map_err(ReadError::Io)?;
-                for record in records.into_iter().filter(|t| range.contains(&t.offset)) {
-                    if over(&best, record.timestamp) {
-                        best = Some(record);
-                    }
-                }
-            }
-        }
-        Ok(best)
-    }
 }
 
 impl Epochs {
@@ -327,7 +292,7 @@ pub(crate) fn step<F: DiskFile>(walk: &mut Walk<'_, F>) -> Result<Option<Found>,
 
 /// Offset and timestamp of each record of a batch. If it cannot be opened, or all of it has one time: one, for the batch as a
 /// whole, at its first offset from `start` on.
-fn stamps<F: DiskFile>(
+pub(crate) fn stamps<F: DiskFile>(
     file: &F,
     found: &Found,
     start: LogOffset,

@@ -156,6 +156,35 @@ fn l02_l06_l10_the_largest_timestamp() {
     assert_eq!(found(log.max_timestamp(off(7)).unwrap()), None, "never below the log start");
 }
 
+/// Reads of the disk that it takes to find the largest timestamp below a bound.
+fn reads_for_newest((disk, log): (&SimDisk, &mut Log<SimDisk>), bound: i64, expected: (i64, i64)) -> u64 {
+    let before = disk.counters().reads;
+    assert_eq!(found(log.max_timestamp(off(bound)).unwrap()), Some(expected));
+    disk.counters().reads - before
+}
+
+#[test]
+fn the_largest_timestamp_costs_a_few_reads_however_large_the_log() {
+    let config = LogConfig { segment_bytes: 20_000, index_interval_bytes: 500, ..small() };
+    let (disk, mut log) = new_log(config.clone());
+    for time in 0..2000 {
+        put(&mut log, &stamped(&[time]));
+    }
+    let end = 2000;
+    log.sync().unwrap();
+    let rising = reads_for_newest((&disk, &mut log), end, (end - 1, end - 1));
+    assert!(rising < 20, "{rising} reads, with each record newer than the one before");
+    log.close_clean().unwrap();
+    let (mut log, _) = open(&disk, config, clean(end));
+    let cold = reads_for_newest((&disk, &mut log), end, (end - 1, end - 1));
+    assert!(cold < 60, "{cold} reads of some ten segments");
+    let below = reads_for_newest((&disk, &mut log), end - 10, (end - 11, end - 11));
+    assert!(below < 30, "{below} reads, with some records above the bound");
+    log.delete_records_to(off(1), off(end)).unwrap();
+    let later = reads_for_newest((&disk, &mut log), end, (end - 1, end - 1));
+    assert!(later < 30, "{later} reads, with the oldest record deleted");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
