@@ -111,13 +111,15 @@ struct State {
     prepare_after: Instant,
     look_after: Instant,
     notes_after: Instant,
+    /// It was told that the next file cannot be opened.
+    told_unopened: bool,
 }
 
 impl Journaling {
     /// Over an opened journal.
     pub fn new(journal: Journal<RealDisk>, limits: JournalLimits) -> Self {
         let now = Instant::now();
-        let state = State { journal, prepare_after: now, look_after: now, notes_after: now };
+        let state = State { journal, prepare_after: now, look_after: now, notes_after: now, told_unopened: false };
         Self {
             queue: Mutex::default(),
             arrived: Condvar::new(),
@@ -317,6 +319,10 @@ fn write(shell: &Shell, state: &mut State, round: &mut Round) -> Result<(), Jour
         Ok(()) => shell.metrics.journal_rounds.add(1),
         Err(JournalError::NoRoom) => {
             shell.journal.by_sync.fetch_add(1, Ordering::Relaxed);
+            let told = std::mem::replace(&mut state.told_unopened, state.journal.unopened().is_some());
+            if let Some(cause) = state.journal.unopened().filter(|_| !told) {
+                warn!(%cause, "the next journal file cannot be opened; appends are synced one partition at a time until it can");
+            }
         }
         Err(JournalError::Closed(cause)) => {
             error!(%cause, "the journal failed and is closed; appends are synced one partition at a time until the broker is restarted");

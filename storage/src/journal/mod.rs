@@ -44,8 +44,8 @@ pub struct JournalLimits {
 /// Why a round was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// No file has room, or the journal is closed since an earlier write failed; nothing of this round was written. The
-    /// partitions have to be synced by themselves.
+    /// No file has room, the next one cannot be opened for now ([`Journal::unopened`]), or the journal is closed since an
+    /// earlier write failed; nothing of this round was written. The partitions have to be synced by themselves.
     #[error("no journal file is free")]
     NoRoom,
     /// The disk failed in this round: nobody knows what of it is there. The journal is closed from now on.
@@ -107,6 +107,8 @@ pub struct Journal<D: Disk> {
     oldest: u64,
     /// Rounds of the last file that was sealed.
     rounds_before: u64,
+    /// Why the next file could not be opened when it was last tried.
+    unopened: Option<String>,
     closed: Option<String>,
 }
 
@@ -156,12 +158,14 @@ impl<D: Disk> Journal<D> {
         if !self.has_room(round) {
             return Err(JournalError::NoRoom);
         }
-        let written = self.make_room(round.file_bytes() as u64).and_then(|()| self.put(round));
-        written.map_err(|error| {
-            let why = error.to_string();
-            self.closed = Some(why.clone());
-            JournalError::Closed(why)
-        })
+        self.make_room(round.file_bytes() as u64)?;
+        self.put(round).map_err(|error| self.close(&error))
+    }
+
+    fn close(&mut self, error: &io::Error) -> JournalError {
+        let why = error.to_string();
+        self.closed = Some(why.clone());
+        JournalError::Closed(why)
     }
 
     /// A further file is wanted: none is free. Gives the slot to [prepare](prepare_file), once.
@@ -236,12 +240,17 @@ impl<D: Disk> Journal<D> {
         self.sealed.len()
     }
 
+    /// Why the next file could not be opened when a round was last to be written, if so. It is tried again for each round.
+    pub fn unopened(&self) -> Option<&str> {
+        self.unopened.as_deref()
+    }
+
     /// Why nothing can be written any more, if so.
     pub fn closed(&self) -> Option<&str> {
         self.closed.as_deref()
     }
 
-    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+    fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
         if self.current.as_ref().is_some_and(|current| current.position + bytes <= self.limits.file_bytes) {
             return Ok(());
         }
@@ -250,10 +259,19 @@ impl<D: Disk> Journal<D> {
             let Current { slot, sequence, ends, .. } = full;
             self.sealed.push(Sealed { slot, sequence, ends, reusable: true });
         }
-        let Some(free) = self.free.pop() else { return Ok(()) };
+        let Some(Free { slot }) = self.free.last().copied() else { return Err(JournalError::NoRoom) };
+        // Nothing was written yet, so that a failure is no more than one of now: too many open files.
+        let opened = self.disk.open(&path(slot), OpenMode::Journal);
+        self.unopened = opened.as_ref().err().map(ToString::to_string);
+        let file = opened.map_err(|_| JournalError::NoRoom)?;
+        self.free.pop();
+        self.begin(slot, file).map_err(|error| self.close(&error))
+    }
+
+    /// Makes a file the one that is written.
+    fn begin(&mut self, slot: usize, file: D::File) -> io::Result<()> {
         let sequence = self.next_sequence;
         let oldest = self.sealed.iter().map(|sealed| sealed.sequence).min().unwrap_or(sequence);
-        let file = self.disk.open(&path(free.slot), OpenMode::Journal)?;
         let mut header = Round::new(BLOCK);
         let header = header.block(|block| {
             FileHeader { sequence, oldest, rounds_before: self.rounds_before }.put(block);
@@ -261,7 +279,7 @@ impl<D: Disk> Journal<D> {
         file.write_through(header, 0)?;
         (self.oldest, self.next_sequence) = (oldest, self.next_sequence + 1);
         let (position, rounds, ends) = (BLOCK as u64, 0, Ends::new());
-        self.current = Some(Current { slot: free.slot, sequence, file, position, rounds, ends });
+        self.current = Some(Current { slot, sequence, file, position, rounds, ends });
         Ok(())
     }
 

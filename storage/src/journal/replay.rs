@@ -170,6 +170,7 @@ impl<D: Disk> Journal<D> {
             next_sequence: 1,
             oldest: 0,
             rounds_before: 0,
+            unopened: None,
             closed: None,
         };
         let Files { begun, unbegun } = find(&*journal.disk)?;

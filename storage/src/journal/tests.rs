@@ -184,6 +184,41 @@ fn io_01_a_failed_write_closes_the_journal_for_good() {
 }
 
 #[test]
+fn op_12_a_file_that_cannot_be_opened_for_now_is_opened_later() {
+    let (disk, mut journal) = new_journal();
+    let batches = pending(5);
+    for batch in &batches[..3] {
+        journal.write(&mut round(std::slice::from_ref(batch))).unwrap();
+    }
+    add_file(&disk, &mut journal);
+    disk.set_faults(Faults { no_open_from: Some(0), ..Faults::default() });
+    for _ in 0..2 {
+        assert!(matches!(journal.write(&mut round(&batches[3..4])), Err(JournalError::NoRoom)));
+        assert!(journal.unopened().is_some() && journal.closed().is_none());
+    }
+    assert_eq!(journal.sealed_files(), 1, "what the full file holds still counts");
+    disk.set_faults(Faults::default());
+    assert_eq!(bases(&disk).0, [0, 3, 6]);
+    for batch in &batches[3..] {
+        journal.write(&mut round(std::slice::from_ref(batch))).unwrap();
+    }
+    assert!(journal.unopened().is_none());
+    assert_eq!(bases(&disk).0, [0, 3, 6, 9, 12]);
+}
+
+#[test]
+fn io_01_a_failed_header_closes_the_journal_for_good() {
+    let (disk, mut journal) = new_journal();
+    for _ in 0..3 {
+        journal.write(&mut round(&pending(1))).unwrap();
+    }
+    add_file(&disk, &mut journal);
+    disk.set_faults(Faults { fail_sync: Some(disk.counters().syncs + 1), ..Faults::default() });
+    assert!(matches!(journal.write(&mut round(&pending(1))), Err(JournalError::Closed(_))));
+    assert!(journal.wants_file().is_none() && !journal.has_room(&round(&pending(1))));
+}
+
+#[test]
 fn op_10_a_file_that_found_no_room_is_tried_again_and_one_that_failed_is_not() {
     let disk = Arc::new(SimDisk::new());
     let (mut journal, _) = Journal::open(Arc::clone(&disk), LIMITS, false).unwrap();
