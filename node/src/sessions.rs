@@ -2,9 +2,12 @@
 //! Bounded in number and in bytes: at the limit the session that was idle longest gives way if it was idle for
 //! [`EVICTABLE_AFTER_MS`]; otherwise the newcomer gets no session, which is legal (F19). A session that would grow over
 //! the limit ends: its client is told that it is unknown and begins anew.
+//!
+//! All sessions are behind one lock: what is done here takes time in proportion to what the request or its session names, and
+//! what can be worked out of a request alone ([`Asked`]) is worked out before.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
@@ -80,6 +83,31 @@ struct Session {
     partitions: Vec<Cached>,
 }
 
+/// What a request says for its session.
+#[derive(Debug)]
+pub struct Asked {
+    id: i32,
+    epoch: i32,
+    by_id: bool,
+    /// The partitions that it names, in order, each once.
+    positions: Vec<(TopicKey, Position)>,
+    /// Those that are not fetched from any more.
+    forgotten: BTreeSet<(TopicKey, i32)>,
+}
+
+impl Asked {
+    /// Reads a request, whose topics have names or ids.
+    pub fn of(request: &FetchRequest, by_id: bool) -> Self {
+        let mut forgotten = BTreeSet::new();
+        for topic in &request.forgotten_topics_data {
+            let key = key_of(&topic.topic.0, *topic.topic_id.as_bytes(), by_id);
+            forgotten.extend(topic.partitions.iter().map(|index| (key.clone(), *index)));
+        }
+        let (id, epoch) = (request.session_id, request.session_epoch);
+        Self { id, epoch, by_id, positions: positions_of(request, by_id), forgotten }
+    }
+}
+
 /// What a fetch reads, after its session was looked at.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -124,30 +152,29 @@ impl Sessions {
     }
 
     /// Works out what a fetch reads, and updates its session.
-    pub fn plan(&mut self, request: &FetchRequest, by_id: bool, now: MonoMs) -> Result<Plan, ErrorCode> {
-        let (id, epoch) = (request.session_id, request.session_epoch);
-        if epoch == FINAL || epoch == INITIAL {
-            self.remove(id);
-            let positions = positions_of(request, by_id);
-            let session_id = if epoch == INITIAL { self.open(&positions, by_id, now) } else { 0 };
+    pub fn plan(&mut self, asked: Asked, now: MonoMs) -> Result<Plan, ErrorCode> {
+        if asked.epoch == FINAL || asked.epoch == INITIAL {
+            self.remove(asked.id);
+            let positions = asked.positions;
+            let session_id = if asked.epoch == INITIAL { self.open(&positions, asked.by_id, now) } else { 0 };
             return Ok(Plan { positions, session_id, incremental: false });
         }
-        self.resume(request, by_id, now)
+        self.resume(asked, now)
     }
 
-    fn resume(&mut self, request: &FetchRequest, by_id: bool, now: MonoMs) -> Result<Plan, ErrorCode> {
-        let id = request.session_id;
+    fn resume(&mut self, asked: Asked, now: MonoMs) -> Result<Plan, ErrorCode> {
+        let id = asked.id;
         let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        if session.epoch != request.session_epoch {
+        if session.epoch != asked.epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
-        if session.by_id != by_id {
+        if session.by_id != asked.by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
         session.used = now;
         session.epoch = next_epoch(session.epoch);
         let before = session.bytes;
-        session.update(request, by_id);
+        session.update(asked);
         let positions: Vec<_> = session.partitions.iter().map(|c| (c.key.clone(), c.position.clone())).collect();
         self.bytes = self.bytes + session.bytes - before;
         if self.bytes > self.bytes_limit && session.bytes > before {
@@ -199,11 +226,14 @@ impl Sessions {
         let Some(session) = self.sessions.get_mut(&plan.session_id) else { return vec![true; outcomes.len()] };
         let mut news = Vec::with_capacity(outcomes.len());
         let mut moved = vec![false; session.partitions.len()];
+        let mut places = None;
         for (i, ((key, position), outcome)) in plan.positions.iter().zip(outcomes).enumerate() {
             let same = |c: &Cached| c.key == *key && c.position.index == position.index;
             // The plan has the session's order, unless another connection used the session in between.
             let in_place = session.partitions.get(i).is_some_and(same).then_some(i);
-            let Some(at) = in_place.or_else(|| session.partitions.iter().position(same)) else {
+            let elsewhere =
+                || places.get_or_insert_with(|| session.places()).get(&(key.clone(), position.index)).copied();
+            let Some(at) = in_place.or_else(elsewhere) else {
                 news.push(true);
                 continue;
             };
@@ -241,12 +271,18 @@ impl Session {
         self.partitions.extend(back);
     }
 
-    fn update(&mut self, request: &FetchRequest, by_id: bool) {
-        let news = positions_of(request, by_id);
-        if !news.is_empty() {
-            let mut places: BTreeMap<(TopicKey, i32), usize> =
-                self.partitions.iter().enumerate().map(|(i, c)| ((c.key.clone(), c.position.index), i)).collect();
-            for (key, position) in news {
+    /// Where each partition stands.
+    fn places(&self) -> BTreeMap<(TopicKey, i32), usize> {
+        self.partitions.iter().enumerate().map(|(i, c)| ((c.key.clone(), c.position.index), i)).collect()
+    }
+
+    fn update(&mut self, asked: Asked) {
+        if asked.positions.is_empty() && asked.forgotten.is_empty() {
+            return;
+        }
+        if !asked.positions.is_empty() {
+            let mut places = self.places();
+            for (key, position) in asked.positions {
                 let at = places.entry((key.clone(), position.index)).or_insert(self.partitions.len());
                 match self.partitions.get_mut(*at) {
                     Some(cached) => cached.position = position,
@@ -254,13 +290,10 @@ impl Session {
                 }
             }
         }
-        for topic in &request.forgotten_topics_data {
-            let key = key_of(&topic.topic.0, *topic.topic_id.as_bytes(), by_id);
-            self.partitions.retain(|c| c.key != key || !topic.partitions.contains(&c.position.index));
+        if !asked.forgotten.is_empty() {
+            self.partitions.retain(|c| !asked.forgotten.contains(&(c.key.clone(), c.position.index)));
         }
-        if !(request.topics.is_empty() && request.forgotten_topics_data.is_empty()) {
-            self.bytes = self.partitions.iter().map(|c| c.key.cost()).sum();
-        }
+        self.bytes = self.partitions.iter().map(|c| c.key.cost()).sum();
     }
 }
 
@@ -301,3 +334,6 @@ fn positions_of(request: &FetchRequest, by_id: bool) -> Vec<(TopicKey, Position)
     }
     positions
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use crate::api::{Responder, Step};
 use crate::connection::{ConnId, Connection, FileRange, Piece};
 use crate::outputs::{Outputs, Warm};
 use crate::partition::{Bounds, Located, Partition, Refusal};
-use crate::sessions::{Outcome, Plan, Position, TopicKey};
+use crate::sessions::{Asked, Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
 use crate::vlsn::{Seen, Sight, VlsnError, VlsnLog};
 use crate::waiting::{Wait, Warming};
@@ -124,7 +124,8 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         return answer(&responder, top_level(ErrorCode::InvalidRequest), out);
     }
     let by_id = asked.version >= TOPIC_IDS_FROM;
-    let plan = match node.sessions.lock().plan(request, by_id, now.mono) {
+    let wanted = Asked::of(request, by_id);
+    let plan = match node.sessions.lock().plan(wanted, now.mono) {
         Ok(plan) => plan,
         Err(code) => return answer(&responder, top_level(code), out),
     };
