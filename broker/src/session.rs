@@ -1,6 +1,7 @@
 //! One client connection as a task: bytes in, frames to the node, answers out in order.
-//! Holds: no buffer while idle; memory grows only with bytes that have arrived (SE-03), and within a budget that all
-//! connections share; a peer that stalls in a frame or does not take its answers is dropped, one that is idle too.
+//! Holds: what comes in takes memory as [`Intake`] says (SE-03); a peer that stalls in a frame or does not take its answers is
+//! dropped, one that is idle too, and one that holds memory for too long while others wait for it. Who waits for memory
+//! stalls nobody and is not idle.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,18 +9,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use pyralog_node::partition::Partition;
 use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use crate::appending;
 use crate::disk::RealDisk;
+use crate::intake::{FIRST_BUFFER, FRAME_STALL, Intake};
 use crate::journaling;
 use crate::lanes;
 use crate::mailbox::{Events, Mailbox};
@@ -29,15 +29,6 @@ use crate::shell::{Shell, ShellOutputs};
 use crate::sockets::SocketBuffers;
 use crate::traffic::{LARGE_ANSWER, Threads, Traffic};
 
-/// First buffer of a connection from which something came in, in bytes: one that says little costs little.
-const FIRST_BUFFER: usize = 4 << 10;
-/// Buffer of a connection that keeps filling it, in bytes.
-const BUSY_BUFFER: usize = 64 << 10;
-/// Frames above this are read into a buffer that grows as they arrive, under the shared budget.
-const BUDGET_FROM: usize = 64 << 10;
-/// Frames from [`BUSY_BUFFER`] to here make the next buffer as large as they were: most clients send batches of one size,
-/// and a frame that fills its buffer is read without being copied once.
-const FRAME_BUFFER_MAX: usize = 1 << 20;
 /// Bytes that a connection writes before others have their turn: who reads a backlog is not to hold up who writes.
 const TURN_BYTES: usize = 256 << 10;
 /// Unsent answers above which a connection is not read from, in bytes.
@@ -61,9 +52,9 @@ pub enum End {
     /// A frame did not go on, or answers were not taken.
     #[error("stalled for {0} s in the middle of a frame or of an answer")]
     Stalled(u64),
-    /// The budget for requests in memory did not allow to go on.
-    #[error("no memory for the request within {0} s (queued.max.request.bytes)")]
-    Budget(u64),
+    /// A large frame came in slowly, and kept others from the memory for requests.
+    #[error("a large request came in too slowly while others waited for its memory (queued.max.request.bytes)")]
+    InTheWay,
     /// All is answered and the connection was to be closed.
     #[error("closed after the last answer")]
     Done,
@@ -77,12 +68,7 @@ pub struct Session {
     buffers: SocketBuffers,
     conn: Connection,
     mailbox: Arc<Mailbox>,
-    input: BytesMut,
-    permit: Option<OwnedSemaphorePermit>,
-    /// Size of the next buffer; grows while reads fill what they are given.
-    read_size: usize,
-    /// Size of the last frame, if the next one shall have a buffer of that size.
-    frame_size: usize,
+    input: Intake,
     unsent: Outgoing,
     /// A reader thread brings what is to be sent next into memory.
     warming: bool,
@@ -118,16 +104,14 @@ impl Session {
         mailbox.set_socket(Some(Arc::clone(&stream)));
         let active = Instant::now();
         let alarm = Box::pin(sleep_until(active + Duration::from_millis(shell.node.limits().idle_ms)));
+        let input = Intake::new(Arc::clone(&shell.request_memory));
         Self {
             shell,
             stream,
             buffers,
             conn,
             mailbox,
-            input: BytesMut::new(),
-            permit: None,
-            read_size: FIRST_BUFFER,
-            frame_size: 0,
+            input,
             unsent: Outgoing::default(),
             warming: false,
             large_answers: false,
@@ -170,7 +154,7 @@ impl Session {
 
     async fn serve(&mut self) -> Result<Threads, End> {
         loop {
-            self.serve_frames().await?;
+            self.serve_frames()?;
             self.collect_answers();
             let threads = self.traffic.belongs_to();
             if threads != self.traffic.at() {
@@ -194,7 +178,7 @@ impl Session {
         }
     }
 
-    /// Waits for whatever comes first: bytes, room for bytes, an event, a deadline.
+    /// Waits for whatever comes first: bytes, room for bytes, memory for them, an event, a deadline.
     async fn wait(&mut self, reading: bool) -> Result<(), End> {
         let writing = !self.unsent.is_empty() && !self.warming;
         let interest = match (reading, writing) {
@@ -218,10 +202,14 @@ impl Session {
                 let ready = ready?;
                 self.close_outlet(outlet);
                 if ready.is_readable() && reading {
-                    self.read_some().await?;
+                    self.read_some()?;
                 } else if interest.is_none() && (ready.is_error() || ready.is_read_closed()) {
                     return Err(End::Eof);
                 }
+            }
+            () = self.input.granted(), if self.input.is_waiting() => {
+                // What the peer sent meanwhile was not read.
+                self.active = Instant::now();
             }
             () = self.alarm.as_mut() => {
                 self.close_outlet(outlet);
@@ -299,18 +287,21 @@ impl Session {
     fn deadline(&self) -> Instant {
         let limits = self.shell.node.limits();
         let quiet = if self.is_mid_transfer() { limits.stall_ms } else { limits.idle_ms };
-        let quiet = self.active + Duration::from_millis(quiet);
+        let mut quiet = self.active + Duration::from_millis(quiet);
+        if self.input.may_be_in_the_way() {
+            quiet = quiet.min(Instant::now() + FRAME_STALL);
+        }
         match self.conn.deadline().map(|at| self.shell.clock.instant(at)) {
             Some(at) if self.is_mid_transfer() => at.min(quiet),
             Some(at) => at,
-            None if self.conn.is_idle() || self.is_mid_transfer() => quiet,
-            // Somebody works for this connection: it is not idle.
+            None if self.is_mid_transfer() || (self.conn.is_idle() && !self.input.is_waiting()) => quiet,
+            // Somebody works for this connection, or it waits for memory: it is not idle.
             None => Instant::now() + Duration::from_millis(limits.idle_ms),
         }
     }
 
     fn is_mid_transfer(&self) -> bool {
-        !self.unsent.is_empty() || (!self.input.is_empty() && self.wants_input())
+        !self.unsent.is_empty() || (!self.input.bytes().is_empty() && self.wants_input())
     }
 
     fn on_deadline(&mut self) -> Result<(), End> {
@@ -323,7 +314,8 @@ impl Session {
         if self.is_mid_transfer() && quiet >= Duration::from_millis(limits.stall_ms) {
             return Err(End::Stalled(limits.stall_ms / 1000));
         }
-        if self.conn.is_idle() && quiet >= Duration::from_millis(limits.idle_ms) {
+        self.make_way()?;
+        if self.conn.is_idle() && !self.input.is_waiting() && quiet >= Duration::from_millis(limits.idle_ms) {
             return Err(End::Idle(limits.idle_ms / 1000));
         }
         Ok(())
@@ -333,6 +325,7 @@ impl Session {
     fn wants_input(&self) -> bool {
         !self.stopping
             && !self.ended
+            && !self.input.is_waiting()
             && (self.conn.accepts() || self.listens_on())
             && self.unsent.bytes() < UNSENT_LIMIT
             && self.next_frame().is_none()
@@ -340,19 +333,19 @@ impl Session {
 
     /// While a fetch waits for data, a little is read ahead, so that a client that goes away is noticed at once.
     fn listens_on(&self) -> bool {
-        self.conn.deadline().is_some() && self.input.len() < FIRST_BUFFER
+        self.conn.deadline().is_some() && self.input.bytes().len() < FIRST_BUFFER
     }
 
     /// Length of the next frame, once it is known and acceptable.
     fn frame_length(&self) -> Result<Option<usize>, End> {
-        let Some(prefix) = self.input.first_chunk() else { return Ok(None) };
+        let Some(prefix) = self.input.bytes().first_chunk() else { return Ok(None) };
         Ok(Some(frame_length(*prefix, self.shell.node.limits().frame_bytes)?))
     }
 
     /// The next frame, if all of it is there.
     fn next_frame(&self) -> Option<&[u8]> {
         let length = self.frame_length().ok().flatten()?;
-        self.input.get(LENGTH_BYTES..LENGTH_BYTES + length)
+        self.input.bytes().get(LENGTH_BYTES..LENGTH_BYTES + length)
     }
 
     fn ready_to_serve(&self) -> bool {
@@ -360,17 +353,16 @@ impl Session {
     }
 
     /// Serves the frames that are complete, as far as the connection takes them.
-    async fn serve_frames(&mut self) -> Result<(), End> {
+    fn serve_frames(&mut self) -> Result<(), End> {
+        let mut taken = false;
         while self.conn.accepts() && self.unsent.bytes() < UNSENT_LIMIT {
             let Some(length) = self.frame_length()? else { break };
             if !self.ready_to_serve() {
                 break;
             }
-            self.input.advance(LENGTH_BYTES);
-            let frame = self.input.split_to(length);
-            let size = LENGTH_BYTES + length;
-            self.frame_size = if (BUSY_BUFFER..=FRAME_BUFFER_MAX).contains(&size) { size } else { 0 };
-            self.traffic.asked(size, Connection::is_produce(&frame));
+            let frame = self.input.take_frame(length);
+            taken = true;
+            self.traffic.asked(LENGTH_BYTES + length, Connection::is_produce(&frame));
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
             let served =
@@ -380,17 +372,13 @@ impl Session {
             if let Some(partition) = own {
                 self.commit(partition);
             }
-            self.permit = None;
             if let Err(reason) = served {
                 self.shell.metrics.requests_refused.add(1);
                 debug!(peer = %self.conn.peer, %reason, "request refused; the connection will be closed");
             }
             self.collect_answers();
         }
-        if self.input.is_empty() {
-            // An idle connection holds no buffer.
-            self.input = BytesMut::new();
-        }
+        self.input.settle(taken);
         Ok(())
     }
 
@@ -410,13 +398,16 @@ impl Session {
         self.absorb(out);
     }
 
-    async fn read_some(&mut self) -> Result<(), End> {
-        self.make_room().await?;
-        let room = self.input.capacity() - self.input.len();
+    fn read_some(&mut self) -> Result<(), End> {
+        let size = self.frame_length()?.map(|length| LENGTH_BYTES + length);
+        if !self.input.make_room(size) {
+            return Ok(());
+        }
+        let room = self.input.room();
         let mut read = Err(io::ErrorKind::WouldBlock.into());
         // Less than there is room for: the socket is empty, and a look that would say so is one call less.
         let _ = self.stream.try_io(Interest::READABLE, || {
-            read = self.stream.try_read_buf(&mut self.input);
+            read = self.stream.try_read_buf(self.input.buffer());
             let empty = read.as_ref().is_ok_and(|bytes| (1..room).contains(bytes));
             if empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
@@ -432,67 +423,19 @@ impl Session {
             }
             Ok(0) => Err(End::Eof),
             Ok(read) => {
-                let filled = self.input.len() == self.input.capacity();
-                self.read_size = if filled { (self.read_size * 4).min(BUSY_BUFFER) } else { read.max(FIRST_BUFFER) };
+                self.input.came(read);
                 self.shell.metrics.bytes_in.add(read as u64);
                 self.active = Instant::now();
-                Ok(())
+                self.make_way()
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(e) => Err(e.into()),
         }
     }
 
-    /// Makes room for the next read: a first small buffer, then as much as has already arrived again, up to the frame. A
-    /// client that sent a large frame gets a buffer for another one, as far as the budget has room.
-    async fn make_room(&mut self) -> Result<(), End> {
-        if self.input.capacity() > self.input.len() {
-            return Ok(());
-        }
-        if self.input.is_empty() && self.frame_size > 0 && self.has_budget(self.frame_size) {
-            self.input.reserve(self.frame_size);
-            return Ok(());
-        }
-        let missing = match self.frame_length()? {
-            Some(length) => (LENGTH_BYTES + length).saturating_sub(self.input.len()),
-            None => self.read_size,
-        };
-        let more = missing.max(self.read_size).min(self.input.len().max(self.read_size) * 3);
-        if self.input.len() + more > BUDGET_FROM {
-            self.take_budget(more).await?;
-        }
-        self.input.reserve(more);
-        Ok(())
-    }
-
-    /// Takes from the budget what is there without waiting.
-    fn has_budget(&mut self, bytes: usize) -> bool {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        match Arc::clone(&self.shell.request_kib).try_acquire_many_owned(kib) {
-            Ok(permit) => {
-                self.keep(permit);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn keep(&mut self, permit: OwnedSemaphorePermit) {
-        match self.permit.as_mut() {
-            Some(held) => held.merge(permit),
-            None => self.permit = Some(permit),
-        }
-    }
-
-    async fn take_budget(&mut self, bytes: usize) -> Result<(), End> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let patience = self.shell.node.limits().stall_ms;
-        let wait = Arc::clone(&self.shell.request_kib).acquire_many_owned(kib);
-        match tokio::time::timeout(Duration::from_millis(patience), wait).await {
-            Ok(Ok(permit)) => self.keep(permit),
-            Ok(Err(_)) | Err(_) => return Err(End::Budget(patience / 1000)),
-        }
-        Ok(())
+    /// Ends a connection that keeps others from memory.
+    fn make_way(&self) -> Result<(), End> {
+        if self.input.is_in_the_way(self.active, Instant::now()) { Err(End::InTheWay) } else { Ok(()) }
     }
 
     fn collect_answers(&mut self) {

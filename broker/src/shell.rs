@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyralog_node::{Call, Node, Outputs};
 use pyralog_protocol::Draw;
-use tokio::sync::Semaphore;
 use tracing::error;
 
 use crate::cleaning::Cleaning;
@@ -17,6 +16,7 @@ use crate::mailbox::Mailboxes;
 use crate::metrics::Metrics;
 use crate::reading::Readers;
 use crate::removal::Remover;
+use crate::request_memory::RequestMemory;
 use crate::room::RoomBell;
 use crate::scrubbing::Scrubbing;
 use crate::syncer::{self, Job, Syncers};
@@ -38,8 +38,8 @@ pub struct Shell {
     pub clock: Clock,
     /// Mailboxes of the connections.
     pub mailboxes: Mailboxes,
-    /// Memory for requests in the making, in KiB.
-    pub request_kib: Arc<Semaphore>,
+    /// Memory for large requests in the making.
+    pub request_memory: Arc<RequestMemory>,
     /// The control thread.
     pub control: ControlHandle,
     /// The journal, and the threads that write it.
@@ -89,13 +89,13 @@ pub struct Parts {
 impl Shell {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let kib = (parts.node.limits().request_bytes / 1024).clamp(1024, Semaphore::MAX_PERMITS);
+        let request_memory = Arc::new(RequestMemory::new(parts.node.limits().request_bytes));
         Self {
             node: parts.node,
             disk: parts.disk,
             clock: parts.clock,
             mailboxes: Mailboxes::default(),
-            request_kib: Arc::new(Semaphore::new(kib)),
+            request_memory,
             control: parts.control,
             journal: parts.journal,
             syncers: parts.syncers,

@@ -13,12 +13,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
-use pyralog_compat_tests::calls::Fetch;
+use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
+use pyralog_compat_tests::calls::{Fetch, metadata_request, produce_request, produced};
 use pyralog_compat_tests::conn::{Outcome, frame};
 use pyralog_compat_tests::hostile::{
     Golden, Random, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
 };
-use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, private, shared, skip};
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, private, shared, skip};
 use rustix::process::{Resource, getrlimit};
 
 const MIB: u64 = 1 << 20;
@@ -295,6 +296,66 @@ fn a_slow_reader_hurts_nobody() {
     neighbour.assert_served();
     // Each may hold one answer of 18 MiB and what the unsent limit allows besides; not the 50 that it asked for.
     assert_memory(&broker, 80 * MIB + 20 * (18 + 8) * MIB);
+}
+
+/// A produce request of a little more than so many bytes, on a connection of its own.
+fn large_request(broker: &Broker, log: &str, bytes: usize) -> (Conn, i32, Vec<u8>) {
+    let mut conn = broker.connect();
+    let records = Batch::new(vec![Record::of(&"x".repeat(bytes))]).encode();
+    let (correlation, body) = conn.encode(9, &produce_request(log, 0, &records));
+    (conn, correlation, frame(&body))
+}
+
+#[test]
+fn large_requests_that_come_in_together_are_served_one_after_the_other() {
+    let options = BrokerOptions::new().set("queued.max.request.bytes", "8388608");
+    let Some(broker) = private(options) else { return };
+    let (log, _) = broker.connect().new_topic("crowd", 1, &[("max.message.bytes", "4000000")]);
+    let started = Instant::now();
+    let crowd: Vec<_> = (0..16)
+        .map(|_| {
+            let (mut conn, correlation, bytes) = large_request(&broker, &log, 2_000_000);
+            let log = log.clone();
+            std::thread::spawn(move || {
+                // In steps: each has a part of its request in the broker while the others have as well.
+                for part in bytes.chunks(300_000) {
+                    conn.send_bytes(part);
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                let answer = conn.receive::<ProduceRequest>(9, correlation);
+                assert_eq!(produced(&answer, &log, 0).error_code, 0);
+            })
+        })
+        .collect();
+    let served = crowd.into_iter().map(JoinHandle::join).filter(Result::is_ok).count();
+    assert_eq!(served, 16, "of 16 that sent 32 MB at once");
+    assert!(started.elapsed() < Duration::from_secs(20), "somebody waited for a limit: {:?}", started.elapsed());
+}
+
+#[test]
+fn buffers_for_large_requests_stay_within_their_budget() {
+    let Some(broker) = private(BrokerOptions::new().set("queued.max.request.bytes", "8388608")) else { return };
+    let (log, _) = broker.connect().new_topic("rest", 1, &[("pyralog.durability", "memory")]);
+    let before = broker.resident_bytes();
+    let mut crowd: Vec<Conn> = (0..200)
+        .map(|_| {
+            let (mut conn, correlation, bytes) = large_request(&broker, &log, 1_000_000);
+            conn.send_bytes(&bytes);
+            conn.receive::<ProduceRequest>(9, correlation);
+            conn
+        })
+        .collect();
+    for conn in &mut crowd {
+        // The buffer for the next large one gets a small one, and most of one that does not end.
+        let (correlation, small) = conn.encode(12, &metadata_request(&[]));
+        conn.stream().set_write_timeout(Some(Duration::from_millis(50))).expect("set_write_timeout");
+        let _ = conn.try_send_bytes(&[frame(&small), (50_i32 << 20).to_be_bytes().to_vec(), vec![0; 900_000]].concat());
+        conn.receive::<MetadataRequest>(12, correlation);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let grown = broker.resident_bytes().saturating_sub(before);
+    // 8 MiB, 64 KiB of each, and what the allocator keeps.
+    assert!(grown < 70 * MIB, "{} connections hold {} MiB", crowd.len(), grown / MIB);
 }
 
 /// A connection that sends mutated frames and gives each a moment to be answered or to close the connection.

@@ -12,7 +12,7 @@ pub struct Limits {
     /// Connections in all, whatever is configured: what there are descriptors for.
     pub sockets: usize,
     /// Bytes of requests held in memory over all connections (`queued.max.request.bytes`). At the limit reading pauses;
-    /// a connection that cannot go on for [`Limits::stall_ms`] is closed.
+    /// a connection whose request comes in slowly while others wait for its memory is closed.
     pub request_bytes: usize,
     /// Requests of one connection that may be unanswered at a time. At the limit reading from it pauses.
     pub in_flight: usize,

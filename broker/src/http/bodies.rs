@@ -75,9 +75,8 @@ pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Re
         }
         if permit.is_none() && bytes.len() + data.len() > BUDGET_FROM {
             // All that it may become, at once: pieces could wait for each other.
-            let kib = u32::try_from(announced.unwrap_or(BODY_BYTES_MAX).div_ceil(1024)).unwrap_or(u32::MAX);
-            let budget = Arc::clone(&shell.request_kib).acquire_many_owned(kib);
-            permit = Some(timeout_at(until, budget).await.map_err(slow)?);
+            let claim = shell.request_memory.claim(announced.unwrap_or(BODY_BYTES_MAX));
+            permit = Some(timeout_at(until, claim).await.map_err(slow)?);
         }
         bytes.extend_from_slice(&data);
     }
