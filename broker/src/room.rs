@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use pyralog_node::room::{Level, Room};
-use pyralog_protocol::MonoMs;
 use pyralog_storage::Disk;
 use rustix::fs::{FallocateFlags, fallocate};
 use tracing::{error, info, warn};
@@ -154,7 +153,7 @@ impl Watch {
         if self.level.room != before {
             self.tell(before);
             // Retention has other hours while the disk is full.
-            self.shell.upkeep.wake_by(MonoMs(0));
+            self.shell.upkeep.look();
         }
     }
 

@@ -24,7 +24,9 @@ use crate::settings::Settings;
 use crate::shell::{Parts, Shell};
 use crate::sockets::{self, SocketBuffers};
 use crate::upkeep::{self, Intervals};
-use crate::{cleaning, control, http, journaling, listener, logging, reading, room, scrubbing, start, syncer};
+use crate::{
+    cleaning, control, deadlines, http, journaling, listener, logging, reading, room, scrubbing, start, syncer,
+};
 
 /// Workers that sync partitions, for each processor. Fewer leave the device waiting; more make each sync smaller, and the
 /// processors busy with them. Two processors with 64 KiB batches: four, six and eight of them reach the same within the noise, and four
@@ -204,6 +206,7 @@ struct Running {
     folder: Arc<DataFolder>,
     control: std::thread::JoinHandle<()>,
     upkeep: std::thread::JoinHandle<()>,
+    deadlines: std::thread::JoinHandle<()>,
     room: RoomWatch,
 }
 
@@ -276,8 +279,9 @@ impl Running {
             expiry: ms(broker.producers.expiration_check_interval_ms.into()),
         };
         let upkeep = upkeep::start(Arc::clone(&shell), Arc::clone(&folder), upkeep_queue, intervals).map_err(failed)?;
+        let deadlines = deadlines::start(Arc::clone(&shell)).map_err(failed)?;
         let room = RoomWatch::start(Arc::clone(&shell), folder.root()).map_err(failed)?;
-        Ok(Self { shell, folder, control, upkeep, room })
+        Ok(Self { shell, folder, control, upkeep, deadlines, room })
     }
 
     /// Stops in order: connections take their last answers, the coordinator its last requests, every partition goes to
@@ -293,6 +297,8 @@ impl Running {
         self.room.stop();
         self.shell.upkeep.stop();
         let _ = self.upkeep.join();
+        self.shell.deadlines.stop();
+        let _ = self.deadlines.join();
         self.shell.control.stop();
         let _ = self.control.join();
         while self.shell.node.is_syncing() && Instant::now() < until + GOODBYE {

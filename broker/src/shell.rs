@@ -10,6 +10,7 @@ use tracing::error;
 use crate::cleaning::Cleaning;
 use crate::clock::Clock;
 use crate::control::ControlHandle;
+use crate::deadlines::Deadlines;
 use crate::disk::RealDisk;
 use crate::journaling::Journaling;
 use crate::mailbox::Mailboxes;
@@ -56,6 +57,8 @@ pub struct Shell {
     pub scrubbing: Scrubbing,
     /// The thread for what is due from time to time.
     pub upkeep: UpkeepHandle,
+    /// The thread for what is due at a moment.
+    pub deadlines: Deadlines,
     /// The thread that watches how much room there is.
     pub room: RoomBell,
     /// Counters.
@@ -104,6 +107,7 @@ impl Shell {
             cleaning: Cleaning::default(),
             scrubbing: Scrubbing::default(),
             upkeep: parts.upkeep,
+            deadlines: Deadlines::default(),
             room: RoomBell::default(),
             metrics: Metrics::default(),
             seed: parts.seed,
@@ -189,7 +193,7 @@ impl Shell {
             self.submit(call);
         }
         if let Some(at) = due {
-            self.upkeep.wake_by(at);
+            self.deadlines.wake_by(at);
         }
         if sealed_on_disk {
             self.upkeep.note_points();

@@ -1,15 +1,15 @@
-//! The thread for what is due from time to time: retention, the checkpoint that bounds the next recovery, and what the node
-//! has deadlines for.
+//! The thread for what is to be done from time to time and may take its time: retention, the checkpoint that bounds the next
+//! recovery. What has to be in time is [another one's](crate::deadlines).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use pyralog_node::room::Room;
-use pyralog_protocol::{LogOffset, MonoMs, Now};
+use pyralog_protocol::{LogOffset, Now};
 use tracing::{debug, info, warn};
 
 use crate::folder::DataFolder;
@@ -28,16 +28,14 @@ const POINTS_EVERY: Duration = Duration::from_secs(2);
 const JUMP_MS: u64 = 60_000;
 
 enum Message {
-    /// Something is due earlier than the thread knew.
-    Due,
+    /// Something is to be done earlier than the thread knew.
+    Look,
     Stop,
 }
 
 /// Reaches the thread.
 pub struct UpkeepHandle {
     messages: Sender<Message>,
-    /// When the thread wakes by itself, in monotonic ms; far away while it works.
-    wakes_at: Arc<AtomicU64>,
     /// Recovery points are to be written.
     points_due: Arc<AtomicBool>,
 }
@@ -45,32 +43,27 @@ pub struct UpkeepHandle {
 /// The other end, for the thread.
 pub struct UpkeepQueue {
     messages: Receiver<Message>,
-    wakes_at: Arc<AtomicU64>,
     points_due: Arc<AtomicBool>,
 }
 
 /// A queue without its thread yet.
 pub fn queue() -> (UpkeepHandle, UpkeepQueue) {
     let (sender, receiver) = unbounded();
-    let wakes_at = Arc::new(AtomicU64::new(u64::MAX));
     let points_due = Arc::new(AtomicBool::new(false));
-    let queue =
-        UpkeepQueue { messages: receiver, wakes_at: Arc::clone(&wakes_at), points_due: Arc::clone(&points_due) };
-    (UpkeepHandle { messages: sender, wakes_at, points_due }, queue)
+    let queue = UpkeepQueue { messages: receiver, points_due: Arc::clone(&points_due) };
+    (UpkeepHandle { messages: sender, points_due }, queue)
 }
 
 impl UpkeepHandle {
-    /// Something is due at that moment. Costs a message only if the thread would sleep longer.
-    pub fn wake_by(&self, at: MonoMs) {
-        if at.0 < self.wakes_at.load(Ordering::SeqCst) {
-            let _ = self.messages.send(Message::Due);
-        }
+    /// How often something is to be done has changed.
+    pub fn look(&self) {
+        let _ = self.messages.send(Message::Look);
     }
 
     /// Recovery points have moved far enough to be written down soon.
     pub fn note_points(&self) {
         if !self.points_due.swap(true, Ordering::SeqCst) {
-            let _ = self.messages.send(Message::Due);
+            let _ = self.messages.send(Message::Look);
         }
     }
 
@@ -160,7 +153,7 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
         if queue.points_due.load(Ordering::SeqCst) {
             until = until.min(points_at + POINTS_EVERY);
         }
-        if !sleep(shell, queue, until) {
+        if !sleep(queue, until) {
             return;
         }
         if young && begun.elapsed() >= LONG_LIFE {
@@ -168,9 +161,6 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
             young = false;
         }
         let now = shell.clock.now();
-        let mut out = shell.outputs();
-        shell.node.run_due(now, &mut out);
-        shell.dispatch(out);
         if checkpoints.is_due() {
             checkpoint(shell, folder, &mut written);
         } else if queue.points_due.load(Ordering::SeqCst) && points_at.elapsed() >= POINTS_EVERY {
@@ -189,19 +179,11 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
     }
 }
 
-/// Sleeps until then, until something is due in the node, or until it is told that something is. False: stop.
-fn sleep(shell: &Shell, queue: &UpkeepQueue, until: Instant) -> bool {
-    // From here on whoever adds something sends a message, so that what is added after the look below is not missed.
-    queue.wakes_at.store(u64::MAX, Ordering::SeqCst);
-    let due = shell.node.next_due().map(|at| shell.clock.instant(at).into_std());
-    let until = due.map_or(until, |due| due.min(until));
-    let pause = until.saturating_duration_since(Instant::now());
-    let wakes_at = shell.clock.now().mono.after_ms(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
-    queue.wakes_at.store(wakes_at.0, Ordering::SeqCst);
-    match queue.messages.recv_timeout(pause) {
-        Err(RecvTimeoutError::Timeout) => {}
-        Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-        Ok(Message::Due) => {}
+/// Sleeps until then, or until it is told to look. False: stop.
+fn sleep(queue: &UpkeepQueue, until: Instant) -> bool {
+    match queue.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        Err(RecvTimeoutError::Timeout) | Ok(Message::Look) => {}
+        Err(RecvTimeoutError::Disconnected) | Ok(Message::Stop) => return false,
     }
     !queue.messages.try_iter().any(|message| matches!(message, Message::Stop))
 }

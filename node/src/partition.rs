@@ -149,6 +149,13 @@ struct State<D: Disk> {
     config: Option<LogConfig>,
 }
 
+impl<D: Disk> State<D> {
+    /// Whether something is not on disk in the segments.
+    fn is_dirty(&self) -> bool {
+        self.log.as_ref().is_ok_and(|log| log.recovery_point() < log.log_end())
+    }
+}
+
 struct Ack {
     /// Acknowledged once the high watermark reaches this.
     end: LogOffset,
@@ -338,10 +345,22 @@ impl<D: Disk> Partition<D> {
         }
     }
 
-    /// The deadline of [`Self::time_flush`] is there.
+    /// The same for what recovery found: a process before this one promised it.
+    pub(crate) fn time_recovered(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        if state.is_dirty() {
+            self.time_flush(&mut state, now, out);
+        }
+    }
+
+    /// The deadline of [`Self::time_flush`] is there. A sync that is under way may have begun before the last append, which
+    /// set no deadline of its own: then there is another one.
     pub(crate) fn flush_at_deadline(self: &Arc<Self>, out: &mut Outputs<D>) {
-        self.state.lock().flush_timed = false;
-        self.flush(out);
+        let mut state = self.state.lock();
+        state.flush_timed = false;
+        if state.is_dirty() {
+            self.want_sync(&mut state, out);
+        }
     }
 
     /// Puts it into the clock of those that may hold files.
@@ -539,7 +558,7 @@ impl<D: Disk> Partition<D> {
     /// Asks for a sync of what is not in the segments on disk. Tells whether anything is.
     pub fn flush(self: &Arc<Self>, out: &mut Outputs<D>) -> bool {
         let mut state = self.state.lock();
-        let dirty = state.log.as_ref().is_ok_and(|log| log.recovery_point() < log.log_end());
+        let dirty = state.is_dirty();
         if dirty && !state.syncing {
             self.want_sync(&mut state, out);
         }

@@ -60,6 +60,14 @@ impl<D: Disk> Node<D> {
         self.commons.timetable.next()
     }
 
+    /// Sets the deadlines of what a start found and could not know to be on disk. To be called once, when all partitions are
+    /// there.
+    pub fn time_what_was_recovered(&self, now: Now, out: &mut Outputs<D>) {
+        for partition in self.partitions() {
+            partition.time_recovered(now, out);
+        }
+    }
+
     /// Does what is due.
     pub fn run_due(&self, now: Now, out: &mut Outputs<D>) {
         for partition in self.commons.timetable.take_flushes(now.mono) {

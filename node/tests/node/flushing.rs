@@ -81,6 +81,33 @@ fn flush_ms_syncs_in_time_and_an_idle_log_has_no_deadline() {
 }
 
 #[test]
+fn flush_ms_counts_for_what_is_appended_while_a_sync_runs() {
+    let (mut world, conn) = with_log(&[MEMORY, ("flush.ms", "500")]);
+    put(&mut world, conn);
+    world.advance(500);
+    assert!(world.begin_sync(0));
+    put(&mut world, conn);
+    world.advance(500);
+    world.end_sync(0);
+    assert_eq!(world.queued_syncs(), 1, "the one that ran had begun before the second record");
+    world.settle();
+    assert_eq!(world.crash(0).read("a", 0).unwrap().len(), 2);
+}
+
+#[test]
+fn flush_ms_counts_for_what_a_process_before_this_one_appended() {
+    let (mut world, conn) = with_log(&[MEMORY, ("flush.ms", "500")]);
+    put(&mut world, conn);
+    let mut world = world.kill();
+    assert_eq!((world.read("a", 0).unwrap().len(), world.queued_syncs()), (1, 0));
+    world.advance(500);
+    world.settle();
+    let mut world = world.crash(0);
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+    assert_eq!(world.kill().node.next_due(), None, "what is on disk needs no deadline");
+}
+
+#[test]
 fn a_sealed_segment_is_synced_without_being_asked_for() {
     let (mut world, conn) = with_log(&[MEMORY, ("internal.segment.bytes", "200")]);
     for _ in 0..4 {

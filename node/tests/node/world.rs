@@ -200,6 +200,7 @@ impl World {
         }
         let mut out = Outputs::default();
         world.node.install(image, opened, &mut out);
+        world.node.time_what_was_recovered(now, &mut out);
         world.dispatch(out);
         world
     }
