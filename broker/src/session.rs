@@ -14,6 +14,7 @@ use pyralog_node::{Answer, Connection};
 use pyralog_protocol::frame::{FrameError, LENGTH_BYTES, frame_length};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
@@ -365,8 +366,13 @@ impl Session {
             self.traffic.asked(LENGTH_BYTES + length, Connection::is_produce(&frame));
             self.shell.metrics.requests.add(1);
             let mut out = self.shell.outputs();
-            let served =
-                self.shell.node.on_frame(&mut self.conn, frame, (self.shell.draw(), self.shell.clock.now()), &mut out);
+            let waits = Connection::may_wait_for_disk(&frame);
+            let serve = || {
+                let moment = (self.shell.draw(), self.shell.clock.now());
+                self.shell.node.on_frame(&mut self.conn, frame, moment, &mut out)
+            };
+            // Other tasks of this thread, which may be the one that looks at all sockets, are taken over meanwhile.
+            let served = if waits { block_in_place(serve) } else { serve() };
             let own = self.take_own_commit(&mut out);
             self.absorb(out);
             if let Some(partition) = own {

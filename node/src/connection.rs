@@ -163,6 +163,12 @@ impl Connection {
         frame.starts_with(&ApiKey::Produce.code().to_be_bytes())
     }
 
+    /// Whether serving this frame may wait for the disk for longer than others can be kept waiting: for syncs, or for reads of
+    /// whatever look-ups need.
+    pub fn may_wait_for_disk(frame: &[u8]) -> bool {
+        [ApiKey::DeleteRecords, ApiKey::ListOffsets].iter().any(|key| frame.starts_with(&key.code().to_be_bytes()))
+    }
+
     /// Whether nothing is unanswered.
     pub fn is_idle(&self) -> bool {
         self.slots.is_empty()

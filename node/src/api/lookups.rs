@@ -1,6 +1,6 @@
 //! Look-ups in partitions: ListOffsets, OffsetForLeaderEpoch, and DeleteRecords, which moves a log's start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
@@ -11,7 +11,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPa
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochResponse, TopicName,
 };
 use pyralog_protocol::{ErrorCode, LogOffset, kafka_protocol};
 use pyralog_storage::{Disk, Log};
@@ -215,9 +215,9 @@ pub(crate) fn delete_records<D: Disk>(
     out: &mut Outputs<D>,
 ) -> DeleteRecordsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let entry = topology.by_name(&topic.name.0);
-        let partitions = topic.partitions.iter().map(|asked| {
+    for (name, asked) in asked_once(request) {
+        let entry = topology.by_name(&name.0);
+        let partitions = asked.into_iter().map(|asked| {
             let (code, low) = match delete_until(topology, entry, asked, out) {
                 Ok(low) => (0, low.0),
                 Err(code) => (code.code(), -1),
@@ -228,9 +228,31 @@ pub(crate) fn delete_records<D: Disk>(
                 .with_low_watermark(low)
         });
         let partitions = partitions.collect();
-        topics.push(DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions));
+        topics.push(DeleteRecordsTopicResult::default().with_name(name.clone()).with_partitions(partitions));
     }
     DeleteRecordsResponse::default().with_topics(topics)
+}
+
+/// What is asked of each log and partition, in the order in which they come up. One that is named several times is changed
+/// and answered once, by its last offset, as in Kafka: each change is a sync.
+fn asked_once(request: &DeleteRecordsRequest) -> Vec<(&TopicName, Vec<&DeleteRecordsPartition>)> {
+    let mut topics: Vec<(&TopicName, Vec<&DeleteRecordsPartition>)> = Vec::new();
+    let mut places: BTreeMap<&str, (usize, BTreeMap<i32, usize>)> = BTreeMap::new();
+    for topic in &request.topics {
+        let (at, places) = places.entry(topic.name.0.as_str()).or_insert_with(|| (topics.len(), BTreeMap::new()));
+        if *at == topics.len() {
+            topics.push((&topic.name, Vec::new()));
+        }
+        let Some((_, partitions)) = topics.get_mut(*at) else { continue };
+        for asked in &topic.partitions {
+            let place = *places.entry(asked.partition_index).or_insert(partitions.len());
+            match partitions.get_mut(place) {
+                Some(before) => *before = asked,
+                None => partitions.push(asked),
+            }
+        }
+    }
+    topics
 }
 
 fn delete_until<D: Disk>(

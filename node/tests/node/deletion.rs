@@ -4,10 +4,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::{CreatePartitionsRequest, DeleteRecordsRequest};
 use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN, SetAside};
-use pyralog_protocol::{Draw, ErrorCode, kafka_protocol};
+use pyralog_protocol::{Draw, ErrorCode, Response, kafka_protocol};
 use pyralog_storage::Disk;
 use pyralog_storage::sim::Faults;
 
@@ -39,6 +40,33 @@ fn f10_deletion_ends_waiting_fetches_and_waiting_produces() {
     world.settle();
     assert!(world.ids(producer).is_empty());
     assert_eq!(world.queued_syncs(), 0);
+}
+
+#[test]
+fn records_of_a_partition_are_deleted_once_however_often_a_request_names_it() {
+    let mut world = World::new();
+    world.create("a", 2, &[]);
+    let conn = world.connect();
+    for index in [0, 0, 0, 1] {
+        world.ask(conn, PRODUCE, produce_request("a", index, -1, batch(b"v")));
+    }
+    let ask = |world: &mut World, asked: &[(i32, i64)]| {
+        let before = world.disk.counters().syncs;
+        // Each in a topic of its own: they may be named twice as well.
+        let topics = asked.iter().map(|(index, offset)| {
+            let part = DeleteRecordsPartition::default().with_partition_index(*index).with_offset(*offset);
+            DeleteRecordsTopic::default().with_name(name("a")).with_partitions(vec![part])
+        });
+        let request = DeleteRecordsRequest::default().with_topics(topics.collect());
+        let Response::DeleteRecords(answer) = world.ask(conn, 2, request) else { panic!() };
+        let parts = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        let low = parts.map(|part| (part.partition_index, part.low_watermark, part.error_code)).collect::<Vec<_>>();
+        (low, world.disk.counters().syncs - before)
+    };
+    let (_, syncs) = ask(&mut world, &[(1, 1)]);
+    let many: Vec<(i32, i64)> = (0..100).map(|_| (0, 3)).chain([(7, 0), (0, 2)]).collect();
+    let unknown = ErrorCode::UnknownTopicOrPartition.code();
+    assert_eq!(ask(&mut world, &many), (vec![(0, 2, 0), (7, -1, unknown)], syncs), "by the last offset that was named");
 }
 
 #[test]
