@@ -147,8 +147,9 @@ fn release(shell: &Shell, released: Released) {
 /// Moves away what an image drops, opens what it adds, and makes it visible.
 pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
     shell.node.retire(&image, out);
-    for removal in std::mem::take(&mut out.removals) {
-        shell.remover.push_folder(&removal);
+    let removals = std::mem::take(&mut out.removals);
+    for removal in &removals {
+        shell.remover.push_folder(removal);
     }
     let missing = shell.node.missing(&image);
     let opened = open_all(
@@ -164,6 +165,10 @@ pub fn install(shell: &Shell, image: Arc<Image>, out: &mut Outputs<RealDisk>) {
     );
     let opened = opened.into_iter().map(|open| open.partition).collect();
     shell.node.install(image, opened, out);
+    if !removals.is_empty() {
+        // Recovery points of partitions that have no folder look like a loss.
+        shell.upkeep.note_points();
+    }
     shell.cleaning.settings_changed();
     shell.scrubbing.settings_changed();
 }

@@ -156,3 +156,46 @@ fn io_06_without_recovery_points_a_log_that_was_closed_is_refused_and_not_cut() 
         assert_eq!(broker.connect().append(&name, 0, &Batch::new(vec![Record::of("next")]).encode()), 30);
     }
 }
+
+#[test]
+fn a_folder_that_is_gone_or_there_twice_is_damage_and_an_unfinished_one_is_none() {
+    let Some((mut broker, name)) = filled() else { return };
+    broker.terminate();
+    let data = broker.folder().to_owned();
+    let verify = || {
+        let output = storage(&["verify"], &data);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let logs = data.join("logs");
+    std::fs::create_dir(logs.join("new-0")).expect("a folder");
+    let (code, text) = verify();
+    assert!(code == Some(0) && text.contains("mended  logs/new-0"), "{text}");
+    std::fs::rename(logs.join(format!("{name}-0")), data.join("elsewhere")).expect("rename");
+    let (code, text) = verify();
+    assert!(code == Some(1) && text.contains("DAMAGE") && text.contains("below offset 30 was on disk"), "{text}");
+    std::fs::rename(data.join("elsewhere"), logs.join("other-0")).expect("rename");
+    std::fs::create_dir(logs.join(format!("{name}-0"))).expect("a folder");
+    for entry in std::fs::read_dir(logs.join("other-0")).expect("the partition") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), logs.join(format!("{name}-0")).join(entry.file_name())).expect("copy");
+    }
+    let (code, text) = verify();
+    assert!(code == Some(1) && text.contains("in the place of another log"), "{text}");
+}
+
+#[test]
+fn what_may_not_be_read_is_no_damage() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some((mut broker, name)) = filled() else { return };
+    broker.terminate();
+    let data = broker.folder().to_owned();
+    let path = segment(&data, &format!("{name}-0"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("chmod");
+    if std::fs::File::open(&path).is_ok() {
+        return; // Nobody keeps root from reading.
+    }
+    let output = storage(&["verify"], &data);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("UNREAD") && !text.contains("DAMAGE") && text.contains("could not be read"), "{text}");
+}

@@ -49,6 +49,9 @@ pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
     let weight = if folder.is_clean_throughout() { Weight::Mended } else { Weight::Damage };
     findings.extend(replay.damage.iter().map(|what| finding("journal", weight, what.clone())));
     let dirs = partitions(&disk, &args.logs, &mut findings)?;
+    if let (Ok(points), true) = (&points, args.logs.is_empty()) {
+        findings.extend(misplaced(&disk, &dirs, points));
+    }
     let total = dirs.iter().map(|dir| size_of(&disk, dir)).sum();
     let work = Work {
         disk: &disk,
@@ -79,15 +82,38 @@ pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
     }
     let (checked, mut findings) = work.outcome.into_inner();
     findings.sort_by(|a, b| (&a.path, a.position).cmp(&(&b.path, b.position)));
-    let damaged = findings.iter().filter(|finding| finding.weight == Weight::Damage).count();
+    let counts = Counts::of(&findings);
     let print = if args.folder.json { print_json } else { print_lines };
-    match print(&checked, &findings, damaged, began.elapsed()) {
+    match print(&checked, &findings, &counts, began.elapsed()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(told("stdout", &error)),
         Ok(()) | Err(_) => {}
     }
-    match damaged {
-        0 => Ok(()),
-        n => Err(format!("{n} findings are damage; the files are as they were")),
+    match counts {
+        Counts { damaged: 0, unread: 0, .. } => Ok(()),
+        Counts { damaged: 0, unread, .. } => Err(format!("{unread} files could not be read; nothing is known of them")),
+        Counts { damaged, .. } => Err(format!("{damaged} findings are damage; the files are as they were")),
+    }
+}
+
+/// Findings of each kind.
+#[derive(Default)]
+struct Counts {
+    damaged: usize,
+    mended: usize,
+    unread: usize,
+}
+
+impl Counts {
+    fn of(findings: &[Finding]) -> Self {
+        let mut counts = Self::default();
+        for finding in findings {
+            match finding.weight {
+                Weight::Damage => counts.damaged += 1,
+                Weight::Mended => counts.mended += 1,
+                Weight::Unread => counts.unread += 1,
+            }
+        }
+        counts
     }
 }
 
@@ -125,6 +151,34 @@ fn partitions(disk: &RealDisk, logs: &[String], findings: &mut Vec<Finding>) -> 
     }
 }
 
+/// Partitions of which records are known and that have no folder, and those that have two. Whether a folder has the name of
+/// its log, only the coordinator's store knows.
+fn misplaced(disk: &RealDisk, dirs: &[String], points: &BTreeMap<String, LogOffset>) -> Vec<Finding> {
+    let mut folders: BTreeMap<String, &str> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for dir in dirs {
+        let key = PartitionMeta::read(disk, dir).ok().and_then(|meta| journal_key(dir, &meta));
+        let Some(key) = key.map(|key| key_of(key.topic, key.index)) else { continue };
+        if let Some(other) = folders.insert(key.clone(), dir) {
+            let what = format!(
+                "it belongs to the partition {key}, as {other} does: one of them is in the place of another log"
+            );
+            findings.push(finding(dir, Weight::Damage, what));
+        }
+    }
+    for (key, point) in points.iter().filter(|(_, point)| **point > LogOffset::ZERO) {
+        let deleted = disk.exists(&format!("{LOGS}/{key}{DELETED}")).unwrap_or(false);
+        if !folders.contains_key(key) && !deleted {
+            let what = format!(
+                "no folder that can be read belongs to the partition {key} (id of the log, number), of which everything below \
+                 offset {point} was on disk. It is gone, unless its log was deleted right before the broker was killed"
+            );
+            findings.push(finding(LOGS, Weight::Damage, what));
+        }
+    }
+    findings
+}
+
 fn size_of(disk: &RealDisk, dir: &str) -> u64 {
     let names = disk.list(dir).unwrap_or_default();
     let segments = names.iter().filter(|name| FileKind::of(name) == FileKind::Segment);
@@ -152,7 +206,7 @@ impl Work<'_> {
         match outcome {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             // One file that cannot be read must not keep the others from being looked at.
-            Err(error) => verifier.findings.push(finding(dir, Weight::Damage, format!("it cannot be read: {error}"))),
+            Err(error) => verifier.findings.push(finding(dir, Weight::Unread, format!("it cannot be read: {error}"))),
             Ok(()) => {}
         }
         let mut outcome = self.outcome.lock();
@@ -198,12 +252,13 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn print_lines(checked: &Checked, findings: &[Finding], damaged: usize, took: Duration) -> io::Result<()> {
+fn print_lines(checked: &Checked, findings: &[Finding], counts: &Counts, took: Duration) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for Finding { path, position, offsets, weight, what } in findings {
         let weight = match weight {
             Weight::Damage => "DAMAGE",
             Weight::Mended => "mended",
+            Weight::Unread => "UNREAD",
         };
         write!(out, "{weight}  {path}")?;
         if let Some(position) = position {
@@ -222,15 +277,21 @@ fn print_lines(checked: &Checked, findings: &[Finding], damaged: usize, took: Du
         size(*bytes),
         took.as_secs_f64()
     )?;
-    let mended = findings.len() - damaged;
-    match (damaged, mended) {
-        (0, 0) => writeln!(out, "everything is as it was written"),
-        (0, n) => writeln!(out, "everything that was acknowledged is there; {n} findings are mended by the next start"),
-        (n, _) => writeln!(out, "{n} findings are damage: what was acknowledged there is not what was written"),
+    match counts {
+        Counts { damaged: 0, unread: 0, mended: 0 } => writeln!(out, "everything is as it was written"),
+        Counts { damaged: 0, unread: 0, mended } => {
+            writeln!(out, "everything that was acknowledged is there; {mended} findings are mended by the next start")
+        }
+        Counts { damaged: 0, unread, .. } => {
+            writeln!(out, "{unread} files could not be read: nothing is known of them")
+        }
+        Counts { damaged, .. } => {
+            writeln!(out, "{damaged} findings are damage: what was acknowledged there is not what was written")
+        }
     }
 }
 
-fn print_json(checked: &Checked, findings: &[Finding], damaged: usize, took: Duration) -> io::Result<()> {
+fn print_json(checked: &Checked, findings: &[Finding], counts: &Counts, took: Duration) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for Finding { path, position, offsets, weight, what } in findings {
         let line = json!({
@@ -239,6 +300,7 @@ fn print_json(checked: &Checked, findings: &[Finding], damaged: usize, took: Dur
             "position": position,
             "offsets": offsets.as_ref().map(|offsets| [offsets.start.0, offsets.end.0]),
             "damage": *weight == Weight::Damage,
+            "unread": *weight == Weight::Unread,
             "what": what,
         });
         writeln!(out, "{line}")?;
@@ -246,8 +308,9 @@ fn print_json(checked: &Checked, findings: &[Finding], damaged: usize, took: Dur
     let Checked { partitions, segments, batches, records, bytes, indexes, snapshots } = checked;
     let line = json!({
         "kind": "summary",
-        "damaged": damaged,
-        "mended": findings.len() - damaged,
+        "damaged": counts.damaged,
+        "mended": counts.mended,
+        "unread": counts.unread,
         "partitions": partitions,
         "segments": segments,
         "batches": batches,

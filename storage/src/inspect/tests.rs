@@ -244,3 +244,16 @@ fn views_show_what_is_there() {
     put(&mut log, &checked(sized(1, 50)));
     assert!(view_index(&disk, &format!("{DIR}/{:020}.index", 0)).unwrap().is_some());
 }
+
+#[test]
+fn io_03_a_folder_whose_creation_did_not_finish_is_mended_and_one_that_lost_its_meta_is_damaged() {
+    let (disk, end) = filled();
+    let meta = format!("{DIR}/{}", crate::META_FILE);
+    disk.remove_file(&meta).unwrap();
+    let weights = |disk: &SimDisk| verify(disk, true, end).1.iter().map(|finding| finding.weight).collect::<Vec<_>>();
+    assert_eq!(weights(&disk), [Weight::Damage]);
+    for path in files(&disk) {
+        disk.remove_file(&path).unwrap();
+    }
+    assert_eq!(weights(&disk), [Weight::Mended]);
+}

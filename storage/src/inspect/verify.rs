@@ -14,7 +14,7 @@ use super::traces::Traces;
 use crate::compact::swap;
 use crate::disk::{Disk, OpenMode};
 use crate::epochs::Epochs;
-use crate::files::read_small;
+use crate::files::{FileError, read_small};
 use crate::index::{Entry, Index, Kind, SPARSE, VLSNS};
 use crate::journal::{JournalPlace, PartitionKey, Redo, RedoBatch};
 use crate::retention::is_grave;
@@ -30,6 +30,8 @@ use crate::walk::{Chain, Found, Stop, Walk};
 pub enum Weight {
     /// The next start mends it, and nothing that was acknowledged is lost by that.
     Mended,
+    /// It could not be read, so nothing is known of it.
+    Unread,
     /// Something that was promised is not what was written.
     Damage,
 }
@@ -225,17 +227,16 @@ impl<'a, D: Disk> Verifier<'a, D> {
         self.checked.partitions += 1;
         let meta = match PartitionMeta::read(self.disk, dir) {
             Ok(meta) => meta,
+            Err(error) if error.is_missing() && numbers(&self.disk.list(dir)?, "log").is_empty() => {
+                self.mended(dir, None, "there is nothing in it: its creation did not finish");
+                return Ok(());
+            }
             Err(error) if error.is_missing() => {
-                self.tell(
-                    dir,
-                    None,
-                    Weight::Damage,
-                    "partition.meta is missing: its creation did not finish, or it is lost",
-                );
+                self.tell(dir, None, Weight::Damage, "partition.meta is missing, and there are segments: it is lost");
                 return Ok(());
             }
             Err(error) => {
-                self.tell(dir, None, Weight::Damage, error.to_string());
+                self.tell(dir, None, weight_of(&error), error.to_string());
                 return Ok(());
             }
         };
@@ -298,7 +299,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
             }
             Err(error) if error.is_missing() => Some(None),
             Err(error) => {
-                self.tell(dir, None, Weight::Damage, error.to_string());
+                self.tell(dir, None, weight_of(&error), error.to_string());
                 None
             }
         }
@@ -479,7 +480,15 @@ impl<'a, D: Disk> Verifier<'a, D> {
 
     fn beside(&mut self, dir: &str, base: LogOffset, kind: Kind) -> Option<Beside> {
         let path = path(dir, base, kind.extension);
-        let file = self.disk.open(&path, OpenMode::Read).ok()?;
+        let file = match self.disk.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            // It is built anew when it is missed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                self.tell(&path, None, Weight::Unread, error.to_string());
+                return None;
+            }
+        };
         self.checked.indexes += 1;
         let Some(index) = Index::load(&file, kind, base.0) else {
             self.mended(&path, None, "the index is damaged; it is built anew when it is missed");
@@ -530,6 +539,10 @@ impl<'a, D: Disk> Verifier<'a, D> {
         self.checked.snapshots += 1;
         let snapshot = read_small(self.disk, &path).and_then(|bytes| Snapshot::decode(&path, &bytes));
         let what = match snapshot {
+            Err(error) if weight_of(&error) == Weight::Unread => {
+                self.tell(&path, None, Weight::Unread, error.to_string());
+                return;
+            }
             Err(error) => error.to_string(),
             Ok(snapshot) if snapshot.log_end != at => "it says that it is of another offset".to_owned(),
             Ok(_) if at.0 > end => format!("it is of a longer log, which ended at {at}"),
@@ -576,6 +589,14 @@ impl<'a, D: Disk> Verifier<'a, D> {
             };
             self.mended(&format!("{dir}/{name}"), None, what);
         }
+    }
+}
+
+/// Of a small file that cannot be used.
+fn weight_of(error: &FileError) -> Weight {
+    match error {
+        FileError::Io { .. } => Weight::Unread,
+        FileError::Damaged { .. } | FileError::Version { .. } => Weight::Damage,
     }
 }
 
