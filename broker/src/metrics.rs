@@ -95,6 +95,8 @@ pub struct Levels {
     pub room: pyralog_node::room::Level,
     /// Requests that were refused for want of it.
     pub refused_for_room: u64,
+    /// Reads of records that failed.
+    pub read_failures: u64,
     /// How far the look at old segments is.
     pub scrub: ScrubProgress,
     /// Since the start.
@@ -148,6 +150,9 @@ impl Metrics {
         let refused = Count::default();
         refused.add(levels.refused_for_room);
         counter("pyralog_disk_full_refusals", "Requests refused for want of room on the disk", None, &refused);
+        let failed = Count::default();
+        failed.add(levels.read_failures);
+        counter("pyralog_log_read_failures", "Reads of records that failed", None, &failed);
         let refused = Count::default();
         refused.add(levels.http_refused);
         counter("pyralog_http_connections_refused", "HTTP connections refused at the limit", None, &refused);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pyralog_node::unreadable::Unreadable;
 use pyralog_node::{Call, Node, Outputs};
 use pyralog_protocol::Draw;
 use tracing::error;
@@ -149,6 +150,7 @@ impl Shell {
             removals,
             graves,
             offline,
+            unreadable,
             calls,
             due,
             sealed_on_disk,
@@ -162,6 +164,11 @@ impl Shell {
         for (partition, reason) in offline {
             error!(%partition, %reason,
                 "a partition is offline until the disk is looked at and the broker restarted; the others serve");
+        }
+        for Unreadable { dir, offset, cause } in unreadable {
+            error!(partition = %dir, %offset, %cause,
+                "a read failed, and the client was told KAFKA_STORAGE_ERROR; look at the disk, and at the files with pyralog \
+                 storage verify");
         }
         for partition in commits {
             self.journal.push(partition);

@@ -19,6 +19,7 @@ pub mod sessions;
 pub mod settings;
 pub mod timetable;
 pub mod topology;
+pub mod unreadable;
 pub mod vlsn;
 mod waiting;
 

@@ -32,6 +32,7 @@ use crate::room::{Gauge, Level, Room, reserve_bytes};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
+use crate::unreadable::ReadFailures;
 use crate::vlsn;
 
 /// One broker, without its shell.
@@ -49,6 +50,7 @@ pub struct Node<D: Disk> {
     pub(crate) commons: Arc<Commons<D>>,
     quorum: Mutex<Quorum>,
     gauge: Arc<Gauge>,
+    pub(crate) read_failures: ReadFailures,
 }
 
 /// Why a connection is closed without an answer.
@@ -84,6 +86,7 @@ impl<D: Disk> Node<D> {
             commons,
             quorum: Mutex::default(),
             gauge: Arc::default(),
+            read_failures: ReadFailures::default(),
         }
     }
 
@@ -133,6 +136,11 @@ impl<D: Disk> Node<D> {
     /// Requests, or parts of them, that were refused for want of room.
     pub fn refused_for_room(&self) -> u64 {
         self.gauge.refused()
+    }
+
+    /// Reads of records that failed.
+    pub fn read_failures(&self) -> u64 {
+        self.read_failures.count()
     }
 
     /// Serves one frame (without its length prefix). The connection must [accept](Connection::accepts) one.

@@ -9,6 +9,7 @@ use pyralog_storage::Disk;
 use crate::api::Responder;
 use crate::connection::{Answer, ConnId, FileRange, Ticket};
 use crate::partition::{Partition, SyncOutcome};
+use crate::unreadable::Unreadable;
 use crate::vlsn::Lookup;
 
 /// Outputs of one step, in order.
@@ -38,6 +39,8 @@ pub struct Outputs<D: Disk> {
     pub graves: Vec<Grave>,
     /// Partitions that went offline, and why.
     pub offline: Vec<(String, String)>,
+    /// Reads that failed, of partitions that were not told of lately.
+    pub unreadable: Vec<Unreadable>,
     /// Requests for the control loop.
     pub calls: Vec<Call>,
     /// [`Node::run_due`](crate::Node::run_due) is to be called at this moment at the latest.
@@ -69,6 +72,7 @@ impl<D: Disk> Default for Outputs<D> {
             removals: Vec::new(),
             graves: Vec::new(),
             offline: Vec::new(),
+            unreadable: Vec::new(),
             calls: Vec::new(),
             due: None,
             sealed_on_disk: false,

@@ -189,6 +189,7 @@ fn levels(http: &Http, shell: &Shell) -> Levels {
         log_bytes,
         fetch_sessions: shell.node.fetch_sessions(),
         room: shell.node.room(),
+        read_failures: shell.node.read_failures(),
         refused_for_room: shell.node.refused_for_room(),
         scrub: shell.scrubbing.progress(),
         uptime: shell.clock.elapsed(),

@@ -12,7 +12,7 @@ use kafka_protocol::messages::fetch_response::{
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
-use pyralog_storage::{Disk, DiskFile, Patience, ReadSlice};
+use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice};
 
 use crate::Node;
 use crate::api::{Responder, Step};
@@ -21,6 +21,7 @@ use crate::outputs::{Outputs, Warm};
 use crate::partition::{Bounds, Located, Partition, Refusal};
 use crate::sessions::{Asked, Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
+use crate::unreadable::Unreadable;
 use crate::vlsn::{Seen, Sight, VlsnError, VlsnLog};
 use crate::waiting::{Wait, Warming};
 
@@ -107,12 +108,14 @@ struct Found<D: Disk> {
     available: usize,
     ends_wait: bool,
     known: bool,
+    /// Why it could not be read.
+    failure: Option<String>,
 }
 
 impl<D: Disk> Found<D> {
     /// A part of the answer without records.
     fn of(data: PartitionData) -> Self {
-        Self { data, slice: None, copied: None, cold: None, available: 0, ends_wait: false, known: true }
+        Self { data, slice: None, copied: None, cold: None, available: 0, ends_wait: false, known: true, failure: None }
     }
 }
 
@@ -164,7 +167,7 @@ pub(crate) fn resume<D: Disk>(
     match looked {
         Looked::Done(found) => {
             abandon(node, conn.id, &wait);
-            wait.work.finish(node, found, out);
+            wait.work.finish(node, found, now, out);
         }
         Looked::TooLittle(unknown) => {
             wait.unknown.get_or_insert(unknown);
@@ -369,7 +372,7 @@ impl Work {
                 let available = if self.min_bytes <= 1 { fits } else { fits.max(available(partition, position)) };
                 Found { available, ..self.found(position, bounds, slice) }
             }
-            Err(error) => refuse(error.code()),
+            Err(error) => Found { failure: failure_of(&error), ..refuse(error.code()) },
         }
     }
 
@@ -393,8 +396,15 @@ impl Work {
         found.iter().map(|f| f.available).fold(0, usize::saturating_add) >= self.min_bytes.min(self.max_bytes)
     }
 
-    fn finish<D: Disk>(&self, node: &Node<D>, found: Vec<Found<D>>, out: &mut Outputs<D>) {
-        let parts: Vec<(PartitionData, Option<Piece>)> = found.into_iter().map(load).collect();
+    fn finish<D: Disk>(&self, node: &Node<D>, found: Vec<Found<D>>, now: Now, out: &mut Outputs<D>) {
+        let mut parts: Vec<(PartitionData, Option<Piece>)> = Vec::with_capacity(found.len());
+        for (found, (key, position)) in found.into_iter().zip(&self.plan.positions) {
+            let (data, piece, failure) = load(found);
+            if let Some(cause) = failure {
+                tell_failure(node, (key, position), cause, now, out);
+            }
+            parts.push((data, piece));
+        }
         let outcomes: Vec<Outcome> = parts.iter().map(outcome).collect();
         let news = node.sessions.lock().note(&self.plan, &outcomes);
         let mut response = FetchResponse::default().with_session_id(self.plan.session_id);
@@ -453,21 +463,48 @@ fn diverging<D: Disk>(
     Ok(diverges.then_some(end))
 }
 
+/// What the operator is to know of a read that was refused: nothing, where the reader asked for what is not there.
+fn failure_of(error: &ReadError) -> Option<String> {
+    match error {
+        ReadError::OutOfRange { .. } => None,
+        error if error.would_wait() => None,
+        ReadError::Damaged { .. } | ReadError::Io(_) | ReadError::Offline(_) => Some(error.to_string()),
+    }
+}
+
+fn tell_failure<D: Disk>(
+    node: &Node<D>,
+    (key, position): (&TopicKey, &Position),
+    cause: String,
+    now: Now,
+    out: &mut Outputs<D>,
+) {
+    let topology = node.topology.load();
+    let dir = match find(&topology, key, position.index) {
+        Ok(Place::Partition(partition)) => partition.dir.clone(),
+        // It was deleted meanwhile, or its partitions are told of where they are read.
+        Ok(Place::View(_)) | Err(_) => return,
+    };
+    if node.read_failures.note(&dir, now.mono) {
+        out.unreadable.push(Unreadable { dir, offset: LogOffset(position.offset), cause });
+    }
+}
+
 /// The bytes that were found, in memory if they are few and at hand: one write sends them together with what is in front
-/// of them. An error now is the partition's, not the request's.
-fn load<D: Disk>(found: Found<D>) -> (PartitionData, Option<Piece>) {
+/// of them. An error now is the partition's, not the request's; the last is what it was.
+fn load<D: Disk>(found: Found<D>) -> (PartitionData, Option<Piece>, Option<String>) {
     let read = match (found.slice, found.copied) {
         (Some(slice), _) if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) => {
             let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
-            return (found.data, Some(Piece::Range(range)));
+            return (found.data, Some(Piece::Range(range)), None);
         }
         (Some(slice), _) => slice.read(),
         (None, Some(copied)) => copied,
-        (None, None) => return (found.data, None),
+        (None, None) => return (found.data, None, found.failure),
     };
     match read {
-        Ok(bytes) => (found.data, Some(Piece::Bytes(bytes))),
-        Err(_) => (failed(found.data.partition_index, ErrorCode::KafkaStorageError), None),
+        Ok(bytes) => (found.data, Some(Piece::Bytes(bytes)), None),
+        Err(error) => (failed(found.data.partition_index, ErrorCode::KafkaStorageError), None, Some(error.to_string())),
     }
 }
 

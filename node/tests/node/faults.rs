@@ -243,6 +243,28 @@ fn op_10_a_partition_without_its_folder_is_offline_alone() {
 }
 
 #[test]
+fn io_07_a_read_that_fails_is_counted_and_told_once_a_minute() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+    let path = "logs/a-0/00000000000000000000.log";
+    let zeros = vec![0; world.disk.bytes(path).len()];
+    world.disk.overwrite(path, zeros);
+    for minute in 1..=2 {
+        for _ in 0..3 {
+            assert_eq!(world.read("a", 0), Err(STORAGE));
+        }
+        assert_eq!(world.unreadable.len(), minute, "{:?}", world.unreadable);
+        assert_eq!(world.node.read_failures(), 3 * minute as u64);
+        world.advance(60_000);
+    }
+    let told = &world.unreadable[0];
+    assert_eq!((&*told.dir, told.offset.0), ("logs/a-0", 0));
+    assert!(told.cause.contains("segment 0 is damaged at byte 0"), "{}", told.cause);
+}
+
+#[test]
 fn io_10_a_stop_closes_what_it_can_and_knows_what_served_and_what_did_not() {
     let mut world = World::new();
     let conn = world.connect();

@@ -28,6 +28,7 @@ use pyralog_node::control_loop::Asker;
 use pyralog_node::lifecycle::{DELETED, LOGS, Left, Opened, PartitionSpec, SetAside, partitions_of};
 use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
+use pyralog_node::unreadable::Unreadable;
 use pyralog_node::vlsn::Lookup;
 use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
@@ -122,6 +123,8 @@ pub struct World {
     pub problems: Vec<String>,
     /// Folders that were in the way of new logs.
     pub aside: Vec<SetAside>,
+    /// Reads that failed and were told.
+    pub unreadable: Vec<Unreadable>,
     /// Syncs that were not handed to a worker.
     pub synced_on_the_way: usize,
     configs: Vec<(String, String)>,
@@ -184,6 +187,7 @@ impl World {
             graves: Vec::new(),
             problems: Vec::new(),
             aside: Vec::new(),
+            unreadable: Vec::new(),
             synced_on_the_way: 0,
             configs,
             limits,
@@ -370,9 +374,11 @@ impl World {
             synced,
             removals,
             graves,
+            unreadable,
             calls,
             ..
         } = out;
+        self.unreadable.extend(unreadable);
         for grave in graves {
             self.disk.remove_file(&grave.path).unwrap();
         }

@@ -1,0 +1,48 @@
+//! Reads that fail, for whoever has to look after the disk. The client is told a code, which says nothing of the place, and
+//! asks again: so each failure counts, and a partition is told of once a minute.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use pyralog_protocol::{LogOffset, MonoMs};
+
+/// How long a partition is not told of again.
+const QUIET_MS: u64 = 60_000;
+
+/// A read that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Folder of the partition.
+    pub dir: String,
+    /// Where the reader wanted to begin.
+    pub offset: LogOffset,
+    /// What the log or the disk said.
+    pub cause: String,
+}
+
+/// What failed so far.
+#[derive(Debug, Default)]
+pub(crate) struct ReadFailures {
+    count: AtomicU64,
+    /// Partitions that were told of, and when. As many as there are at most: those that are quiet for long go first.
+    told: Mutex<BTreeMap<String, MonoMs>>,
+}
+
+impl ReadFailures {
+    /// Counts one. Tells whether somebody is to be told.
+    pub fn note(&self, dir: &str, now: MonoMs) -> bool {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut told = self.told.lock();
+        told.retain(|_, at| now.0.saturating_sub(at.0) < QUIET_MS);
+        if told.contains_key(dir) {
+            return false;
+        }
+        told.insert(dir.to_owned(), now);
+        true
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
