@@ -7,8 +7,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use pyralog_node::lifecycle::{DELETED, ORPHAN};
 use pyralog_protocol::LogOffset;
-use pyralog_storage::FileError;
+use pyralog_storage::{FileError, META_FILE};
 
 /// Version of the data folder's layout.
 const FORMAT: u32 = 1;
@@ -57,6 +58,17 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// Logs without the store that says whose they are.
+    #[error(
+        "the data folder {path} has logs, such as {first}, and no metadata store: a start would make a new, empty cluster of \
+         it; restore {path}/coordinator from a copy of the same time, or move {path}/logs away to begin anew"
+    )]
+    NoStore {
+        /// The folder.
+        path: PathBuf,
+        /// One of the logs' folders.
+        first: String,
+    },
     /// It holds something else.
     #[error("the folder {path} is not empty and holds no pyralog data; choose another one with --data")]
     Foreign {
@@ -75,6 +87,9 @@ pub enum PointsLost {
     #[error("{POINTS_FILE} is missing, although the broker was stopped in order")]
     Missing,
 }
+
+/// Folder of the coordinator's store, below the data folder.
+const COORDINATOR: &str = "coordinator";
 
 /// A locked data folder.
 #[derive(Debug)]
@@ -122,6 +137,12 @@ impl DataFolder {
         if !was_clean {
             prove_names(root, &logs, made).map_err(unusable(root))?;
         }
+        // Partitions are created when the store knows of them, which is never undone.
+        if !root.join(COORDINATOR).exists()
+            && let Some(first) = some_partition(&logs).map_err(unusable(&logs))?
+        {
+            return Err(FolderError::NoStore { path: root.to_owned(), first });
+        }
         Ok(Self { root: root.to_owned(), _lock: lock, was_clean, untouched, is_new })
     }
 
@@ -160,7 +181,7 @@ impl DataFolder {
 
     /// The folder of the coordinator's store.
     pub fn coordinator(&self) -> PathBuf {
-        self.root.join("coordinator")
+        self.root.join(COORDINATOR)
     }
 
     /// The folder.
@@ -233,6 +254,19 @@ impl DataFolder {
     pub fn write_recovery_points(&self, points: &BTreeMap<String, LogOffset>) -> io::Result<()> {
         write_durably(&self.root, POINTS_FILE, &pyralog_storage::encode_recovery_points(points))
     }
+}
+
+/// The folder of a partition that is in service, if there is one.
+fn some_partition(logs: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(logs)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let aside = [DELETED, ORPHAN].iter().any(|suffix| name.ends_with(suffix));
+        if !aside && entry.path().join(META_FILE).exists() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the marker of a clean stop is there, and the partitions that it leaves out. One that says anything else is none.

@@ -313,6 +313,9 @@ fn l12_delete_records_is_for_delete_policy_only() {
     let (both, _) = conn.new_topic("l12", 1, &[("cleanup.policy", "compact,delete")]);
     conn.append(&both, 0, &Batch::new(vec![Record::keyed("k", "v")]).encode());
     assert_eq!(delete_records(&mut conn, &both, 0, 1), (0, 1));
+    let (none, _) = conn.new_topic("l12", 1, &[("cleanup.policy", "")]);
+    conn.append(&none, 0, &Batch::of("v", 1).encode());
+    assert_eq!(delete_records(&mut conn, &none, 0, 1), (0, 1));
 }
 
 #[test]

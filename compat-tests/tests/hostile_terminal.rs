@@ -151,6 +151,22 @@ fn folder_with_something_else_in_it() {
     expect_refusal(BrokerOptions::new().data(&folder.path().join("holiday.jpg")), &["holiday.jpg"]);
 }
 
+/// Without the store nobody knows whose the logs are: a new one would move them aside with the first topic of their names.
+#[test]
+fn io_06_logs_without_the_metadata_store() {
+    let folder = Folder::new();
+    let Some(mut broker) = private(BrokerOptions::new().data(folder.path())) else { return };
+    let (name, _) = broker.connect().new_topic("kept", 1, &[]);
+    broker.connect().append(&name, 0, &Batch::of("v", 3).encode());
+    broker.terminate();
+    let (store, aside) = (folder.path().join("coordinator"), folder.path().join(".coordinator"));
+    std::fs::rename(&store, &aside).expect("moved away");
+    expect_refusal(BrokerOptions::new().data(folder.path()), &["no metadata store", &format!("{name}-0")]);
+    std::fs::rename(&aside, &store).expect("put back");
+    broker.restart();
+    assert_eq!(broker.connect().end_offset(&name, 0), 3);
+}
+
 #[test]
 fn second_process_on_the_same_folder() {
     let Some(broker) = private(BrokerOptions::new()) else { return };

@@ -269,7 +269,8 @@ fn delete_until<D: Disk>(
     if log.metadata.log_id.is_internal() {
         return Err(ErrorCode::InvalidTopicException);
     }
-    if !log.settings.cleanup.delete {
+    // A log without any policy keeps everything until somebody says otherwise, as in Kafka.
+    if log.settings.cleanup.compact && !log.settings.cleanup.delete {
         return Err(ErrorCode::PolicyViolation);
     }
     partition
