@@ -439,9 +439,11 @@ impl Session {
         }
     }
 
-    /// Ends a connection that keeps others from memory.
+    /// Ends a connection whose request comes in so slowly that it keeps others from memory.
     fn make_way(&self) -> Result<(), End> {
-        if self.input.is_in_the_way(self.active, Instant::now()) { Err(End::InTheWay) } else { Ok(()) }
+        // Once all of it is there, it waits for nothing but answers to earlier requests.
+        let coming_in = self.next_frame().is_none();
+        if coming_in && self.input.is_in_the_way(self.active, Instant::now()) { Err(End::InTheWay) } else { Ok(()) }
     }
 
     fn collect_answers(&mut self) {
