@@ -102,3 +102,26 @@ fn what_waited_when_the_broker_was_killed_goes_with_the_next_start() {
     conn.wait_for_topic(&kept, 1);
     assert_eq!(conn.list_offset(&kept, 0, -2).offset, 8, "what was deleted does not come back");
 }
+
+#[test]
+fn rl_16_a_deletion_leaves_the_folder_of_another_log_in_its_place_alone() {
+    let Some(mut broker) = private(BrokerOptions::new()) else { return };
+    let mut conn = broker.connect();
+    let [(lost, _), (kept, _)] = ["lost", "kept"].map(|name| conn.new_topic(name, 1, &[("file.delete.delay.ms", "0")]));
+    for name in [&lost, &kept] {
+        conn.append(name, 0, &Batch::of("a", 3).encode());
+    }
+    broker.terminate();
+    let folder = |name: &str| broker.folder().join("logs").join(format!("{name}-0"));
+    let (of_lost, of_kept) = (folder(&lost), folder(&kept));
+    std::fs::remove_dir_all(&of_lost).expect("remove");
+    std::fs::rename(&of_kept, &of_lost).expect("rename");
+    broker.restart();
+    assert_eq!(broker.metric("kafka_server_offline_partition_count"), 2.0, "neither is served empty");
+    broker.connect().delete_topic(&lost);
+    eventually("the log is gone", || (broker.metric("kafka_server_offline_partition_count") == 1.0).then_some(()));
+    broker.terminate();
+    std::fs::rename(&of_lost, &of_kept).expect("its folder is there still");
+    broker.restart();
+    assert_eq!(broker.connect().read(&kept, 0, 0)[0].values(), ["a-0", "a-1", "a-2"]);
+}

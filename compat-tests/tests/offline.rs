@@ -190,7 +190,7 @@ fn what_may_not_be_read_is_no_damage() {
     broker.terminate();
     let data = broker.folder().to_owned();
     let path = segment(&data, &format!("{name}-0"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("chmod");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("chmod");
     if std::fs::File::open(&path).is_ok() {
         return; // Nobody keeps root from reading.
     }

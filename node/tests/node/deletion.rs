@@ -212,6 +212,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A log that could not be created is being created late, and `meanwhile` happens when its folder is there and not durable
 /// yet: all of it, unless it waits for the creation.
+#[expect(clippy::disallowed_methods, reason = "it plays the threads of the shell")]
 fn while_created_late(mut world: World, meanwhile: impl FnOnce(&mut World)) -> World {
     world.disk.set_faults(Faults { full_from: Some(0), ..Faults::default() });
     world.create("a", 1, &[]);
