@@ -12,7 +12,10 @@ use rocksdb::{
 use super::error::OpenError;
 use super::keys;
 use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
-use super::wal::{Claim, Cut, cut_torn_end};
+use super::wal::{Claim, Cut, Seen, look_over};
+
+/// Name of the file that is locked.
+const IN_USE: &str = "in-use";
 
 /// Memory and file limits of the store.
 #[derive(Clone, Debug)]
@@ -47,27 +50,31 @@ pub struct RocksStore {
     /// Sequence number of the last batch that is known to be on disk.
     synced: u64,
     cut: Option<Cut>,
+    /// Dropped after the database.
+    _in_use: InUse,
 }
 
 impl RocksStore {
     /// Opens the folder or creates it. Holds RocksDB's lock on it as long as the value lives.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
         create_folder(path)?;
-        let (db, cut) = match open_db(path, options) {
-            Ok(db) => (db, None),
-            Err(error) if is_corruption(&error) => {
-                let failed = |e: std::io::Error| StoreError {
-                    doing: "look at its write-ahead log",
-                    cause: format!("{e} (in {})", path.display()),
-                };
-                let cut = cut_torn_end(path).map_err(failed)?.ok_or_else(|| refusal(path, error))?;
-                (open_db(path, options).map_err(|e| refusal(path, e))?, Some(cut))
-            }
-            Err(error) => return Err(refusal(path, error)),
+        let in_use = InUse::claim(path)?;
+        let failed = |e: std::io::Error| StoreError {
+            doing: "look at its write-ahead log",
+            cause: format!("{e} (in {})", path.display()),
         };
+        let cut = match look_over(path).map_err(failed)? {
+            Seen::Sound => None,
+            Seen::Cut(cut) => Some(cut),
+            Seen::Damaged { file, at } => {
+                let what = format!("a record of its write-ahead log at byte {at} of {file} cannot be read");
+                return Err(OpenError::Corrupt(format!("{what}, and those behind it can (in {})", path.display())));
+            }
+        };
+        let db = open_db(path, options).map_err(|error| refusal(path, error))?;
         // What was read from the write-ahead log is in tables now, which are synced.
         let synced = db.latest_sequence_number();
-        let store = Self { db, synced, cut };
+        let store = Self { db, synced, cut, _in_use: in_use };
         store.check_format(path)?;
         Ok(store)
     }
@@ -149,6 +156,30 @@ fn column_options(options: &RocksOptions, cache: &Cache, column: Column) -> Opti
     family
 }
 
+/// A lock on the folder. RocksDB has one of its own, but only once it has opened the log, which is looked over before that.
+#[allow(clippy::disallowed_types, reason = "this file is the disk call")]
+struct InUse(#[allow(dead_code, reason = "held")] std::fs::File);
+
+#[allow(clippy::disallowed_types, reason = "this file is the disk call")]
+impl InUse {
+    fn claim(path: &Path) -> Result<Self, OpenError> {
+        let shown = path.display().to_string();
+        let failed =
+            |error: std::io::Error| StoreError { doing: "lock its folder", cause: format!("{error} (in {shown})") };
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(IN_USE))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked { path: shown }),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error).into()),
+        }
+    }
+}
+
 /// RocksDB creates the folder itself, but not durably (IO-03).
 fn create_folder(path: &Path) -> Result<(), OpenError> {
     let error =
@@ -165,10 +196,6 @@ fn create_folder(path: &Path) -> Result<(), OpenError> {
 #[allow(clippy::disallowed_types, reason = "this file is the disk call")]
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
-}
-
-fn is_corruption(error: &rocksdb::Error) -> bool {
-    error.kind() == rocksdb::ErrorKind::Corruption
 }
 
 /// RocksDB's refusals as far as a person can act on them; it tells them apart by text only.

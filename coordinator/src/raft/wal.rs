@@ -1,13 +1,15 @@
 //! The end of RocksDB's write-ahead log after a power loss.
 //!
 //! RocksDB opens a log that ends too early. It refuses one whose last record has its length and not its bytes, and a volume may leave that as
-//! well: sectors of what was not synced are there or not, each by itself. It cannot tell such an end from damage to what was synced.
-//! We can: each batch says up to which sequence number everything was synced when it was written ([`Claim`]). Holds:
+//! well: sectors of what was not synced are there or not, each by itself. It cannot tell such an end from damage to what was synced; and
+//! where a header is zeros it passes over the rest of the block, whatever is there. So the log is looked over before it is opened: each batch
+//! says up to which sequence number everything was synced when it was written ([`Claim`]). Holds:
 //!
 //! * A record that cannot be read is cut off, with all that follows, if no later record says that it was synced. Nothing of it was
 //!   acknowledged.
-//! * Otherwise nothing is changed, and the store stays refused (RA-21): acknowledged writes are damaged.
-//! * A cut is synced before this returns. A crash in between finds the same end again.
+//! * Otherwise nothing is changed, and the store is refused (RA-21): acknowledged writes are damaged.
+//! * A cut is synced before this returns. A crash in between finds the same end again. So every file that RocksDB is done with is whole, also one
+//!   whose removal a power loss undoes: files are synced before what they hold is in tables alone.
 //!
 //! Bounded by the size of the log, [`RocksOptions::wal_bytes`](super::RocksOptions). The format of the log is that of RocksDB (`db/log_format.h`,
 //! `db/write_batch.cc`): blocks of 32 KiB, in them fragments of a checksum, a length and a type.
@@ -175,8 +177,8 @@ enum Finding {
     Sound,
     /// From here on, in this file, there is nothing that was synced.
     Torn { file: usize, at: usize },
-    /// Something that was synced cannot be read.
-    Damaged,
+    /// From here on, in this file, something that was synced cannot be read.
+    Damaged { file: usize, at: usize },
 }
 
 /// Looks over the files of a log, in their order.
@@ -191,7 +193,7 @@ fn examine(files: &[Vec<u8>]) -> Finding {
         let first = followers.next();
         let unread = next.or_else(|| first.map(|batch| batch.sequence.saturating_sub(1)));
         let damaged = first.into_iter().chain(followers).any(|batch| Some(batch.synced_through()) >= unread);
-        return if damaged { Finding::Damaged } else { Finding::Torn { file, at } };
+        return if damaged { Finding::Damaged { file, at } } else { Finding::Torn { file, at } };
     }
     Finding::Sound
 }
@@ -227,16 +229,39 @@ pub struct Cut {
     pub bytes: u64,
 }
 
-/// Cuts off the end of the log in a store's folder that was never synced, if that is all that is wrong with it.
+/// What there was to be seen of a log, and was done about it.
+pub(super) enum Seen {
+    /// Every record can be read, or there is none.
+    Sound,
+    /// Its end was never synced.
+    Cut(Cut),
+    /// A record that was synced cannot be read. Nothing was changed.
+    Damaged {
+        /// Name of the file in the store's folder.
+        file: String,
+        /// Where the record begins, in bytes.
+        at: usize,
+    },
+}
+
+/// Looks over the log in a store's folder, and cuts off its end if that was never synced.
 ///
 /// # Errors
 ///
 /// The folder or a file cannot be read or changed.
 #[allow(clippy::disallowed_types, reason = "this file is the disk call")]
-pub(super) fn cut_torn_end(folder: &Path) -> std::io::Result<Option<Cut>> {
+pub(super) fn look_over(folder: &Path) -> std::io::Result<Seen> {
     let names = files(folder)?;
     let logs = names.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
-    let Finding::Torn { file, at } = examine(&logs) else { return Ok(None) };
+    let name = |file: usize| {
+        let name = names.get(file).and_then(|name| name.file_name()).unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let (file, at) = match examine(&logs) {
+        Finding::Sound => return Ok(Seen::Sound),
+        Finding::Damaged { file, at } => return Ok(Seen::Damaged { file: name(file), at }),
+        Finding::Torn { file, at } => (file, at),
+    };
     let mut bytes = 0;
     // From the end on: what is left after a crash in between is torn at the same place.
     for (number, (name, log)) in names.iter().zip(&logs).enumerate().skip(file).rev() {
@@ -246,8 +271,7 @@ pub(super) fn cut_torn_end(folder: &Path) -> std::io::Result<Option<Cut>> {
         changed.set_len(left as u64)?;
         changed.sync_all()?;
     }
-    let name = names.get(file).and_then(|name| name.file_name()).unwrap_or_default();
-    Ok(Some(Cut { file: name.to_string_lossy().into_owned(), at: at as u64, bytes }))
+    Ok(Seen::Cut(Cut { file: name(file), at: at as u64, bytes }))
 }
 
 /// The files of the log, in their order: a number and `.log`.
