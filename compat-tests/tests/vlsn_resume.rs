@@ -1,5 +1,6 @@
 //! Writers that are killed, each followed at once by the next one, which does not know what the one before it had on its way.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,16 +38,16 @@ fn what_was_acknowledged_is_there_for_whoever_wrote_it() {
         }
         writer.wait().expect("its end");
     }
-    let mut there = Vec::new();
-    let end = conn.end_offset(name, 0);
-    while (there.len() as i64) < end {
-        for batch in conn.read(name, 0, there.len() as i64) {
-            there.extend(batch.values());
+    // One partition, and no VLSN is left out: it is the offset.
+    let (mut there, mut next) = (BTreeMap::new(), 0);
+    while next < conn.end_offset(name, 0) {
+        for batch in conn.read(name, 0, next) {
+            next = batch.last_offset() + 1;
+            there.extend((batch.base_offset..).zip(batch.values()));
         }
     }
-    // One partition, and no VLSN is left out: it is the offset.
     for (vlsn, value) in &acknowledged {
-        assert_eq!(there.get(*vlsn as usize), Some(value), "VLSN {vlsn}");
+        assert_eq!(there.get(vlsn), Some(value), "VLSN {vlsn}");
     }
     assert!(acknowledged.len() > 100, "{} were acknowledged: this shows little", acknowledged.len());
 }

@@ -53,6 +53,14 @@ impl Shared {
         if state.off { Err(Errno::EIO) } else { change(&mut state.volume) }
     }
 
+    /// A change that always works, while there is power.
+    fn sync(&self, sync: impl FnOnce(&mut Volume)) -> Result<(), Errno> {
+        self.change(|volume| {
+            sync(volume);
+            Ok(())
+        })
+    }
+
     fn look<T>(&self, look: impl FnOnce(&Volume) -> Result<T, Errno>) -> Result<T, Errno> {
         let state = self.state();
         if state.off { Err(Errno::EIO) } else { look(&state.volume) }
@@ -372,10 +380,10 @@ impl Filesystem for View {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written =
-            self.0.change(|volume| volume.write(inode.0, offset, data).then_some(()).ok_or(Errno::ENOENT)).and_then(
-                |()| if is_synced(flags) { self.0.change(|volume| Ok(volume.sync_file(inode.0))) } else { Ok(()) },
-            );
+        let written = self
+            .0
+            .change(|volume| volume.write(inode.0, offset, data).then_some(()).ok_or(Errno::ENOENT))
+            .and_then(|()| if is_synced(flags) { self.0.sync(|volume| volume.sync_file(inode.0)) } else { Ok(()) });
         match written {
             Ok(()) => reply.written(data.len() as u32),
             Err(error) => reply.error(error),
@@ -387,11 +395,11 @@ impl Filesystem for View {
     }
 
     fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        empty(self.0.change(|volume| Ok(volume.sync_file(inode.0))), reply);
+        empty(self.0.sync(|volume| volume.sync_file(inode.0)), reply);
     }
 
     fn fsyncdir(&self, _: &Request, inode: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        empty(self.0.change(|volume| Ok(volume.sync_dir(inode.0))), reply);
+        empty(self.0.sync(|volume| volume.sync_dir(inode.0)), reply);
     }
 
     fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
