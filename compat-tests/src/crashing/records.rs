@@ -83,7 +83,7 @@ fn check(history: &History, state: &State) -> Vec<String> {
 fn value(id: &str) -> String {
     let mut draw = Draw::stream(7, id);
     // Large ones now and then: those are not synced by way of the journal.
-    let length = if draw.below(200) == 0 { 900_000 } else { draw.below(3000) };
+    let length = if draw.below(200) == 0 { 300_000 } else { draw.below(3000) };
     format!("{id}:{}", "x".repeat(usize::try_from(length).unwrap()))
 }
 
@@ -181,7 +181,9 @@ pub struct Records {
 impl Records {
     /// Creates the topic, and clients whose draws the seed repeats.
     pub fn new(conn: &mut Conn, seed: u64, disk: Disk) -> Records {
-        conn.create_topic(TOPIC, PARTITIONS, &[("segment.bytes", "1048576")]);
+        // A batch of large values only has 1.8 MB.
+        let configs = [("segment.bytes", "2097152"), ("max.message.bytes", "2097152")];
+        conn.create_topic(TOPIC, PARTITIONS, &configs);
         conn.wait_for_coordinator(GROUP);
         let producers = [("idempotent-a", true), ("idempotent-b", true), ("plain-a", false), ("plain-b", false)]
             .map(|(name, idempotent)| Producer::new(conn, name, idempotent, seed, disk));
