@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::conn::{Conn, header};
+use crate::draw::Draw;
 use crate::text;
 
 /// A request frame of a real client, without its length.
@@ -68,55 +69,30 @@ fn from_hex(hex: &str) -> Vec<u8> {
     (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex")).collect()
 }
 
-/// SplitMix64: small, and the same everywhere.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next 64 bits.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.draw() % end.max(1) as u64) as usize
-    }
-
-    /// So many bytes.
-    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.draw() as u8).collect()
-    }
-}
-
 /// `golden` with one to three changes, mostly single bits. Frames that create partitions keep their numbers: what they ask for would be
 /// legal and large, which is not what this tests.
-pub fn mutate(golden: &Golden, random: &mut Random) -> Vec<u8> {
+pub fn mutate(golden: &Golden, draw: &mut Draw) -> Vec<u8> {
     let mut bytes = golden.bytes.clone();
     let creates = [19, 37].contains(&golden.key);
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        match random.below(if creates { 2 } else { 14 }) {
+    for _ in 0..=draw.index(3) {
+        let at = draw.index(bytes.len());
+        match draw.index(if creates { 2 } else { 14 }) {
             0 => bytes.truncate(at.max(1)),
-            1 => drop(bytes.drain(at..(at + 1 + random.below(3)).min(bytes.len()))),
-            2 => bytes[at] = random.draw() as u8,
-            3 => overwrite(&mut bytes, at, extreme(random)),
-            4 => drop(bytes.splice(at..at, extreme_varint(random))),
+            1 => drop(bytes.drain(at..(at + 1 + draw.index(3)).min(bytes.len()))),
+            2 => bytes[at] = draw.bits() as u8,
+            3 => overwrite(&mut bytes, at, extreme(draw)),
+            4 => drop(bytes.splice(at..at, extreme_varint(draw))),
             5 => {
-                let count = random.below(40);
-                let inserted = random.bytes(count);
+                let count = draw.index(40);
+                let inserted = draw.bytes(count);
                 drop(bytes.splice(at..at, inserted));
             }
             6 => {
-                let end = (at + random.below(20)).min(bytes.len());
+                let end = (at + draw.index(20)).min(bytes.len());
                 let copy = bytes[at..end].to_vec();
                 drop(bytes.splice(at..at, copy));
             }
-            _ => bytes[at] ^= 1 << random.below(8),
+            _ => bytes[at] ^= 1 << draw.index(8),
         }
         if bytes.is_empty() {
             bytes.push(0);
@@ -125,7 +101,7 @@ pub fn mutate(golden: &Golden, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-fn extreme(random: &mut Random) -> &'static [u8] {
+fn extreme(draw: &mut Draw) -> &'static [u8] {
     const VALUES: [&[u8]; 8] = [
         &[0x7f, 0xff, 0xff, 0xff],
         &[0x80, 0, 0, 0],
@@ -136,13 +112,13 @@ fn extreme(random: &mut Random) -> &'static [u8] {
         &[0, 0xff, 0xff, 0xff],
         &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
     ];
-    VALUES[random.below(VALUES.len())]
+    draw.pick(&VALUES)
 }
 
-fn extreme_varint(random: &mut Random) -> Vec<u8> {
+fn extreme_varint(draw: &mut Draw) -> Vec<u8> {
     const VALUES: [&[u8]; 4] =
         [&[0xff, 0xff, 0xff, 0xff, 0x07], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff; 10], &[0xff, 0xff, 0x7f]];
-    VALUES[random.below(VALUES.len())].to_vec()
+    draw.pick(&VALUES).to_vec()
 }
 
 /// Writes `value` over the bytes at `at`, as far as there are any.

@@ -7,15 +7,13 @@
 use std::time::Duration;
 
 use pyralog_compat_tests::crashing::{Clients, Disk};
-use pyralog_compat_tests::draw::Draw;
+use pyralog_compat_tests::draw::{Draw, asked, asked_seed};
 use pyralog_compat_tests::{BrokerOptions, Conn, private};
 
 #[test]
 fn acknowledged_is_there_after_kill_9() {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let rounds = setting("PYRALOG_CRASH_ROUNDS").unwrap_or(12);
-    let seed = setting("PYRALOG_CRASH_SEED").unwrap_or_else(|| pyralog_compat_tests::now_ms().unsigned_abs());
-    eprintln!("replay the draws with PYRALOG_CRASH_SEED={seed}");
+    let rounds = asked("PYRALOG_CRASH_ROUNDS").unwrap_or(12);
+    let seed = asked_seed("PYRALOG_CRASH_SEED");
     let Some(mut broker) =
         private(BrokerOptions::new().set("group.initial.rebalance.delay.ms", "0").set("log.cleaner.backoff.ms", "100"))
     else {

@@ -16,8 +16,9 @@ use bytes::BufMut;
 use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
 use pyralog_compat_tests::calls::{Fetch, metadata_request, produce_request, produced};
 use pyralog_compat_tests::conn::{Outcome, frame};
+use pyralog_compat_tests::draw::{Draw, asked};
 use pyralog_compat_tests::hostile::{
-    Golden, Random, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
+    Golden, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
 };
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, private, shared, skip};
 use rustix::process::{Resource, getrlimit};
@@ -74,20 +75,16 @@ fn assert_memory(broker: &Broker, limit: u64) {
     assert!(peak < limit, "the broker has used {} MiB, the limit is {} MiB", peak / MIB, limit / MIB);
 }
 
-fn environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn garbage_bytes_close_the_connection() {
     let target = shared();
     let neighbour = Neighbour::start(target.kafka());
-    let mut random = Random(1);
+    let mut draw = Draw::seeded(1);
     for _ in 0..100 {
         let mut conn = target.connect();
-        let count = 5 + random.below(4000);
+        let count = 5 + draw.index(4000);
         // The broker may close before it has read everything.
-        let _ = conn.try_send_bytes(&random.bytes(count));
+        let _ = conn.try_send_bytes(&draw.bytes(count));
         let _ = conn.stream().shutdown(std::net::Shutdown::Write);
         conn.expect_closed();
     }
@@ -395,21 +392,21 @@ impl Sender {
 #[test]
 fn mutated_frames() {
     let Some(mut broker) = watched() else { return };
-    let frames = environment("PYRALOG_FUZZ_FRAMES", 20_000);
-    let seed = environment("PYRALOG_FUZZ_SEED", 0x7079_7261);
+    let frames = asked("PYRALOG_FUZZ_FRAMES").unwrap_or(20_000);
+    let seed = asked("PYRALOG_FUZZ_SEED").unwrap_or(0x7079_7261);
     println!("{frames} frames, PYRALOG_FUZZ_SEED={seed}");
-    let mut random = Random(seed);
+    let mut draw = Draw::seeded(seed);
     let all = golden_requests(&mut broker.connect());
     // The topic that the captured requests name, so that they get past the lookup.
     broker.connect().create_topic("gd.sweep", 2, &[]);
     let neighbour = Neighbour::start(broker.kafka());
     let mut sender = Sender::new(broker.kafka());
     for n in 0..frames {
-        let golden = &all[random.below(all.len())];
-        let mut bytes = frame(&mutate(golden, &mut random));
-        if random.below(50) == 0 {
+        let golden = &all[draw.index(all.len())];
+        let mut bytes = frame(&mutate(golden, &mut draw));
+        if draw.index(50) == 0 {
             // A length that does not fit; what follows is then garbage to the broker.
-            let wrong = (random.draw() as i32).to_be_bytes();
+            let wrong = (draw.bits() as i32).to_be_bytes();
             overwrite(&mut bytes, 0, &wrong);
         }
         sender.send(broker.kafka(), &bytes);

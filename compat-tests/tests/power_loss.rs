@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pyralog_compat_tests::crashing::{Clients, Disk};
-use pyralog_compat_tests::draw::Draw;
+use pyralog_compat_tests::draw::{Draw, asked, asked_seed};
 use pyralog_compat_tests::power::{Mounted, Planted};
 use pyralog_compat_tests::{Broker, BrokerOptions, Conn, own_brokers, skip, unique};
 
@@ -109,10 +109,8 @@ impl Drop for World {
 
 #[test]
 fn io_04_acknowledged_is_there_after_power_loss() {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let rounds = setting("PYRALOG_POWER_ROUNDS").unwrap_or(20);
-    let seed = setting("PYRALOG_POWER_SEED").unwrap_or_else(|| pyralog_compat_tests::now_ms().unsigned_abs());
-    eprintln!("replay the draws with PYRALOG_POWER_SEED={seed}");
+    let rounds = asked("PYRALOG_POWER_ROUNDS").unwrap_or(20);
+    let seed = asked_seed("PYRALOG_POWER_SEED");
     let Some(mut world) = World::new(seed) else { return };
     for round in 0..rounds {
         world.round();

@@ -188,10 +188,14 @@ pub async fn one(
         let parts = vec![VlsnAppendPart { partition, expected_last: expected, records: batch.clone() }];
         let done = append(shell, peer, &name, parts).await?;
         // Where it belongs is the log's business: it is not refused because that has changed meanwhile.
-        match done.parts.first().filter(|part| part.error_code != 0) {
-            Some(_) if route()? != partition => partition = route()?,
-            Some(_) | None => break done,
+        if done.parts.first().is_none_or(|part| part.error_code == 0) {
+            break done;
         }
+        let now = route()?;
+        if now == partition {
+            break done;
+        }
+        partition = now;
     };
     let Some(part) = done.parts.first().filter(|part| part.error_code == 0) else {
         let part = done.parts.first();

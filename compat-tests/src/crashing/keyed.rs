@@ -97,7 +97,7 @@ impl Client for Keyed {
         loop {
             let (key, number) = (format!("k{}", self.draw.below(KEYS)), self.next);
             self.next += 1;
-            let codec = [Codec::None, Codec::None, Codec::Lz4][usize::try_from(self.draw.below(3)).unwrap()];
+            let codec = self.draw.pick(&[Codec::None, Codec::None, Codec::Lz4]);
             let known = self.history.entry(key.clone()).or_insert((-1, -1));
             known.1 = number;
             let record = Record::keyed(&key, &format!("{number}:{}", filler(number)));

@@ -110,7 +110,7 @@ impl Producer {
 
     fn next(&mut self) -> (i32, i32, Vec<String>, Codec) {
         let partition = i32::try_from(self.draw.below(u64::from(PARTITIONS.unsigned_abs()))).unwrap();
-        let codec = [Codec::None, Codec::None, Codec::Lz4, Codec::Zstd][usize::try_from(self.draw.below(4)).unwrap()];
+        let codec = self.draw.pick(&[Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]);
         let ids: Vec<String> = (0..=self.draw.below(5)).map(|n| format!("{}-{}", self.name, self.count + n)).collect();
         self.count += 5;
         let next = self.sequences.entry(partition).or_default();

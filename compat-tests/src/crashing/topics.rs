@@ -66,7 +66,7 @@ impl Topics {
 
     fn write(&mut self, conn: &mut Conn) -> bool {
         let there: Vec<String> = self.there();
-        let Some(name) = there.get(usize::try_from(self.draw.below(AT_MOST as u64)).unwrap()) else { return true };
+        let Some(name) = there.get(self.draw.index(AT_MOST)) else { return true };
         let Some(Known::There(acked, sent)) = self.known.get_mut(name) else { return true };
         *sent += 1;
         let records = Batch::new(vec![Record::of("x")]).encode();
@@ -88,7 +88,7 @@ impl Topics {
 
     fn delete(&mut self, conn: &mut Conn) -> bool {
         let there = self.there();
-        let name = there[usize::try_from(self.draw.below(there.len() as u64)).unwrap()].clone();
+        let name = there[self.draw.index(there.len())].clone();
         self.known.insert(name.clone(), Known::Open);
         let request = DeleteTopicsRequest::default()
             .with_topics(vec![DeleteTopicState::default().with_name(Some(topic(&name)))])

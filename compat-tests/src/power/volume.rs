@@ -128,7 +128,7 @@ enum Fate {
 
 impl Fate {
     fn of(draw: &mut Draw) -> Fate {
-        [Fate::Stays, Fate::Goes, Fate::Each, Fate::Each][draw.below(4) as usize]
+        draw.pick(&[Fate::Stays, Fate::Goes, Fate::Each, Fate::Each])
     }
 
     fn stays(self, draw: &mut Draw) -> bool {

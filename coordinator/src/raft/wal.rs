@@ -110,10 +110,14 @@ fn skip_trailer(at: usize) -> usize {
 
 /// The record at a place, and where it ends.
 fn record(log: &[u8], at: usize) -> Option<(Batch, usize)> {
-    let (mut parts, mut head, mut end) = (Parts::default(), Vec::new(), at);
+    let (mut head, mut end) = (Vec::new(), at);
     loop {
         let fragment = fragment(log, end)?;
-        let goes_on = parts.take(fragment.kind)?;
+        let goes_on = match (fragment.kind, end == at) {
+            (FULL, true) | (LAST, false) => false,
+            (FIRST, true) | (MIDDLE, false) => true,
+            _ => return None,
+        };
         let missing = Batch::HEAD.saturating_sub(head.len()).min(fragment.body.len());
         head.extend_from_slice(fragment.body.get(..missing)?);
         if !goes_on {
@@ -130,24 +134,6 @@ fn beginning(log: &[u8], at: usize) -> Option<Batch> {
         return Batch::parse(first.body);
     }
     record(log, at).map(|(batch, _)| batch)
-}
-
-/// The order in which the parts of a record come.
-#[derive(Default)]
-struct Parts {
-    began: bool,
-}
-
-impl Parts {
-    /// Whether more parts follow; `None`: this one does not fit here.
-    fn take(&mut self, kind: u8) -> Option<bool> {
-        let began = std::mem::replace(&mut self.began, true);
-        match (kind, began) {
-            (FULL, false) | (LAST, true) => Some(false),
-            (FIRST, false) | (MIDDLE, true) => Some(true),
-            _ => None,
-        }
-    }
 }
 
 /// What can be read behind a place where nothing can.

@@ -81,8 +81,6 @@ pub struct LogBounds {
     pub first: Vlsn,
     /// The smallest that is not decided; everything below is.
     pub undecided: Vlsn,
-    /// The largest that is committed, or ever was.
-    pub last: Option<Vlsn>,
     /// The largest that was appended, on disk or not: where a writer goes on.
     pub appended: Option<Vlsn>,
     /// Largest leader epoch of the partitions.
@@ -350,19 +348,18 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
     /// What can be read of it now.
     pub fn bounds(&self) -> Result<LogBounds, VlsnError> {
         let (mut first, mut undecided) = (Vlsn::MAX.next(), Vlsn::MAX.next());
-        let (mut last, mut appended, mut epoch) = (None, None, LeaderEpoch(0));
+        let (mut appended, mut epoch) = (None, LeaderEpoch(0));
         let mut partitions = Vec::with_capacity(self.partitions.len());
         for partition in self.partitions {
             let index = partition.index;
             let bounds = partition.vlsn_bounds().map_err(|why| VlsnError::Refused { index, why })?;
             first = first.min(self.after(index, bounds.trimmed));
             undecided = undecided.min(self.after(index, bounds.last));
-            last = last.max(bounds.last);
             appended = appended.max(bounds.appended);
             epoch = epoch.max(bounds.bounds.epoch);
             partitions.push(bounds);
         }
-        Ok(LogBounds { first: first.min(undecided), undecided, last, appended, epoch, partitions })
+        Ok(LogBounds { first: first.min(undecided), undecided, appended, epoch, partitions })
     }
 
     /// The first VLSN of a partition after one of its own, or of all.
