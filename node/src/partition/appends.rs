@@ -11,14 +11,75 @@ use std::sync::atomic::Ordering;
 use parking_lot::MutexGuard;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::CheckedBatch;
-use pyralog_protocol::{LogOffset, Now, Routing};
-use pyralog_storage::Disk;
+use pyralog_protocol::{LogOffset, Now, Routing, Vlsn};
+use pyralog_storage::{AppendError, Appended, Disk};
 
 use super::inbox::{Entered, Turn};
-use super::{Ack, AppendDone, AppendRefused, Durability, Partition, Refusal, State};
+use super::{Ack, Durability, Partition, Refusal, State};
 use crate::api::produce::ProduceWait;
 use crate::outputs::Outputs;
 use crate::vlsn::Expected;
+
+/// Outcome of an append.
+#[derive(Debug)]
+pub struct AppendDone {
+    /// Offsets and timestamp.
+    pub appended: Appended,
+    /// First offset that may be read, at that moment.
+    pub log_start: LogOffset,
+    /// Whether it is acknowledged already; otherwise the [`ProduceWait`] is told later.
+    pub acknowledged: bool,
+}
+
+/// Why an append was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendRefused {
+    /// The partition does not serve.
+    #[error("the partition is {0:?}")]
+    Refused(Refusal),
+    /// The log's routing of VLSNs changed, or is about to, since the batch was checked by it. Whoever asks again finds it.
+    #[error("the partition count of the log changes: VLSNs are routed anew in a moment")]
+    Rerouted,
+    /// The partition does not end where the writer thought.
+    #[error("the last VLSN of the partition is {}, {} was expected", word(*last), word(*expected))]
+    Unexpected {
+        /// What the writer expected.
+        expected: Option<Vlsn>,
+        /// What there is.
+        last: Option<Vlsn>,
+    },
+    /// A conditional append finds its VLSNs written with other records: somebody was quicker.
+    #[error("VLSN {vlsn} is there already, with another record: somebody else wrote it")]
+    Taken {
+        /// The batch's first VLSN.
+        vlsn: Vlsn,
+    },
+    /// Another writer took the log for itself.
+    #[error(
+        "writer epoch {epoch} of this log belongs to producer {owner}: what producer {found} writes is fenced; take the \
+         writer epoch, or have it released"
+    )]
+    Fenced {
+        /// The epoch that was taken last.
+        epoch: i32,
+        /// Producer id of whoever took it.
+        owner: i64,
+        /// Producer id of the batch, -1 for none.
+        found: i64,
+    },
+    /// The log refused the batch.
+    #[error("{error}")]
+    Log {
+        /// Why.
+        error: AppendError,
+        /// First offset that may be read: the answer names it for refusals inside the log (P21).
+        log_start: LogOffset,
+    },
+}
+
+fn word(vlsn: Option<Vlsn>) -> String {
+    vlsn.map_or_else(|| "none".to_owned(), |vlsn| vlsn.to_string())
+}
 
 /// A batch that a client produced, with all that it takes to append it later, and to answer.
 pub(crate) struct Production {
