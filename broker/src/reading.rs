@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use pyralog_node::vlsn::Lookup;
-use pyralog_node::{ConnId, FileRange, Warm};
+use pyralog_node::{ConnId, FileRange, Lookup, Warm};
 
 use crate::control::or_exit;
 use crate::disk::RealDisk;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pyralog_protocol::Now;
-use pyralog_storage::{Cleanable, CompactError, CompactionRound, Disk, KeyMap, Pace, ReadError};
+use pyralog_storage::{Cleanable, CompactError, CompactionRound, Disk, KeyMap, Pace, Patience, ReadError};
 
 use crate::Node;
 use crate::outputs::Outputs;
@@ -32,7 +32,7 @@ impl<D: Disk> Node<D> {
 impl<D: Disk> Partition<D> {
     /// How dirty the log is. Has it synced where full segments wait only for that. None: it cannot be compacted now.
     pub fn cleanable(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<Option<Cleanable>, ReadError> {
-        let found = self.with_log(|log, bounds| {
+        let found = self.look_up(Patience::Waits, |log, bounds| {
             log.seal_for_compaction(now)?;
             log.cleanable(now, bounds.high_watermark)
         });

@@ -8,9 +8,9 @@ use pyralog_storage::Disk;
 
 use crate::api::Responder;
 use crate::connection::{Answer, ConnId, FileRange, Ticket};
+use crate::lookup::Lookup;
 use crate::partition::{Partition, SyncOutcome};
 use crate::unreadable::Unreadable;
-use crate::vlsn::Lookup;
 
 /// Outputs of one step, in order.
 #[derive(Debug)]

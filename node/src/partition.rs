@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, TopicId, Vlsn};
-use pyralog_storage::{Disk, Held, Log, LogConfig, Offline, ReadError, ReadSlice};
+use pyralog_storage::{Disk, Held, Log, LogConfig, Offline, Patience, ReadError, ReadSlice};
 
 use crate::api::produce::ProduceWait;
 use crate::connection::ConnId;
@@ -71,6 +71,8 @@ pub struct Partition<D: Disk> {
     /// For whoever replaces `partition.meta` or moves files of the folder, also without the lock below. Taken before it.
     turn: Mutex<()>,
     state: Mutex<State<D>>,
+    /// For whoever builds an index, without the lock above. Taken before it.
+    builds: Mutex<()>,
     /// Appends that were left to whoever is appending.
     inbox: Inbox<Production>,
 }
@@ -178,6 +180,7 @@ impl<D: Disk> Partition<D> {
             high_watermark: AtomicI64::new(high_watermark),
             commons,
             turn: Mutex::new(()),
+            builds: Mutex::new(()),
             inbox: Inbox::new(),
             state: Mutex::new(State {
                 served: log.is_ok(),
@@ -259,6 +262,11 @@ impl<D: Disk> Partition<D> {
         self.turn.lock()
     }
 
+    /// Waits until nobody else builds an index; nobody does as long as the guard lives.
+    pub(crate) fn take_turn_to_build(&self) -> MutexGuard<'_, ()> {
+        self.builds.lock()
+    }
+
     /// Ends service because the log was deleted. Gives the open log back, for its files to be removed.
     pub fn delete(&self, out: &mut Outputs<D>) -> Option<Log<D>> {
         let _turn = self.take_turn();
@@ -325,14 +333,24 @@ impl<D: Disk> Partition<D> {
         }
     }
 
-    /// Finds the bytes that answer a fetch; reading them is the caller's, without the lock.
+    /// Finds the bytes that answer a fetch, `max_bytes` of them or, if so asked, a batch at least; reading them is the
+    /// caller's, without the lock.
     pub fn locate(
         self: &Arc<Self>,
         offset: LogOffset,
-        max_bytes: usize,
-        at_least_one: bool,
+        (max_bytes, at_least_one): (usize, bool),
+        patience: Patience,
     ) -> Result<(Bounds, Located<D>), Refusal> {
-        self.with_log(|log, bounds| (bounds, log.read(offset, max_bytes as u64, at_least_one, bounds.high_watermark)))
+        let mut seen = None;
+        let located = self.look_up(patience, |log, bounds| {
+            seen = Some(bounds);
+            log.read(offset, max_bytes as u64, at_least_one, bounds.high_watermark)
+        })?;
+        let bounds = match seen {
+            Some(bounds) => bounds,
+            None => self.bounds()?,
+        };
+        Ok((bounds, located))
     }
 
     /// Runs a look-up on the open log.

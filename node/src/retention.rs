@@ -15,8 +15,17 @@ impl<D: Disk> Partition<D> {
         let mut removed = 0;
         loop {
             // The folder is this log's until this is over: with the deletion of the log it may become another's.
-            let _turn = self.take_turn();
-            let Some(plan) = self.plan_retention(now, out)? else { return Ok(removed) };
+            let turn = self.take_turn();
+            let plan = match self.plan_retention(now, out) {
+                Err(DeleteError::Read(error)) if error.would_wait() => {
+                    drop(turn);
+                    // A partition that does not serve any more is told of by the next plan.
+                    self.build_missing_index().unwrap_or(Ok(()))?;
+                    continue;
+                }
+                plan => plan?,
+            };
+            let Some(plan) = plan else { return Ok(removed) };
             let written = plan.run();
             let (graves, delay_ms) = self.retain(plan, written, out)?;
             removed += graves.removed.segments;
@@ -25,7 +34,8 @@ impl<D: Disk> Partition<D> {
     }
 
     fn plan_retention(self: &Arc<Self>, now: Now, out: &mut Outputs<D>) -> Result<Option<Retention<D>>, DeleteError> {
-        let plan = self.with_log(|log, bounds| log.plan_retention(now, bounds.high_watermark));
+        let plan =
+            self.with_log(|log, bounds| log.without_building(|log| log.plan_retention(now, bounds.high_watermark)));
         self.settle_now(out);
         // A partition that does not serve keeps what it has.
         plan.unwrap_or(Ok(None))

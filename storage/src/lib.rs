@@ -17,6 +17,7 @@ mod disk;
 mod epochs;
 mod files;
 mod index;
+mod indexing;
 pub mod inspect;
 mod journal;
 mod log;
@@ -45,6 +46,7 @@ pub use compact::{
 pub use config::LogConfig;
 pub use disk::{Disk, DiskFile, OpenMode, Patience, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
+pub use indexing::IndexBuild;
 pub use journal::{
     JOURNAL_DIR, Journal, JournalError, JournalLimits, JournalPlace, PartitionKey, Redo, RedoBatch, Replay, Round,
     prepare_file,

@@ -96,7 +96,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Whether no more is wrong than that the disk would have had to be waited for, and must not be: see
+    /// Whether no more is wrong than that the disk, or an index, would have had to be waited for, and must not be: see
     /// [`Patience`](crate::Patience).
     pub fn would_wait(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::WouldBlock)

@@ -144,7 +144,7 @@ impl<D: Disk> Log<D> {
         redo: Option<&Redo<D::File>>,
         now: Now,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        Self::open_trusting(Env { disk, dir: dir.to_owned(), config, trust: Trust::default() }, hint, redo, now)
+        Self::open_trusting(Env::new(disk, dir, config, Trust::default()), hint, redo, now)
     }
 
     pub(crate) fn open_trusting(

@@ -12,7 +12,7 @@ use pyralog_protocol::{LogOffset, WallMs};
 use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode, Patience};
 use crate::files::write_derived;
-use crate::index::{Entry, Index, IndexHeader, Kind, SPARSE};
+use crate::index::{Entry, Index, IndexHeader, Kind, SPARSE, VLSNS};
 use crate::walk::{Stop, Walk, batch_at};
 
 /// Size from which a segment takes room ahead, in bytes: of many logs, most stay below.
@@ -28,6 +28,8 @@ pub(crate) struct Env<D> {
     pub dir: String,
     pub config: LogConfig,
     pub trust: Trust,
+    /// An index that is missing is built where it is missed: see [`Log::without_building`](crate::Log::without_building).
+    pub builds: bool,
 }
 
 /// What is believed without looking. Nothing: the fields exist so that tests can leave out a check and see that the
@@ -61,6 +63,10 @@ pub(crate) struct Trust {
 }
 
 impl<D: Disk> Env<D> {
+    pub fn new(disk: Arc<D>, dir: &str, config: LogConfig, trust: Trust) -> Self {
+        Self { disk, dir: dir.to_owned(), config, trust, builds: true }
+    }
+
     pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.dir)
     }
@@ -146,6 +152,8 @@ pub(crate) struct Segment<F> {
     pub(crate) vlsn_file: Option<(F, IndexHeader)>,
     /// One of its files was used since descriptors were last looked for.
     pub(crate) used: bool,
+    /// The kind of index that a look-up missed last, and was not to build.
+    pub(crate) missed: Option<Kind>,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
@@ -167,6 +175,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             vlsns: None,
             vlsn_file: None,
             used: false,
+            missed: None,
         }
     }
 
@@ -287,6 +296,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             return Ok(entry);
         }
         self.index_file = None;
+        self.may_build(env, SPARSE)?;
         Ok(self.load_index(env)?.last_where(before))
     }
 
@@ -297,7 +307,36 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         }
         match self.index_header(env) {
             Some(header) => Ok(header.max),
-            None => Ok(self.load_index(env)?.max),
+            None => {
+                self.may_build(env, SPARSE)?;
+                Ok(self.load_index(env)?.max)
+            }
+        }
+    }
+
+    /// An error if an index that is missing is not to be built here.
+    pub(crate) fn may_build<D>(&mut self, env: &Env<D>, kind: Kind) -> io::Result<()> {
+        if env.builds {
+            return Ok(());
+        }
+        self.missed = Some(kind);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// The kind of index that was missed, if it is still missing.
+    pub(crate) fn missing(&self) -> Option<Kind> {
+        self.missed.filter(|kind| if *kind == VLSNS { self.vlsns.is_none() } else { self.index.is_none() })
+    }
+
+    /// Takes an index that is complete, and stores the part of it below `stable_end`.
+    pub(crate) fn adopt<D: Disk>(&mut self, env: &Env<D>, kind: Kind, index: Index, stable_end: LogOffset) {
+        // Derived: what cannot be stored is built again next time.
+        if kind == VLSNS {
+            self.vlsns = Some(index);
+            let _ = self.store_vlsns(env, stable_end);
+        } else {
+            self.index = Some(index);
+            let _ = self.store_index(env, stable_end);
         }
     }
 
@@ -314,7 +353,14 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
     pub fn load_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
         if self.index.is_none() {
-            let index = self.build_index(env)?;
+            let stored = self.stored_index(env, SPARSE)?;
+            let known = stored.as_ref().map_or(0, |stored| stored.covered);
+            let index = self.complete_index(env, stored)?;
+            if known < index.covered {
+                let name = file_name(self.base, "index");
+                // Derived: when it cannot be stored, it is built again next time.
+                let _ = write_derived(&*env.disk, &env.dir, &name, &index.encode(SPARSE, self.base.0));
+            }
             self.index = Some(index);
         }
         let base = self.base.0;
@@ -366,8 +412,18 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         self.is_true(env, entry, Patience::Waits).ok()?.then_some(entry)
     }
 
-    fn build_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
-        if let Some(stored) = self.stored_index(env, SPARSE)? {
+    /// The whole index, stored nowhere yet.
+    pub(crate) fn build_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
+        let stored = self.stored_index(env, SPARSE)?;
+        self.complete_index(env, stored)
+    }
+
+    fn complete_index<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        stored: Option<Index>,
+    ) -> Result<Index, SegmentError> {
+        if let Some(stored) = stored {
             match self.extend_index(env, stored) {
                 // It ends where no batch does: not an index of these batches.
                 Err(SegmentError::Damaged { .. }) => {}
@@ -379,24 +435,17 @@ impl<F: crate::disk::DiskFile> Segment<F> {
 
     /// Completes an index from the batches behind what it covers.
     fn extend_index<D: Disk<File = F>>(&mut self, env: &Env<D>, mut index: Index) -> Result<Index, SegmentError> {
-        let covered_before = index.covered;
         let file = self.file(env)?;
         let mut walk = Walk::new(&*file, index.covered, self.size);
         loop {
             let position = walk.position();
-            let Some(found) = walk.next().map_err(|stop| SegmentError::at(position, stop))? else { break };
+            let Some(found) = walk.next().map_err(|stop| SegmentError::at(position, stop))? else { return Ok(index) };
             if found.header.base_offset < index.next_offset {
                 // No checksum covers base offsets: with an entry for it, it would be served for another batch (IO-07).
                 return Err(SegmentError::Damaged { position, what: "offset out of order" });
             }
             index.note(self.base.0, &found.header, env.config.index_interval_bytes);
         }
-        if covered_before < index.covered {
-            let name = file_name(self.base, "index");
-            // Derived: when it cannot be stored, it is built again next time.
-            let _ = write_derived(&*env.disk, &env.dir, &name, &index.encode(SPARSE, self.base.0));
-        }
-        Ok(index)
     }
 
     /// The index of a kind in its file, if all of it is what was written and its last entry is true.

@@ -17,6 +17,7 @@ use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice};
 use crate::Node;
 use crate::api::{Responder, Step};
 use crate::connection::{ConnId, Connection, FileRange, Piece};
+use crate::lookup::Lookup;
 use crate::outputs::{Outputs, Warm};
 use crate::partition::{Bounds, Located, Partition, Refusal};
 use crate::sessions::{Asked, Outcome, Plan, Position, TopicKey};
@@ -285,7 +286,7 @@ impl Work {
                 return self.judge_view((topology, view), position, sight);
             }
         };
-        match partition.locate(LogOffset(position.offset), limit, first) {
+        match partition.locate(LogOffset(position.offset), (limit, first), patience) {
             Err(why) if matches!(key, TopicKey::Id(_)) => refuse(why.code_by_id(), true),
             Err(why) => refuse(why.code(), true),
             Ok((bounds, read)) => self.judge((topology, partition), position, bounds, read),
@@ -371,6 +372,11 @@ impl Work {
                 let fits = slice.as_ref().map_or(0, |slice| slice.len);
                 let available = if self.min_bytes <= 1 { fits } else { fits.max(available(partition, position)) };
                 Found { available, ..self.found(position, bounds, slice) }
+            }
+            Err(error) if error.would_wait() => {
+                let lookups = vec![Lookup::of_offset(partition, LogOffset(position.offset))];
+                let cold = Some(Warm { lookups, ..Warm::default() });
+                Found { cold, ..self.found(position, bounds, None) }
             }
             Err(error) => Found { failure: failure_of(&error), ..refuse(error.code()) },
         }
@@ -467,7 +473,6 @@ fn diverging<D: Disk>(
 fn failure_of(error: &ReadError) -> Option<String> {
     match error {
         ReadError::OutOfRange { .. } => None,
-        error if error.would_wait() => None,
         ReadError::Damaged { .. } | ReadError::Io(_) | ReadError::Offline(_) => Some(error.to_string()),
     }
 }

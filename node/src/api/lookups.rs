@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochResponse, TopicName,
 };
 use pyralog_protocol::{ErrorCode, LogOffset, kafka_protocol};
-use pyralog_storage::{Disk, Log};
+use pyralog_storage::{Disk, Log, Patience, ReadError, TimestampOffset};
 
 use super::{epoch_end, epoch_refusal};
 use crate::outputs::Outputs;
@@ -103,14 +103,13 @@ fn offset_of<D: Disk>(
             return look_up_in_view(view, bounds, asked.timestamp).map_err(|error| error.code());
         }
     };
-    partition
-        .with_log(|log, bounds| {
-            if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-                return Err(code);
-            }
-            look_up(log, bounds, asked.timestamp)
-        })
-        .map_err(Refusal::code)?
+    let found = partition.look_up(Patience::Waits, |log, bounds| {
+        match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+            Some(code) => Ok(Err(code)),
+            None => look_up(log, bounds, asked.timestamp).map(Ok),
+        }
+    });
+    found.map_err(Refusal::code)?.map_err(|error| error.code())?
 }
 
 /// Specials exist from their version on; what no version knows is refused like one that is too new (L4).
@@ -125,7 +124,7 @@ fn timestamp_is_known(timestamp: i64, version: i16) -> bool {
     }
 }
 
-fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<TimedOffset, ErrorCode> {
+fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<TimedOffset, ReadError> {
     match timestamp {
         LATEST => Ok((-1, bounds.high_watermark.0, bounds.epoch.0)),
         EARLIEST | EARLIEST_LOCAL => {
@@ -134,8 +133,8 @@ fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<
             Ok((-1, bounds.log_start.0, epoch.0))
         }
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1, -1)),
-        MAX_TIMESTAMP => timed(log.max_timestamp(bounds.high_watermark)),
-        timestamp => timed(log.offset_for_timestamp(timestamp, bounds.high_watermark)),
+        MAX_TIMESTAMP => log.max_timestamp(bounds.high_watermark).map(timed),
+        timestamp => log.offset_for_timestamp(timestamp, bounds.high_watermark).map(timed),
     }
 }
 
@@ -149,14 +148,8 @@ fn look_up_in_view<D: Disk>(view: VlsnLog<'_, D>, bounds: Bounds, timestamp: i64
     }
 }
 
-fn timed(
-    found: Result<Option<pyralog_storage::TimestampOffset>, pyralog_storage::ReadError>,
-) -> Result<TimedOffset, ErrorCode> {
-    match found {
-        Ok(Some(found)) => Ok((found.timestamp, found.offset.0, found.epoch.0)),
-        Ok(None) => Ok((-1, -1, -1)),
-        Err(error) => Err(error.code()),
-    }
+fn timed(found: Option<TimestampOffset>) -> TimedOffset {
+    found.map_or((-1, -1, -1), |found| (found.timestamp, found.offset.0, found.epoch.0))
 }
 
 fn find<'t, D: Disk>(

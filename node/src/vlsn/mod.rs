@@ -28,10 +28,11 @@ use bytes::Bytes;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::{BatchHeader, KeyedRecord, Outline, StoredBatch, StoredError, StoredRecord};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
-use pyralog_storage::{Disk, DiskFile, Log, Patience, ReadError, ReadSlice, VlsnPlace, VlsnRun};
+use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice, VlsnPlace, VlsnRun};
 
 use crate::connection::FileRange;
-use crate::partition::{Bounds, Partition, Refusal};
+use crate::lookup::Lookup;
+use crate::partition::{Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
 use outlines::{BatchKey, Outlined};
 
@@ -126,26 +127,6 @@ pub enum Sought<F> {
     Cold,
     /// It is not there, and why.
     Known(Point),
-}
-
-/// A look-up that waits for the disk, run for what it leaves in memory.
-#[derive(Debug)]
-pub struct Lookup<D: Disk> {
-    partition: Arc<Partition<D>>,
-    vlsn: Vlsn,
-    /// How far a read goes on from there.
-    bytes: u64,
-}
-
-impl<D: Disk> Lookup<D> {
-    /// Runs it. Blocks, as does whoever wants something of the same partition meanwhile. What goes wrong shows where the
-    /// request is looked at again.
-    pub fn run(&self) {
-        let look = |log: &mut Log<D>, bounds: Bounds| {
-            let _ = log.read_vlsns(self.vlsn, self.bytes, bounds.high_watermark, Patience::Waits);
-        };
-        let _ = self.partition.with_log(look);
-    }
 }
 
 /// The batch that a VLSN is in, or would be.
@@ -385,7 +366,7 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
             return Ok(Sought::Known(Point::NotYet));
         };
         let index = partition.index;
-        let located = partition.with_log(|log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark, patience));
+        let located = partition.look_up(patience, |log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark, patience));
         let located = located.map_err(|why| VlsnError::Refused { index, why })?;
         if patience == Patience::Hurries && located.as_ref().is_err_and(ReadError::would_wait) {
             return Ok(Sought::Cold);
@@ -403,7 +384,7 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
 
     /// What has to be done where [`Self::seek`] found that it would have to wait.
     pub(crate) fn lookup(&self, vlsn: Vlsn) -> Option<Lookup<D>> {
-        self.partition_of(vlsn).map(|partition| Lookup { partition: Arc::clone(partition), vlsn, bytes: 0 })
+        self.partition_of(vlsn).map(|partition| Lookup::of_vlsns(partition, vlsn, 0))
     }
 
     /// The partition that a VLSN belongs to.

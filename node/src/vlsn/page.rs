@@ -2,7 +2,6 @@
 //! Holds: what a page says of `from..next` is complete and final; it stops before the first VLSN that is not decided.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_protocol::batch::{StoredError, ViewBatches};
@@ -10,7 +9,8 @@ use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
 use pyralog_storage::{Disk, DiskFile, Patience, ReadError, VlsnRun};
 
 use super::cursor::{Cursor, Head};
-use super::{LogBounds, Lookup, VlsnError, VlsnLog};
+use super::{LogBounds, VlsnError, VlsnLog};
+use crate::lookup::Lookup;
 use crate::outputs::Warm;
 
 /// Fewest bytes that are read of a partition at once.
@@ -135,12 +135,12 @@ impl<D: Disk> VlsnLog<'_, D> {
             let bound = known.bounds.high_watermark;
             // Together with where it begins now: what retention took since is no gap.
             let read = partition
-                .with_log(|log, _| Ok((log.read_vlsns(from, bytes, bound, patience)?, log.trimmed_vlsn())))
+                .look_up(patience, |log, _| Ok((log.read_vlsns(from, bytes, bound, patience)?, log.trimmed_vlsn())))
                 .map_err(|why| VlsnError::Refused { index, why })?;
             match read {
                 Ok((run, trimmed)) => parts.push(PagePart { index, run, bound, trimmed }),
                 Err(error) if patience == Patience::Hurries && ReadError::would_wait(&error) => {
-                    lookups.push(Lookup { partition: Arc::clone(partition), vlsn: from, bytes });
+                    lookups.push(Lookup::of_vlsns(partition, from, bytes));
                 }
                 Err(error) => return Err(VlsnError::Read { index, error }),
             }

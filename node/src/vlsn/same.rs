@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, CheckedBatch, Codec, Records, StoredBatch, decompress};
-use pyralog_storage::{Appended, Disk, ReadError};
+use pyralog_storage::{Appended, Disk, Patience, ReadError};
 
 use super::VlsnError;
 use crate::partition::Partition;
@@ -29,7 +29,7 @@ pub(crate) fn holds<D: Disk>(
     let mut wanted = batch.vlsns.iter().zip(Records::new(&body)).peekable();
     let (mut next, bound) = (appended.base_offset, LogOffset(appended.last_offset.0.saturating_add(1)));
     while wanted.peek().is_some() {
-        let slice = partition.with_log(|log, _| log.read(next, READ_BYTES, true, LogOffset(i64::MAX)));
+        let slice = partition.look_up(Patience::Waits, |log, _| log.read(next, READ_BYTES, true, LogOffset(i64::MAX)));
         let slice = slice.map_err(|why| VlsnError::Refused { index, why })?;
         let read = |error| VlsnError::Read { index, error };
         let Some(slice) = slice.map_err(read)?.filter(|_| next < bound) else { return Ok(false) };

@@ -115,7 +115,7 @@ impl<D: Disk> VlsnLog<'_, D> {
         let mut all = Vec::new();
         for partition in self.partitions() {
             let index = partition.index;
-            let found = partition.with_log(|log, bounds| {
+            let found = partition.look_up(Patience::Waits, |log, bounds| {
                 let Some(found) = look(log, bounds.high_watermark)? else { return Ok(None) };
                 Ok(log.vlsn_at(found.offset)?.map(|vlsn| (vlsn, found)))
             });
@@ -137,10 +137,11 @@ impl<D: Disk> VlsnLog<'_, D> {
         let mut end = bounds.undecided;
         for partition in self.partitions() {
             let index = partition.index;
-            let vlsn = partition.with_log(|log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
-                Some(ended) => log.vlsn_at(ended.offset),
-                None => Ok(None),
-            });
+            let vlsn =
+                partition.look_up(Patience::Waits, |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
+                    Some(ended) => log.vlsn_at(ended.offset),
+                    None => Ok(None),
+                });
             let vlsn = vlsn.map_err(|why| VlsnError::Refused { index, why })?;
             end = vlsn.map_err(|error| VlsnError::Read { index, error })?.map_or(end, |vlsn| end.min(vlsn));
         }

@@ -29,8 +29,7 @@ use pyralog_node::lifecycle::{DELETED, LOGS, Left, Opened, PartitionSpec, SetAsi
 use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::unreadable::Unreadable;
-use pyralog_node::vlsn::Lookup;
-use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece};
+use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Lookup, Node, Outputs, Piece, Warm};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
 use pyralog_protocol::request::encode_request;
 use pyralog_protocol::response::decode_response;
@@ -125,6 +124,8 @@ pub struct World {
     pub aside: Vec<SetAside>,
     /// Reads that failed and were told.
     pub unreadable: Vec<Unreadable>,
+    /// What reader threads have to do, while a test keeps them from it.
+    pub held: Option<Vec<(ConnId, Warm<SimDisk>)>>,
     /// Syncs that were not handed to a worker.
     pub synced_on_the_way: usize,
     configs: Vec<(String, String)>,
@@ -188,6 +189,7 @@ impl World {
             problems: Vec::new(),
             aside: Vec::new(),
             unreadable: Vec::new(),
+            held: None,
             synced_on_the_way: 0,
             configs,
             limits,
@@ -401,9 +403,9 @@ impl World {
             }
         }
         // The simulated disk has nothing that is not in memory.
-        for (conn, cold) in warms {
-            cold.lookups.iter().for_each(Lookup::run);
-            wakes.push(conn);
+        match &mut self.held {
+            Some(held) => held.extend(warms),
+            None => wakes.extend(warms.into_iter().map(warm)),
         }
         for conn in wakes.into_iter().filter(|_| self.planted != Planted::DropWakes) {
             if let Some(client) = self.clients.get_mut(&conn) {
@@ -412,6 +414,12 @@ impl World {
         }
         assert!(removals.is_empty(), "taken where an image is installed");
         self.calls.extend(calls);
+    }
+
+    /// The reader threads do what they had to wait with while `held` was set.
+    pub fn warm_held(&mut self) {
+        let wakes = self.held.take().unwrap_or_default().into_iter().map(warm).collect();
+        self.dispatch(Outputs { wakes, ..Outputs::default() });
     }
 
     /// Acts on outputs that a test caused itself.
@@ -693,6 +701,12 @@ impl World {
         self.disconnect(conn);
         found
     }
+}
+
+/// What a reader thread does.
+fn warm((conn, cold): (ConnId, Warm<SimDisk>)) -> ConnId {
+    cold.lookups.iter().for_each(Lookup::run);
+    conn
 }
 
 fn own_context() -> Context {

@@ -196,6 +196,67 @@ fn io_12_index_files_scrambled_or_deleted_while_serving() {
     }
 }
 
+#[test]
+fn io_12_a_look_up_that_builds_nothing_says_what_is_missing_and_goes_on_once_it_is_built() {
+    let disk = filled();
+    let (mut log, _) = open(&disk, small(), clean(24));
+    for (at, name) in logs(&disk, ".index").into_iter().enumerate() {
+        if at % 2 == 0 { disk.remove_file(&name).unwrap() } else { disk.overwrite(&name, vec![7; 90]) }
+    }
+    type LookUp = fn(&mut Log<SimDisk>) -> Result<bool, ReadError>;
+    let look_ups: [LookUp; 3] = [
+        |log| Ok(log.read(off(0), 100, true, off(24))?.is_some()),
+        |log| Ok(log.offset_for_timestamp(7, off(24))?.is_some_and(|found| found.offset == off(14))),
+        |log| Ok(log.max_timestamp(off(24))?.is_some_and(|found| found.offset == off(22))),
+    ];
+    for look in look_ups {
+        let mut built = 0;
+        while let Err(error) = log.without_building(look) {
+            assert!(error.would_wait(), "{error}");
+            let mut build = log.missing_index().expect("it is named");
+            build.run().unwrap();
+            log.adopt_index(build);
+            built += 1;
+        }
+        assert!(built > 0 || log.without_building(look).unwrap());
+        assert!(log.missing_index().is_none());
+    }
+    for name in logs(&disk, ".index") {
+        let base = name.rsplit_once('/').and_then(|(_, file)| file[..20].parse().ok()).unwrap();
+        let file = disk.open(&name, OpenMode::Read).unwrap();
+        assert!(Index::load(&file, SPARSE, base).is_some(), "{name} is stored again");
+    }
+}
+
+#[test]
+fn io_12_an_index_is_not_adopted_by_a_log_whose_segment_changed_while_it_was_built() {
+    let disk = filled();
+    let (mut log, _) = open(&disk, small(), clean(24));
+    for name in logs(&disk, ".index") {
+        disk.remove_file(&name).unwrap();
+    }
+    assert!(log.without_building(|log| log.read(off(0), 100, true, off(24))).unwrap_err().would_wait());
+    let mut gone = log.missing_index().unwrap();
+    gone.run().unwrap();
+    log.set_config(LogConfig { retention_bytes: Some(0), ..small() });
+    assert!(log.enforce_retention(at(1000), off(24)).unwrap().segments > 0);
+    log.adopt_index(gone);
+    assert!(!disk.exists(&path(0, "index")).unwrap(), "what belongs to no segment is not stored");
+
+    let start = log.log_start();
+    put(&mut log, &stamped(&[1]));
+    log.sync().unwrap();
+    log.checkpoint().unwrap();
+    log.release_files();
+    disk.remove_file(&path(start.0, "index")).unwrap();
+    assert!(log.without_building(|log| log.read(start, 100, true, off(25))).unwrap_err().would_wait());
+    let mut short = log.missing_index().unwrap();
+    short.run().unwrap();
+    put(&mut log, &stamped(&[2]));
+    log.adopt_index(short);
+    assert_eq!(contents(&mut log, start.0), [(24, 24), (25, 25)]);
+}
+
 /// An index whose checksums are right and whose entries are not: each points to the batch after its own.
 fn lying_index(disk: &SimDisk) {
     let file = disk.open(&path(0, "index"), OpenMode::Read).unwrap();
@@ -214,7 +275,7 @@ fn io_12_an_index_that_lies_is_found_out_and_trusting_it_would_be_seen() {
         let disk = filled();
         lying_index(&disk);
         let trust = Trust { index: trust, ..Trust::default() };
-        let env = Env { disk: Arc::new(disk), dir: DIR.to_owned(), config: small(), trust };
+        let env = Env::new(Arc::new(disk), DIR, small(), trust);
         let (mut log, _) = Log::open_trusting(env, clean(24), None, at(1000)).unwrap();
         let answers = (0..8).all(|offset| {
             let slice = log.read(off(offset), 1, true, off(24));

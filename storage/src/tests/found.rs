@@ -354,7 +354,7 @@ fn io_14_what_a_killed_recovery_cut_is_on_disk_before_the_log_grows() {
         let came_back = Cell::new(0);
         let path = format!("{DIR}/{:020}.log", 0);
         let start = |disk: &SimDisk| {
-            let env = Env { disk: Arc::new(disk.clone()), dir: DIR.to_owned(), config: small(), trust };
+            let env = Env::new(Arc::new(disk.clone()), DIR, small(), trust);
             Log::open_trusting(env, unclean(0), None, at(1000))
         };
         kill_at_each(

@@ -383,7 +383,7 @@ impl World {
             return bug(format!("the journal is damaged: {damage}"));
         }
         self.journal = Some(journal);
-        let env = Env { disk, dir: DIR.to_owned(), config: self.config.clone(), trust: self.trust };
+        let env = Env::new(disk, DIR, self.config.clone(), self.trust);
         let redo = replay.of(KEY).filter(|_| self.planted != Planted::NoRedo);
         let opened: Result<_, OpenError> = Log::open_trusting(env, hint, redo, at(1000));
         let (mut log, report) = self.or_dead(opened, "open")?;

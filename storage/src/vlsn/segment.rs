@@ -70,6 +70,7 @@ impl<F: DiskFile> Segment<F> {
                 Some(header) => header.max,
                 None => {
                     patience.may_wait()?;
+                    self.may_build(env, VLSNS)?;
                     self.load_vlsns(env)?.max
                 }
             },
@@ -98,6 +99,7 @@ impl<F: DiskFile> Segment<F> {
         }
         patience.may_wait()?;
         self.vlsn_file = None;
+        self.may_build(env, VLSNS)?;
         Ok(self.load_vlsns(env)?.around(before))
     }
 
@@ -140,7 +142,8 @@ impl<F: DiskFile> Segment<F> {
         Ok(header.filter(|header| header.covered == self.size))
     }
 
-    fn build_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
+    /// The whole index.
+    pub(crate) fn build_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<Index, SegmentError> {
         if let Some(stored) = self.stored_index(env, VLSNS)? {
             match self.extend_vlsns(env, stored) {
                 // It ends where no batch does: not an index of these batches.

@@ -260,7 +260,7 @@ impl Model {
 
     fn open(&mut self, hint: OpenHint) {
         let disk = Arc::new(self.disk.clone());
-        let env = Env { disk, dir: DIR.to_owned(), config: config(), trust: self.trust };
+        let env = Env::new(disk, DIR, config(), self.trust);
         self.log = Some(Log::open_trusting(env, hint, None, at(1000)).unwrap().0);
     }
 
@@ -429,6 +429,32 @@ fn planted_appends_that_believe_their_vlsns_are_caught() {
 #[test]
 fn planted_retention_that_forgets_its_vlsns_is_caught() {
     assert!((0..20).any(|seed| run(seed, 150, Trust { trimmed: true, ..Trust::default() }).is_err()));
+}
+
+#[test]
+fn io_12_a_missing_index_of_vlsns_is_built_without_the_log() {
+    let (disk, mut log) = new_log();
+    for n in 0..40 {
+        append(&mut log, &[2 * n, 2 * n + 1]).unwrap();
+    }
+    log.sync().unwrap();
+    log.checkpoint().unwrap();
+    log.release_files();
+    let index = |disk: &SimDisk| disk.paths().into_iter().find(|path| path.ends_with("0000.vlsn"));
+    disk.remove_file(&index(&disk).unwrap()).unwrap();
+    let end = log.log_end();
+    let look = |log: &mut Log<SimDisk>| log.locate_vlsn(Vlsn(3), end, Patience::Waits);
+    let mut built = 0;
+    while let Err(error) = log.without_building(look) {
+        assert!(error.would_wait(), "{error}");
+        let mut build = log.missing_index().unwrap();
+        build.run().unwrap();
+        append(&mut log, &[100 + built]).unwrap();
+        log.adopt_index(build);
+        built += 1;
+    }
+    assert!(built > 0 && index(&disk).is_some());
+    assert_eq!(super::tests::look(&mut log, 3), Seen::At(3));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn is_caught(trust: Trust) -> bool {
 fn old_record_survives(trust: Trust) -> bool {
     let disk = new_disk();
     disk.sync_dir("").unwrap();
-    let env = Env { disk: Arc::new(disk.clone()), dir: DIR.to_owned(), config: compacted(), trust };
+    let env = Env::new(Arc::new(disk.clone()), DIR, compacted(), trust);
     let (mut log, _) = Log::open_trusting(env, clean(0), None, at(0)).unwrap();
     for key in ["k", "a", "b"] {
         put(&mut log, &checked(BatchBuilder::new().kv(0, key.as_bytes(), &[b'1'; 400])));

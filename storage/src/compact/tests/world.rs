@@ -487,7 +487,7 @@ impl World {
         let disk = Arc::new(self.disk.clone());
         let (journal, replay) = self.or_dead(Journal::open(Arc::clone(&disk), JOURNAL, hint.clean), "journal")?;
         self.journal = Some(journal);
-        let env = Env { disk, dir: DIR.to_owned(), config: self.config.clone(), trust: self.trust };
+        let env = Env::new(disk, DIR, self.config.clone(), self.trust);
         let opened = Log::open_trusting(env, hint, replay.of(KEY), at(self.now));
         let (mut log, _) = self.or_dead(opened, "open")?;
         log.keep_for_journal(3000);

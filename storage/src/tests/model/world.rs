@@ -530,7 +530,7 @@ impl World {
             };
             let hint = OpenHint { clean, recovery_point, settle };
             let config = part.config.clone();
-            let env = Env { disk: Arc::clone(&disk), dir: part.dir.clone(), config, trust: self.plant.trust };
+            let env = Env::new(Arc::clone(&disk), &part.dir, config, self.plant.trust);
             let redo = replay.of(part.key).filter(|_| !self.plant.no_redo);
             match Log::open_trusting(env, hint, redo, self.now) {
                 Ok((mut log, report)) => {

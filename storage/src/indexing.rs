@@ -1,0 +1,75 @@
+//! Building the index of a segment without its log. That reads the segment from end to end, which takes seconds for a
+//! large one that is not in memory, and nobody is to wait for that but who asked.
+//!
+//! A look-up that [builds nothing](Log::without_building) ends where an index is missing as one that
+//! [would wait](crate::ReadError::would_wait). The log then names what is to be built, whoever has the time builds it, and the
+//! log takes it if the segment is still the one it was made of.
+
+use std::sync::Arc;
+
+use pyralog_protocol::{LogOffset, WallMs};
+
+use crate::disk::Disk;
+use crate::index::{Index, Kind, VLSNS};
+use crate::log::{Log, end_of_segment};
+use crate::read::ReadError;
+use crate::segment::{Env, Segment};
+
+/// An index that a look-up missed.
+pub struct IndexBuild<D: Disk> {
+    env: Env<D>,
+    kind: Kind,
+    /// With files of its own, so that the log may close its.
+    segment: Segment<D::File>,
+    /// Offset after its last record.
+    end: LogOffset,
+    built: Option<Index>,
+}
+
+impl<D: Disk> IndexBuild<D> {
+    /// Builds it. Blocks; needs no log.
+    pub fn run(&mut self) -> Result<(), ReadError> {
+        let built =
+            if self.kind == VLSNS { self.segment.build_vlsns(&self.env) } else { self.segment.build_index(&self.env) };
+        self.built = Some(built.map_err(|error| ReadError::of(self.segment.base, error))?);
+        Ok(())
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Runs look-ups that build no index: where one is missing, they end with an error that
+    /// [says so](crate::ReadError::would_wait).
+    pub fn without_building<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.env.builds = false;
+        let found = look(self);
+        self.env.builds = true;
+        found
+    }
+
+    /// An index that such a look-up missed, and that is still missing.
+    pub fn missing_index(&mut self) -> Option<IndexBuild<D>> {
+        let (at, kind) = self.segments.iter().enumerate().find_map(|(at, segment)| Some((at, segment.missing()?)))?;
+        let segment = self.segments.get(at)?;
+        let Env { disk, dir, config, trust, .. } = &self.env;
+        Some(IndexBuild {
+            env: Env::new(Arc::clone(disk), dir, config.clone(), *trust),
+            kind,
+            segment: Segment::existing(segment.base, segment.size, WallMs(0)),
+            end: end_of_segment(&self.segments, segment.base, self.log_end),
+            built: None,
+        })
+    }
+
+    /// Takes an index that was built, unless its segment has changed or gone meanwhile. One that could not be built is
+    /// missing until somebody misses it again.
+    pub fn adopt_index(&mut self, build: IndexBuild<D>) {
+        let IndexBuild { kind, segment: twin, end, built, .. } = build;
+        let same_end = end_of_segment(&self.segments, twin.base, self.log_end) == end;
+        let at = self.segments.partition_point(|segment| segment.base < twin.base);
+        let Some(segment) = self.segments.get_mut(at).filter(|segment| segment.base == twin.base) else { return };
+        segment.missed = None;
+        if let Some(index) = built.filter(|_| same_end && segment.size == twin.size) {
+            segment.adopt(&self.env, kind, index, self.flushed_end);
+        }
+    }
+}
