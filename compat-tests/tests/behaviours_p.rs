@@ -476,6 +476,17 @@ fn p21_what_an_error_carries() {
     }
     let before_the_log = conn.produce(&name, 5, &good().encode());
     assert_eq!((before_the_log.error_code, before_the_log.log_start_offset), (3, -1));
+    let bad = |change: fn(&mut Batch)| good().with(change).encode();
+    for (what, bytes, code, log_start) in [
+        ("checksum", bad(|b| b.crc = Some(1)), 2, -1),
+        ("magic", bad(|b| b.magic = 1), 87, -1),
+        ("count", bad(|b| b.count = Some(0)), 87, 0),
+        ("base offset", bad(|b| b.base_offset = 5), 87, 0),
+        ("control", bad(|b| b.attributes = 0x20), 87, 0),
+    ] {
+        let answer = conn.produce(&name, 0, &bytes);
+        assert_eq!((answer.error_code, answer.base_offset, answer.log_start_offset), (code, -1, log_start), "{what}");
+    }
     conn.append(&name, 0, &good().producer(4_100_000_000, 0, 0).encode());
     let inside = conn.produce(&name, 0, &good().producer(4_100_000_000, 0, 9).encode());
     assert_eq!((inside.error_code, inside.base_offset, inside.log_start_offset), (45, -1, 0));

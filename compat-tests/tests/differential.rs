@@ -5,6 +5,9 @@
 //! Differences that are meant stand in [`ALLOWED`], each with its reason; everything else fails.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "differential/refusals.rs"]
+mod refusals;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use pyralog_coordinator::config::PausedError;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::{self, CheckedBatch, ProduceError, ProduceRules, VlsnRoute};
-use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
+use pyralog_protocol::{ErrorCode, LogOffset, Now, TopicId, kafka_protocol};
 use pyralog_storage::{AppendError, Disk};
 
 use crate::api::vlsn::Appended;
@@ -27,6 +27,8 @@ use crate::room::{Gauge, Room};
 use crate::topology::Topology;
 use crate::vlsn::{self, Expected};
 
+/// Produce v5 tells where the log starts.
+const LOG_START_FROM: i16 = 5;
 /// Produce v8 brought record errors and messages (KIP-467).
 const RECORD_ERRORS_FROM: i16 = 8;
 /// Produce v13 names topics by id (KIP-516).
@@ -130,7 +132,7 @@ impl Words {
                 .with_index(index)
                 .with_base_offset(done.appended.base_offset.0)
                 .with_log_append_time_ms(done.appended.log_append_time)
-                .with_log_start_offset(if self.version >= 5 { done.log_start.0 } else { -1 }),
+                .with_log_start_offset(self.log_start(Some(done.log_start))),
             Err(AppendRefused::Refused(why)) => {
                 let code = if self.version >= TOPIC_IDS_FROM { why.code_by_id() } else { why.code() };
                 refusal(index, code, None)
@@ -149,10 +151,14 @@ impl Words {
                 let reserved = matches!(error, AppendError::Reserved { .. });
                 let words = if reserved { self.gauge.refuse() } else { error.to_string() };
                 refusal(index, error.code(), self.explained(words))
-                    .with_log_start_offset(if self.version >= 5 { log_start.0 } else { -1 })
+                    .with_log_start_offset(self.log_start(error.tells_log_start().then_some(log_start)))
                     .with_record_errors(self.record_errors_of(&error))
             }
         }
+    }
+
+    fn log_start(&self, known: Option<LogOffset>) -> i64 {
+        known.filter(|_| self.version >= LOG_START_FROM).map_or(-1, |offset| offset.0)
     }
 
     fn explained(&self, words: String) -> Option<String> {
@@ -382,7 +388,7 @@ impl<D: Disk> Handler<'_, D> {
         rules.vlsn = routing.map(|routing| VlsnRoute { routing: routing.clone(), partition: partition.index });
         let checked = match batch::check_produced(records, &rules) {
             Ok(checked) => checked,
-            Err(error) => return self.refuse_batch(number, index, &error),
+            Err(error) => return self.refuse_batch((number, index), partition, &error),
         };
         if checked.header.is_transactional() {
             return self.refuse_transactional(number, index);
@@ -431,13 +437,17 @@ impl<D: Disk> Handler<'_, D> {
         crate::settings::produce_rules(&log.settings, self.version >= ZSTD_FROM, self.now.wall)
     }
 
-    fn refuse_batch(&self, number: usize, index: i32, error: &ProduceError) {
+    fn refuse_batch(&self, (number, index): (usize, i32), partition: &Arc<Partition<D>>, error: &ProduceError) {
         let explains = self.version >= RECORD_ERRORS_FROM;
         let record_errors = error.rejected().iter().map(|record| record_error(record.index, record.message.clone()));
         let record_errors = if explains { record_errors.collect() } else { Vec::new() };
         let message = explains.then(|| error.to_string());
+        let bounds = error.tells_log_start().then(|| partition.bounds().ok()).flatten();
+        let log_start = self.wait.words.log_start(bounds.map(|bounds| bounds.log_start));
         self.wait.put(number, |part| {
-            *part = refusal(index, error.code(), message).with_record_errors(record_errors);
+            *part = refusal(index, error.code(), message)
+                .with_log_start_offset(log_start)
+                .with_record_errors(record_errors);
         });
     }
 

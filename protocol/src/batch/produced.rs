@@ -295,6 +295,36 @@ impl ProduceError {
         }
     }
 
+    /// Whether the answer tells where the log starts: Kafka's does where its log refuses the batch after it measured it and
+    /// compared its checksum, and says -1 before that (P21).
+    pub fn tells_log_start(&self) -> bool {
+        match self {
+            Self::NullRecords
+            | Self::NoBatch { .. }
+            | Self::Cut { .. }
+            | Self::OldMagic { .. }
+            | Self::SecondBatch { .. }
+            | Self::Garbage { .. }
+            | Self::Header(_)
+            | Self::TooLarge { .. }
+            | Self::TooLargeForSegment { .. }
+            | Self::ZstdTooOld
+            | Self::Codec(_) => false,
+            Self::BaseOffset { .. }
+            | Self::Count { .. }
+            | Self::Sequence { .. }
+            | Self::Control
+            | Self::DeleteHorizon
+            | Self::UnknownCodec { .. }
+            | Self::Record { .. }
+            | Self::OffsetDelta { .. }
+            | Self::Records { .. }
+            | Self::NullKeys { .. }
+            | Self::Vlsns { .. }
+            | Self::Timestamps { .. } => true,
+        }
+    }
+
     /// `record_errors` of the answer; empty where Kafka gives none.
     pub fn rejected(&self) -> &[RejectedRecord] {
         if let Self::NullKeys { rejected, .. } | Self::Vlsns { rejected, .. } | Self::Timestamps { rejected } = self {

@@ -101,6 +101,22 @@ impl AppendError {
             | Self::Offline(_) => ErrorCode::KafkaStorageError,
         }
     }
+
+    /// Whether the answer tells where the log starts: it does where the batch was compared with what the log holds, and not
+    /// where nothing can be appended at all (P21).
+    pub fn tells_log_start(&self) -> bool {
+        match self {
+            Self::Sequence(_) | Self::Vlsns(_) => true,
+            Self::TooLargeForSegment { .. }
+            | Self::Fenced { .. }
+            | Self::OffsetsExhausted
+            | Self::DiskFull(_)
+            | Self::Reserved { .. }
+            | Self::Io(_)
+            | Self::Damaged { .. }
+            | Self::Offline(_) => false,
+        }
+    }
 }
 
 fn duplicate_of(past: PastBatch) -> Appended {
