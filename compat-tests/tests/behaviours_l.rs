@@ -155,7 +155,7 @@ fn l07_errors_of_list_offsets() {
     assert!(!response.topics[0].partitions.is_empty());
 
     let epoch = conn.metadata_of(&name).partitions[0].leader_epoch;
-    for (given, expected) in [(epoch + 1, 75), (epoch, 0), (-1, 0)] {
+    for (given, expected) in [(epoch + 1, 75), (epoch, 0), (-1, 0), (-2, 74), (i32::MIN, 74)] {
         let mut request = list_offsets(&name, 0, -1);
         request.topics[0].partitions[0].current_leader_epoch = given;
         let response = conn.call(7, &request);
@@ -235,6 +235,8 @@ fn l11_offset_for_leader_epoch() {
         assert_eq!(epoch_end(&mut conn, version, &name, epoch, epoch), (0, epoch, 3), "v{version}");
         assert_eq!(epoch_end(&mut conn, version, &name, -1, epoch + 5), (0, -1, -1), "v{version} higher");
         assert_eq!(epoch_end(&mut conn, version, &name, -1, -1), (0, -1, -1), "v{version} undefined");
+        assert_eq!(epoch_end(&mut conn, version, &name, -1, -2), (0, -2, 0), "v{version} below all");
+        assert_eq!(epoch_end(&mut conn, version, &name, -2, epoch), (74, -1, -1), "v{version} -1 alone is none");
         assert_eq!(epoch_end(&mut conn, version, &name, epoch + 1, epoch), (75, -1, -1), "v{version}");
     }
     assert_eq!(epoch_end(&mut conn, 4, &unique("l11-unknown"), -1, 0), (3, -1, -1));

@@ -13,6 +13,8 @@ use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{Draw, ErrorCode, MonoMs, TopicId, kafka_protocol};
 
+use crate::api::NO_EPOCH;
+
 /// Idle time after which a session may be evicted, in ms (Kafka's `min.incremental.fetch.session.eviction.ms`).
 pub const EVICTABLE_AFTER_MS: u64 = 120_000;
 /// What one partition of a session takes, without its name, in bytes, about.
@@ -58,7 +60,7 @@ pub struct Position {
     pub offset: i64,
     /// Most bytes wanted.
     pub max_bytes: i32,
-    /// Leader epoch that the client knows; negative: not checked.
+    /// Leader epoch that the client knows; -1: not checked.
     pub current_epoch: i32,
     /// Epoch of the last record fetched; negative: not checked.
     pub last_epoch: i32,
@@ -316,7 +318,8 @@ fn positions_of(request: &FetchRequest, by_id: bool) -> Vec<(TopicKey, Position)
                 index: part.partition,
                 offset: part.fetch_offset,
                 max_bytes: part.partition_max_bytes,
-                current_epoch: part.current_leader_epoch,
+                // Kafka's Fetch takes any negative epoch for none, its other APIs only this one.
+                current_epoch: part.current_leader_epoch.max(NO_EPOCH),
                 last_epoch: part.last_fetched_epoch,
             };
             match places.entry((key.clone(), part.partition)) {

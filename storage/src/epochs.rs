@@ -29,7 +29,7 @@ impl Epochs {
     /// not above the asked one that wrote something; None for one above all (behaviours L11).
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: LogOffset) -> Option<EpochOffset> {
         let latest = self.latest()?;
-        if epoch > latest || epoch.0 < 0 {
+        if epoch > latest {
             return None;
         }
         if epoch == latest {

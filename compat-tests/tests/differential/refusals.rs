@@ -189,3 +189,42 @@ fn refused_parts_of_a_fetch_are_answered_alike() {
         }
     });
 }
+
+#[test]
+fn odd_leader_epochs_and_times_are_answered_alike() {
+    with_both(|both| {
+        let topics = topics(both);
+        let name = &topics.names[0];
+        for version in 1..=10 {
+            for epoch in [-1, -2, -3, i32::MIN, 0, 1, i32::MAX] {
+                for timestamp in [-1, -2, -3, -6, STAMP, i64::MIN] {
+                    let mut request = list_offsets(name, 0, timestamp);
+                    if version >= 4 {
+                        request.topics[0].partitions[0].current_leader_epoch = epoch;
+                    } else if epoch != -1 {
+                        continue;
+                    }
+                    both.ask(version, &format!("epoch {epoch} at {timestamp}"), &request);
+                }
+            }
+            for (name, partition) in [(&**name, -1), (name, i32::MAX), ("unknown-topic", 0), ("a b", 0), ("", 0)] {
+                both.ask(version, &format!("{name:?}-{partition}"), &list_offsets(name, partition, -1));
+            }
+        }
+        for version in 2..=4 {
+            for current in [-1, -2, -3, i32::MIN, 0, 1, i32::MAX] {
+                for asked in [-1, -2, i32::MIN, 0, 1, i32::MAX] {
+                    let partition = OffsetForLeaderPartition::default()
+                        .with_partition(0)
+                        .with_current_leader_epoch(current)
+                        .with_leader_epoch(asked);
+                    let topics =
+                        vec![OffsetForLeaderTopic::default().with_topic(topic(name)).with_partitions(vec![partition])];
+                    let request = OffsetForLeaderEpochRequest::default().with_topics(topics);
+                    let request = if version >= 3 { request.with_replica_id((-1).into()) } else { request };
+                    both.ask(version, &format!("current {current} asked {asked}"), &request);
+                }
+            }
+        }
+    });
+}

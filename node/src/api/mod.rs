@@ -125,10 +125,13 @@ impl Responder {
     }
 }
 
-/// The refusal when a client's idea of the leader epoch is not ours (F13, KIP-320). Negative: not checked.
+/// The leader epoch of a client that names none.
+pub(crate) const NO_EPOCH: i32 = -1;
+
+/// The refusal when a client's idea of the leader epoch is not ours (F13, KIP-320).
 pub(crate) fn epoch_refusal(asked: i32, current: LeaderEpoch) -> Option<ErrorCode> {
     match asked {
-        ..0 => None,
+        NO_EPOCH => None,
         epoch if epoch > current.0 => Some(ErrorCode::UnknownLeaderEpoch),
         epoch if epoch < current.0 => Some(ErrorCode::FencedLeaderEpoch),
         _ => None,
@@ -138,7 +141,7 @@ pub(crate) fn epoch_refusal(asked: i32, current: LeaderEpoch) -> Option<ErrorCod
 /// The largest epoch ≤ `asked` that wrote something, and where it ended (L11); the asked one where none did. `None`: the epoch is newer than
 /// the leader's.
 pub(crate) fn epoch_end<D: Disk>(log: &Log<D>, bounds: Bounds, asked: i32) -> Option<EpochOffset> {
-    if asked < 0 || asked > bounds.epoch.0 {
+    if asked == NO_EPOCH || asked > bounds.epoch.0 {
         return None;
     }
     if asked == bounds.epoch.0 {
