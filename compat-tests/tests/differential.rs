@@ -77,6 +77,7 @@ const ALLOWED: &[Allowed] = &[
     any(Some(68), "heartbeat_interval_ms", "shorter in groups that change (GR-06); N6 tests it"),
     pair(3, "error_code", ("-1", "42"), "M12: a precise code where Kafka answers UNKNOWN_SERVER_ERROR"),
     pair(1, "error_code", ("-1", "42"), "F6: a precise code where Kafka answers UNKNOWN_SERVER_ERROR"),
+    pair(1, "error_code", ("3", "100"), "F11: an id in a session whose topic is gone"),
     pair(44, "error_code", ("-1", "42"), "K6: a precise code where Kafka answers UNKNOWN_SERVER_ERROR"),
     pair(8, "error_code", ("0", "24"), "O6: the empty group id is no group"),
     pair(10, "error_message", ("NONE", "None"), "G2: null on success"),

@@ -1,5 +1,6 @@
 //! What stands in the answers of refused parts of Produce, Fetch and look-ups of offsets, beside the code.
 
+use kafka_protocol::messages::fetch_request::ForgottenTopic;
 use kafka_protocol::messages::{ProduceRequest, TopicName};
 use pyralog_compat_tests::batch::Record;
 
@@ -225,6 +226,72 @@ fn odd_leader_epochs_and_times_are_answered_alike() {
                     both.ask(version, &format!("current {current} asked {asked}"), &request);
                 }
             }
+        }
+    });
+}
+
+/// What a session says of a topic that was deleted, and of another one under its name.
+#[test]
+fn sessions_outlive_their_topics_alike() {
+    with_both(|both| {
+        for version in [7, 11, 12, 13, 15, 18] {
+            let (gone, other) = (unique("diff"), unique("diff"));
+            let new = |both: &mut Both, name: &str| {
+                both.each(|conn| {
+                    let id = conn.create_topic(name, 1, &[]);
+                    conn.append(name, 0, &stamped("v", 3).encode());
+                    id
+                })
+            };
+            let ids = [new(both, &gone), new(both, &other)];
+            let mut sessions = [0, 0];
+            let mut epoch = 0;
+            let mut step =
+                |both: &mut Both, label: &str, topics: &[(&str, [Uuid; 2])], forgotten: &[(&str, [Uuid; 2])]| {
+                    let request = |of: usize| {
+                        let named = |name: &str| TopicName(text(if version >= 13 { "" } else { name }));
+                        let asked = topics.iter().map(|(name, ids)| {
+                            let topic = Fetch::at(name, 0, 3).topic();
+                            topic.with_topic(named(name)).with_topic_id(ids[of])
+                        });
+                        let forgotten = forgotten.iter().map(|(name, ids)| {
+                            ForgottenTopic::default()
+                                .with_topic(named(name))
+                                .with_topic_id(ids[of])
+                                .with_partitions(vec![0])
+                        });
+                        Fetch::at("", 0, 0)
+                            .request
+                            .with_topics(asked.collect())
+                            .with_forgotten_topics_data(forgotten.collect())
+                            .with_session_id(sessions[of])
+                            .with_session_epoch(epoch)
+                    };
+                    let requests = [request(0), request(1)];
+                    both.ask_each(version, label, &requests);
+                    epoch += 1;
+                    if epoch == 1 {
+                        // The ids are in answers that were compared; ask for another session whose ids are known.
+                        let kafka = both.kafka.call(version, &requests[0].clone().with_session_epoch(0));
+                        let ours = both.ours.call(version, &requests[1].clone().with_session_epoch(0));
+                        sessions = [kafka.session_id, ours.session_id];
+                    }
+                };
+            step(both, "opened", &[(&gone, ids[0]), (&other, ids[1])], &[]);
+            step(both, "nothing new", &[], &[]);
+            both.each(|conn| conn.delete_topic(&gone));
+            std::thread::sleep(Duration::from_millis(500));
+            step(both, "deleted", &[], &[]);
+            step(both, "still deleted", &[], &[]);
+            if version < 13 {
+                let again = new(both, &gone);
+                std::thread::sleep(Duration::from_millis(500));
+                step(both, "created again", &[], &[]);
+                step(both, "created again, once more", &[], &[]);
+                step(both, "named again", &[(&gone, again)], &[]);
+            }
+            step(both, "forgotten", &[], &[(&gone, ids[0])]);
+            step(both, "the other one", &[], &[]);
         }
     });
 }
