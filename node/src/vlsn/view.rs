@@ -90,21 +90,18 @@ impl<D: Disk> VlsnLog<'_, D> {
     /// The first record of the view whose timestamp is at least that. A partition's first is the first of its VLSNs, so
     /// the smallest of these is the first of all.
     pub(crate) fn view_offset_for_timestamp(&self, timestamp: i64) -> Result<Timed, VlsnError> {
-        let undecided = self.bounds()?.undecided;
         let found = self.timed(|log, bound| log.offset_for_timestamp(timestamp, bound))?;
-        let first = found.into_iter().filter(|(vlsn, _)| *vlsn < undecided).min_by_key(|(vlsn, _)| *vlsn);
-        Ok(first.map_or((-1, -1, -1), timed))
+        Ok(found.into_iter().min_by_key(|(vlsn, _)| *vlsn).map_or((-1, -1, -1), timed))
     }
 
     /// The record of the view with the largest timestamp, the first of equals.
     pub(crate) fn view_max_timestamp(&self) -> Result<Timed, VlsnError> {
-        let undecided = self.bounds()?.undecided;
         let found = self.timed(|log, bound| log.max_timestamp(bound))?;
-        let decided = found.into_iter().filter(|(vlsn, _)| *vlsn < undecided);
-        let newest = decided.max_by_key(|(vlsn, found)| (found.timestamp, std::cmp::Reverse(*vlsn)));
+        let newest = found.into_iter().max_by_key(|(vlsn, found)| (found.timestamp, std::cmp::Reverse(*vlsn)));
         Ok(newest.map_or((-1, -1, -1), timed))
     }
 
+    /// What is found in each partition below a bound: where the view ends in it, which may be long before it ends itself.
     fn timed(
         &self,
         look: impl Fn(
@@ -112,11 +109,13 @@ impl<D: Disk> VlsnLog<'_, D> {
             LogOffset,
         ) -> Result<Option<TimestampOffset>, pyralog_storage::ReadError>,
     ) -> Result<Vec<(Vlsn, TimestampOffset)>, VlsnError> {
+        let undecided = self.bounds()?.undecided;
         let mut all = Vec::new();
         for partition in self.partitions() {
             let index = partition.index;
             let found = partition.look_up(Patience::Waits, |log, bounds| {
-                let Some(found) = look(log, bounds.high_watermark)? else { return Ok(None) };
+                let bound = bounds.high_watermark.min(log.offset_of_vlsn(undecided)?);
+                let Some(found) = look(log, bound)? else { return Ok(None) };
                 Ok(log.vlsn_at(found.offset)?.map(|vlsn| (vlsn, found)))
             });
             let found = found.map_err(|why| VlsnError::Refused { index, why })?;

@@ -3,10 +3,12 @@
 //! larger than what is read at once. The check is trusted because it catches planted differences.
 
 use bytes::Bytes;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
 use pyralog_node::Limits;
 use pyralog_node::vlsn::{PageLimits, Point};
 use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, StoredBatch};
-use pyralog_protocol::{Draw, Vlsn};
+use pyralog_protocol::{Draw, Response, Vlsn, kafka_protocol};
 
 use crate::world::*;
 
@@ -186,6 +188,49 @@ fn pages_and_the_view_are_the_partitions_in_the_order_of_their_vlsns() {
             assert_eq!(point(&world, vlsn).unwrap().as_ref(), row.map(told).as_ref(), "seed {seed}: {vlsn}");
         }
     }
+}
+
+/// (timestamp, offset) in the view.
+fn looked_up(world: &mut World, timestamp: i64) -> (i64, i64) {
+    let conn = world.connect();
+    let part = ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(timestamp);
+    let topic = ListOffsetsTopic::default().with_name(name("v.vlsn")).with_partitions(vec![part]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let Response::ListOffsets(answer) = world.ask(conn, 7, request) else { panic!("another answer") };
+    let found = &answer.topics[0].partitions[0];
+    (found.timestamp, found.offset)
+}
+
+/// While a partition lags behind, the others hold records that the view does not show yet: these count for nobody.
+#[test]
+fn records_are_found_by_time_among_those_that_the_view_shows() {
+    let mut behind = 0;
+    for seed in 0..24 {
+        let (mut world, mut draw, partitions) = written(seed);
+        let conn = world.connect();
+        let topology = world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        let next = log.bounds().unwrap().appended.unwrap().0 + 1;
+        let lagging = below(&mut draw, partitions as u64);
+        for vlsn in (next..next + 300).filter(|vlsn| vlsn % partitions as u64 != lagging) {
+            let partition = i32::try_from(vlsn % partitions as u64).unwrap();
+            let time = 1_799_999_000_000 + (below(&mut draw, 1_000_000) as i64);
+            let records = BatchBuilder::new().kv(time, &Vlsn(vlsn).key(), b"ahead").build().unwrap().freeze();
+            assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, partition, -1, records))).error_code, 0);
+        }
+        let shown = plain(&mut world, partitions);
+        let told = |row: &Row| (row.timestamp, row.vlsn as i64);
+        let newest = shown.iter().max_by_key(|row| (row.timestamp, std::cmp::Reverse(row.vlsn))).unwrap();
+        assert_eq!(looked_up(&mut world, -3), told(newest), "seed {seed}: the newest");
+        for _ in 0..20 {
+            let timestamp = shown[below(&mut draw, shown.len() as u64) as usize].timestamp;
+            let first = shown.iter().find(|row| row.timestamp >= timestamp).unwrap();
+            assert_eq!(looked_up(&mut world, timestamp), told(first), "seed {seed}: from {timestamp} on");
+        }
+        assert_eq!(looked_up(&mut world, newest.timestamp + 1), (-1, -1), "seed {seed}: behind the newest");
+        behind += usize::from(shown.last().unwrap().vlsn + 250 < next + 300);
+    }
+    assert!(behind > 10, "{behind} lagged: this shows little");
 }
 
 type Told = (i64, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);

@@ -180,6 +180,14 @@ impl<D: Disk> Log<D> {
         Ok(records.into_iter().find(|(_, there)| *there >= offset).map(|(vlsn, _)| vlsn))
     }
 
+    /// Offset of the first record whose VLSN is not below that; the log end if there is none.
+    pub fn offset_of_vlsn(&mut self, vlsn: Vlsn) -> Result<LogOffset, ReadError> {
+        self.check_online()?;
+        let Some((at, found)) = self.find_batch(vlsn)? else { return Ok(self.log_end) };
+        let records = self.open_batch(at, &found)?.records;
+        Ok(records.into_iter().find(|(there, _)| *there >= vlsn).map_or(self.log_end, |(_, offset)| offset))
+    }
+
     /// After opening: the last VLSN, from the last segment that has one.
     pub(crate) fn find_last_vlsn(&mut self) -> Result<(), OpenError> {
         if !self.env.config.vlsn {
