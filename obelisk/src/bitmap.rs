@@ -40,8 +40,8 @@ impl<D: Disk> Bitmap<D> {
         let opened =
             Wanted { disk, path, options, strategy, parameter: Some(("capacity", capacity)) }.open_single(len)?;
         let base = opened.header.head.base;
-        let values = base..base.saturating_add(capacity).min(LIMIT);
-        let live = Live::open(disk, path, &opened, len)?;
+        let values = base.min(LIMIT)..base.saturating_add(capacity).min(LIMIT);
+        let live = Live::open(path, &opened, len)?;
         let exact = |map: &<D::File as DiskFile>::Map, mark: &Mark| {
             let window = mark.next.saturating_sub(base)..mark.ceiling.saturating_sub(base);
             // Power loss may have taken bits from below where this session's predecessor began.
@@ -50,8 +50,8 @@ impl<D: Disk> Bitmap<D> {
         };
         let next = live.recover(path, &opened, exact)?.max(options.floor);
         live.begin(next);
-        let map = live.map;
-        let ledger = HeaderLedger::new(disk, path, opened, values.end).with_map(Arc::clone(&map));
+        let map = Arc::clone(&live.map);
+        let ledger = HeaderLedger::new(disk, path, opened, values.end).with_live(live);
         Ok(Self { window: Window::new(next, step, ledger), map, values })
     }
 

@@ -51,8 +51,6 @@ pub(crate) trait Disk: Clone + Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the entries of the directory of this file durable.
     fn sync_dir_of(&self, path: &Path) -> io::Result<()>;
-    /// Differs after each start of the machine; `None` where that cannot be told.
-    fn boot_id(&self) -> Option<u128>;
 }
 
 /// An open file. It stays locked until it is dropped. Positions are bytes from its beginning.
@@ -70,6 +68,9 @@ pub(crate) trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
     /// Makes size, content and mapped content durable.
     fn sync(&self) -> io::Result<()>;
+    /// Names the page cache that holds the file: another one after each start of the machine, and each time the volume is
+    /// mounted. `None` where that cannot be told.
+    fn era(&self) -> Option<u128>;
     /// Maps a range of whole pages, shared with the file.
     fn map(&self, position: u64, len: u64) -> io::Result<Self::Map>;
 }

@@ -29,12 +29,12 @@ impl<D: Disk> Fixed<D> {
         let step = options.step_or(DEFAULT_STEP)?;
         let strategy = StrategyKind::FixedMmap;
         let opened = Wanted { disk, path, options, strategy, parameter: None }.open_single(LEN)?;
-        let live = Live::open(disk, path, &opened, LEN)?;
+        let live = Live::open(path, &opened, LEN)?;
         let exact = |map: &<D::File as DiskFile>::Map, _: &_| map.words()[NEXT].load(Acquire);
         let next = live.recover(path, &opened, exact)?.max(options.floor);
         live.begin(next);
-        let map = live.map;
-        let ledger = HeaderLedger::new(disk, path, opened, LIMIT).with_map(Arc::clone(&map));
+        let map = Arc::clone(&live.map);
+        let ledger = HeaderLedger::new(disk, path, opened, LIMIT).with_live(live);
         Ok(Self { window: Window::new(next, step, ledger), map })
     }
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::CounterError;
-use crate::disk::{Disk, DiskFile, Map};
+use crate::disk::{Disk, DiskFile};
 use crate::header::{self, Mark, PAGE};
+use crate::live::Live;
 use crate::place::Opened;
 use crate::window::{Ledger, Refusal};
 
@@ -34,7 +35,7 @@ pub(crate) struct HeaderLedger<D: Disk> {
     disk: D,
     path: PathBuf,
     file: D::File,
-    map: Option<Arc<<D::File as DiskFile>::Map>>,
+    live: Option<Live<D>>,
     mark: Mark,
     limit: u64,
     /// The directory entry may not be durable yet.
@@ -45,11 +46,11 @@ impl<D: Disk> HeaderLedger<D> {
     pub(crate) fn new(disk: &D, path: &Path, opened: Opened<D::File>, limit: u64) -> Self {
         let published = opened.header.mark.seq > 0 && !opened.adopted;
         let (file, mark) = (opened.file, opened.header.mark);
-        Self { disk: disk.clone(), path: path.to_owned(), file, map: None, mark, limit, published }
+        Self { disk: disk.clone(), path: path.to_owned(), file, live: None, mark, limit, published }
     }
 
-    pub(crate) fn with_map(mut self, map: Arc<<D::File as DiskFile>::Map>) -> Self {
-        self.map = Some(map);
+    pub(crate) fn with_live(mut self, live: Live<D>) -> Self {
+        self.live = Some(live);
         self
     }
 
@@ -63,8 +64,8 @@ impl<D: Disk> HeaderLedger<D> {
     }
 
     fn sync(&mut self) -> Result<(), Refusal> {
-        let flushed = self.map.as_ref().map_or(Ok(()), |map| map.flush());
-        flushed.and_then(|()| self.file.sync()).map_err(final_failure(&self.path, "sync"))
+        let synced = self.live.as_ref().map_or_else(|| self.file.sync(), |live| live.sync(&self.file));
+        synced.map_err(final_failure(&self.path, "sync"))
     }
 }
 
@@ -80,7 +81,7 @@ impl<D: Disk> Ledger for HeaderLedger<D> {
     }
 
     fn flush(&mut self) -> Result<(), Refusal> {
-        if self.map.is_some() { self.sync() } else { Ok(()) }
+        if self.live.is_some() { self.sync() } else { Ok(()) }
     }
 
     fn close(&mut self, next: u64) -> Result<(), Refusal> {

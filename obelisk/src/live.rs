@@ -1,11 +1,15 @@
 //! The mapped part of a counter's file: what the page cache keeps when the process dies, so that nothing is skipped.
 //!
-//! It is believed only if the machine has not been started since it was written, and only after a sync of the file that
-//! reports whether anything of it was lost on its way to the disk (IO-14). Otherwise the ceiling in the header counts.
+//! It is believed only if it is still the page cache that it was written to: neither was the machine started since then,
+//! nor the volume mounted again. And only if no sync of the file reported a loss, the one at the opening included (IO-14):
+//! what could not be written may be dropped from the page cache and read again as it was before. A loss is reported once, so
+//! whoever is told takes the era out of the mapping: should that be lost as well, it is another loss, and the next sync
+//! reports it. Otherwise the ceiling in the header counts.
 //!
-//! One page of words, `[boot id high, boot id low, next value, ...]`, then whatever the strategy keeps. The next value is
-//! where the session began, or later.
+//! One page of words, `[era high, era low, next value, ...]`, then whatever the strategy keeps. The next value is where the
+//! session began, or later.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -15,8 +19,8 @@ use crate::disk::{Disk, DiskFile, Map};
 use crate::header::{Mark, PAGE};
 use crate::place::{Opened, io_error};
 
-const BOOT_HIGH: usize = 0;
-const BOOT_LOW: usize = 1;
+const ERA_HIGH: usize = 0;
+const ERA_LOW: usize = 1;
 pub(crate) const NEXT: usize = 2;
 /// First word behind the page.
 pub(crate) const REST: usize = 512;
@@ -25,14 +29,14 @@ type MapOf<D> = <<D as Disk>::File as DiskFile>::Map;
 
 pub(crate) struct Live<D: Disk> {
     pub(crate) map: Arc<MapOf<D>>,
-    boot: Option<u128>,
+    era: Option<u128>,
 }
 
 impl<D: Disk> Live<D> {
     /// Maps all of the file but its header.
-    pub(crate) fn open(disk: &D, path: &Path, opened: &Opened<D::File>, len: u64) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, opened: &Opened<D::File>, len: u64) -> Result<Self, OpenError> {
         let map = opened.file.map(PAGE, len - PAGE).map_err(io_error(path, "map it"))?;
-        Ok(Self { map: Arc::new(map), boot: disk.boot_id() })
+        Ok(Self { map: Arc::new(map), era: opened.file.era() })
     }
 
     /// The first value that was certainly not handed out. `exact` reads it from the mapping, if that can be believed.
@@ -43,11 +47,11 @@ impl<D: Disk> Live<D> {
         exact: impl FnOnce(&MapOf<D>, &Mark) -> u64,
     ) -> Result<u64, OpenError> {
         let mark = &opened.header.mark;
-        let same_boot = self.boot.is_some() && self.boot == Some(self.stored_boot());
-        if mark.closed || opened.adopted || !same_boot {
+        let same_era = self.era.is_some() && self.era == Some(self.stored_era());
+        if mark.closed || opened.adopted || !same_era {
             return Ok(mark.end());
         }
-        opened.file.sync().map_err(io_error(path, "sync"))?;
+        self.sync(&opened.file).map_err(io_error(path, "sync"))?;
         // The mark also counts what was claimed and not returned yet when it was written.
         let next = exact(&self.map, mark).max(mark.next);
         if next > mark.ceiling {
@@ -62,15 +66,24 @@ impl<D: Disk> Live<D> {
     pub(crate) fn begin(&self, next: u64) {
         let words = self.map.words();
         words[NEXT].store(next, Release);
-        let boot = self.boot.unwrap_or_default();
-        let [high, low] = halves(boot);
-        words[BOOT_HIGH].store(high, Release);
-        words[BOOT_LOW].store(low, Release);
+        self.store_era(self.era.unwrap_or_default());
     }
 
-    fn stored_boot(&self) -> u128 {
+    /// Makes the file and what was stored in the mapping durable. If that fails, nobody believes the mapping any more.
+    pub(crate) fn sync(&self, file: &D::File) -> io::Result<()> {
+        self.map.flush().and_then(|()| file.sync()).inspect_err(|_| self.store_era(0))
+    }
+
+    fn store_era(&self, era: u128) {
         let words = self.map.words();
-        u128::from(words[BOOT_HIGH].load(Acquire)) << 64 | u128::from(words[BOOT_LOW].load(Acquire))
+        let [high, low] = halves(era);
+        words[ERA_HIGH].store(high, Release);
+        words[ERA_LOW].store(low, Release);
+    }
+
+    fn stored_era(&self) -> u128 {
+        let words = self.map.words();
+        u128::from(words[ERA_HIGH].load(Acquire)) << 64 | u128::from(words[ERA_LOW].load(Acquire))
     }
 }
 

@@ -58,11 +58,6 @@ impl Disk for OsDisk {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(dir)?.sync_all()
     }
-
-    fn boot_id(&self) -> Option<u128> {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
-    }
 }
 
 impl DiskFile for OsFile {
@@ -115,9 +110,31 @@ impl DiskFile for OsFile {
         self.0.sync_all()
     }
 
+    #[cfg(target_os = "linux")]
+    fn era(&self) -> Option<u128> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
+        Some(boot.wrapping_add(u128::from(unique_mount_id(&self.0)?)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn era(&self) -> Option<u128> {
+        None
+    }
+
     fn map(&self, position: u64, len: u64) -> io::Result<Mapping> {
         Mapping::new(&self.0, position, len)
     }
+}
+
+/// A number that no other mount of this boot has had or gets; since Linux 6.8. The older `STATX_MNT_ID` is given out again
+/// after an unmount, so it proves nothing.
+#[cfg(target_os = "linux")]
+fn unique_mount_id(file: &File) -> Option<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let wanted = StatxFlags::from_bits_retain(0x4000);
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+    (stat.stx_mask & wanted.bits() != 0).then_some(stat.stx_mnt_id)
 }
 
 /// Where blocks cannot be reserved, zeros do the same.

@@ -57,7 +57,7 @@ pub(super) struct Faults {
     /// Planted bugs.
     pub(super) sync_is_noop: bool,
     pub(super) dir_sync_is_noop: bool,
-    pub(super) boot_id_is_constant: bool,
+    pub(super) era_is_constant: bool,
 }
 
 impl Default for Faults {
@@ -70,7 +70,7 @@ impl Default for Faults {
             size_max: (1 << 44) - 4096,
             sync_is_noop: false,
             dir_sync_is_noop: false,
-            boot_id_is_constant: false,
+            era_is_constant: false,
         }
     }
 }
@@ -148,6 +148,15 @@ impl Inode {
         }
     }
 
+    fn evict(&mut self) {
+        self.absorb();
+        for (n, sector) in std::mem::take(&mut self.forgotten) {
+            if self.now.sector(n) == sector {
+                self.now.sectors.insert(n, self.durable.sector(n));
+            }
+        }
+    }
+
     /// The system writes back some of what is dirty, as it may at any time.
     fn write_back(&mut self, draw: &mut Draw, torn: bool) {
         self.absorb();
@@ -198,7 +207,9 @@ struct State {
     faults: Faults,
     operations: u64,
     stopped: bool,
-    boot: u128,
+    era: u128,
+    /// A sync of a file failed.
+    sync_failed: bool,
     session: u64,
     draw: Draw,
 }
@@ -223,7 +234,8 @@ impl SimDisk {
             faults: Faults::default(),
             operations: 0,
             stopped: false,
-            boot: 1,
+            era: 1,
+            sync_failed: false,
             session: 0,
             draw: Draw::new(seed),
         };
@@ -240,6 +252,11 @@ impl SimDisk {
 
     pub(super) fn stopped(&self) -> bool {
         self.state().stopped
+    }
+
+    /// Whether a sync of a file failed since the last call.
+    pub(super) fn take_sync_failed(&self) -> bool {
+        std::mem::take(&mut self.state().sync_failed)
     }
 
     pub(super) fn set_faults(&self, faults: Faults) {
@@ -283,11 +300,18 @@ impl SimDisk {
             inode.forgotten.clear();
             inode.forgotten_len = None;
         }
-        if !state.faults.boot_id_is_constant {
-            state.boot += 1;
+        if !state.faults.era_is_constant {
+            state.era += 1;
         }
         drop(state);
         disk
+    }
+
+    /// The page cache drops what it holds to be written, and reads it again: what a failed sync forgot is as it was before.
+    pub(super) fn evict(&self) {
+        for inode in &mut self.state().inodes {
+            inode.evict();
+        }
     }
 
     /// Some of what is dirty is written back.
@@ -363,6 +387,11 @@ impl SimDisk {
         state.operations += 1;
         if state.faults.stop_at == Some(number) {
             state.stopped = true;
+            // What the dead process stores from now on reaches nobody.
+            for inode in &mut state.inodes {
+                inode.absorb();
+                inode.map = None;
+            }
             if kind == Kind::Change && state.draw.coin() {
                 let _ = operation(&mut state);
             }
@@ -450,10 +479,6 @@ impl Disk for SimDisk {
             Ok(())
         })
     }
-
-    fn boot_id(&self) -> Option<u128> {
-        Some(self.state().boot)
-    }
 }
 
 pub(super) struct SimFile {
@@ -537,8 +562,13 @@ impl DiskFile for SimFile {
             if !state.faults.sync_is_noop {
                 state.inodes[self.inode].sync(fails);
             }
+            state.sync_failed |= fails;
             if fails { Err(io::Error::other("sync failed")) } else { Ok(()) }
         })
+    }
+
+    fn era(&self) -> Option<u128> {
+        Some(self.disk.state().era)
     }
 
     fn map(&self, position: u64, len: u64) -> io::Result<SimMap> {

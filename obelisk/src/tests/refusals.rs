@@ -288,6 +288,13 @@ fn a_bitmap_ends_with_its_capacity() {
 }
 
 #[test]
+fn a_bitmap_above_the_last_value_has_no_capacity() {
+    let counter = Bitmap::open(&SimDisk::new(0), path(), 100, &options().floor(u64::MAX)).unwrap();
+    assert_eq!(counter.capacity(), 0);
+    assert!(matches!(counter.fetch_add(1), Err(CounterError::Exhausted { .. })) && !counter.handed_out(u64::MAX));
+}
+
+#[test]
 fn ob_04_a_bitmap_names_what_a_crash_skipped() {
     let disk = SimDisk::new(0);
     let counter = Bitmap::open(&disk, path(), CAPACITY, &options()).unwrap();
