@@ -26,10 +26,10 @@ impl Epochs {
     }
 
     /// End of `epoch`: the start of the first later one, the log end for the latest. The answer names the largest epoch
-    /// not above the asked one that wrote something; None for one above all (behaviours L11).
+    /// not above the asked one that wrote something; None for one above all, and for -1, which names none (behaviours L11).
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: LogOffset) -> Option<EpochOffset> {
         let latest = self.latest()?;
-        if epoch > latest {
+        if epoch > latest || epoch == LeaderEpoch(-1) {
             return None;
         }
         if epoch == latest {

@@ -212,11 +212,16 @@ fn records_are_found_by_time_among_those_that_the_view_shows() {
         let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
         let next = log.bounds().unwrap().appended.unwrap().0 + 1;
         let lagging = below(&mut draw, partitions as u64);
-        for vlsn in (next..next + 300).filter(|vlsn| vlsn % partitions as u64 != lagging) {
-            let partition = i32::try_from(vlsn % partitions as u64).unwrap();
-            let time = 1_799_999_000_000 + (below(&mut draw, 1_000_000) as i64);
-            let records = BatchBuilder::new().kv(time, &Vlsn(vlsn).key(), b"ahead").build().unwrap().freeze();
-            assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, partition, -1, records))).error_code, 0);
+        // The view ends within one of the batches, mostly.
+        for index in (0..partitions as u64).filter(|index| *index != lagging) {
+            let ahead: Vec<u64> = (next..next + 300).filter(|vlsn| vlsn % partitions as u64 == index).collect();
+            for vlsns in ahead.chunks(7) {
+                let time = |draw: &mut Draw| 1_799_999_000_000 + (below(draw, 1_000_000) as i64);
+                let add = |b: BatchBuilder, v: &u64| b.kv(time(&mut draw), &Vlsn(*v).key(), b"ahead");
+                let records = vlsns.iter().fold(BatchBuilder::new(), add).build().unwrap().freeze();
+                let request = produce_request(LOG, i32::try_from(index).unwrap(), -1, records);
+                assert_eq!(produced(world.ask(conn, PRODUCE, request)).error_code, 0);
+            }
         }
         let shown = plain(&mut world, partitions);
         let told = |row: &Row| (row.timestamp, row.vlsn as i64);

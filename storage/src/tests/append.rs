@@ -231,7 +231,8 @@ fn l11_epochs_end_where_the_next_began() {
         assert_eq!(log.end_offset_for_epoch(LeaderEpoch(1)), answer(0, 2), "an epoch that wrote nothing");
         assert_eq!(log.end_offset_for_epoch(LeaderEpoch(3)), answer(3, 3), "the current one ends at the log end");
         assert_eq!(log.end_offset_for_epoch(LeaderEpoch(4)), None);
-        assert_eq!(log.end_offset_for_epoch(LeaderEpoch(-1)), None);
+        assert_eq!(log.end_offset_for_epoch(LeaderEpoch(-1)), None, "stands for no epoch");
+        assert_eq!(log.end_offset_for_epoch(LeaderEpoch(-2)), answer(-2, 0), "below all");
         assert_eq!((log.epoch_at(off(1)), log.epoch_at(off(2))), (Some(LeaderEpoch(0)), Some(LeaderEpoch(3))));
     }
 }
