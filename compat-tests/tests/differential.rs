@@ -7,6 +7,8 @@
 
 #[path = "differential/refusals.rs"]
 mod refusals;
+#[path = "differential/spellings.rs"]
+mod spellings;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

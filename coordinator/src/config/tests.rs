@@ -88,10 +88,11 @@ fn values_are_stored_canonically() {
     assert_eq!(ok(Scope::Topic, "retention.ms", " 5 "), "5");
     assert_eq!(ok(Scope::Topic, "retention.ms", "+5"), "5");
     assert_eq!(ok(Scope::Topic, "preallocate", "TRUE"), "true");
-    assert_eq!(ok(Scope::Topic, "cleanup.policy", " compact , delete,compact,"), "compact,delete");
+    assert_eq!(ok(Scope::Topic, "cleanup.policy", " compact , delete,compact"), "compact,delete");
+    assert_eq!(ok(Scope::Topic, "cleanup.policy", " "), "", "nothing is deleted and nothing compacted");
     assert_eq!(ok(Scope::Topic, "min.cleanable.dirty.ratio", "0.50"), "0.5");
     assert_eq!(ok(Scope::Topic, "min.cleanable.dirty.ratio", "1e-5"), "1.0E-5", "as Java prints it");
-    assert_eq!(ok(Scope::Topic, "leader.replication.throttled.replicas", "0:1, 1:2"), "0:1,1:2");
+    assert_eq!(ok(Scope::Topic, "leader.replication.throttled.replicas", "0:1, 1:2,"), "0:1,1:2");
     assert_eq!(ok(Scope::Group, "share.auto.offset.reset", "by_duration:P1DT2H3.5S"), "by_duration:P1DT2H3.5S");
     assert_eq!(items(" a ,b,,a"), ["a", "b"]);
 }
@@ -105,6 +106,10 @@ fn wrong_values_say_what_is_allowed() {
         ("compression.type", "lzma", "one of uncompressed, zstd, lz4, snappy, gzip, producer"),
         ("min.cleanable.dirty.ratio", "1.5", "0 to 1"),
         ("follower.replication.throttled.replicas", "0:x", "partition:broker pairs or *"),
+        ("cleanup.policy", "delete,", "a list whose items are not empty"),
+        ("cleanup.policy", ",", "a list whose items are not empty"),
+        ("cleanup.policy", "delete,,compact", "a list whose items are not empty"),
+        ("retention.ms", "\u{a0}5", "a whole number of 64 bits"),
     ];
     for (name, value, expected) in cases {
         assert_eq!(says(Scope::Topic, name, value), format!("invalid value {value:?} for {name}: {expected}"));

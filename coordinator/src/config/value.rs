@@ -120,7 +120,7 @@ pub fn check_dynamic(config: &Config, cluster_wide: bool) -> Result<(), ConfigEr
 }
 
 /// Checks a value against type and bounds and writes it canonically: numbers without spaces, booleans in lower case,
-/// lists without spaces, duplicates and empty items.
+/// lists without spaces, duplicates and empty items. The latter are taken of throttled replicas only, as in Kafka.
 pub fn canonical(config: &Config, value: &str) -> Result<String, ConfigError> {
     let refuse = |allowed: String| ConfigError::Value { name: config.name, found: shown(value), allowed };
     if value.len() > VALUE_MAX {
@@ -128,11 +128,14 @@ pub fn canonical(config: &Config, value: &str) -> Result<String, ConfigError> {
     }
     let text = typed(config.kind, value).map_err(|what| refuse(what.to_owned()))?;
     check(config, &text).map_err(refuse)?;
+    if config.kind == Type::List && config.check != Check::ThrottledReplicas && has_gap(value) {
+        return Err(refuse("a list whose items are not empty".to_owned()));
+    }
     Ok(text)
 }
 
 fn typed(kind: Type, value: &str) -> Result<String, &'static str> {
-    let value = value.trim();
+    let value = trimmed(value);
     let whole = |bits: i64, what| match value.parse::<i64>() {
         Ok(n) if n >= -bits - 1 && n <= bits => Ok(n.to_string()),
         Ok(_) | Err(_) => Err(what),
@@ -153,10 +156,20 @@ fn typed(kind: Type, value: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Without what Java takes for white space: other characters of that kind are part of a value.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}
+
+/// Whether a list that is not empty has an empty item.
+fn has_gap(list: &str) -> bool {
+    !trimmed(list).is_empty() && list.split(',').any(|item| trimmed(item).is_empty())
+}
+
 /// Items of a list: trimmed, each once, in order.
 pub fn items(list: &str) -> Vec<&str> {
     let mut items = Vec::new();
-    for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+    for item in list.split(',').map(trimmed).filter(|item| !item.is_empty()) {
         if !items.contains(&item) {
             items.push(item);
         }
@@ -202,7 +215,7 @@ fn bounds(min: i64, max: i64, also: Option<i64>) -> String {
 
 /// `*`, or pairs of a partition and a broker; Kafka's older spellings `none` and `` are empty.
 fn throttled_replicas(text: &str) -> bool {
-    let number = |s: &str| !s.is_empty() && s.len() <= 10 && s.bytes().all(|b| b.is_ascii_digit());
+    let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     text == "*" || items(text).iter().all(|pair| pair.split_once(':').is_some_and(|(p, b)| number(p) && number(b)))
 }
 

@@ -387,16 +387,23 @@ fn record_of(resource: Resource, configs: Overrides) -> ConfigsRecord {
     }
 }
 
-/// A list with items added at its end, each once, or taken out.
+/// A list with items added at its end, each once, or taken out. They are taken as they stand, spaces included, and only what
+/// comes of it is read as a list: so ` compact` takes nothing out, and nothing at all is an item as well (K5).
 fn edited(list: &str, operation: i8, value: &str) -> String {
     let mut list = items(list);
-    for item in items(value) {
+    for item in parts(value) {
         list.retain(|there| operation == operation::APPEND || *there != item);
         if operation == operation::APPEND && !list.contains(&item) {
             list.push(item);
         }
     }
     list.join(",")
+}
+
+/// What is between the commas; what is empty behind the last one does not count, unless there is nothing else.
+fn parts(value: &str) -> Vec<&str> {
+    let kept = value.trim_end_matches(',');
+    if kept.is_empty() && !value.is_empty() { Vec::new() } else { kept.split(',').collect() }
 }
 
 /// Bounds for what nobody reads.

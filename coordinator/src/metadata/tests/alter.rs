@@ -72,6 +72,13 @@ fn k05_append_subtract_delete() {
     assert_eq!(one(&mut b, 2, "x", "cleanup.policy", DELETE, ""), 0);
     assert_eq!(policy(&b), None);
     assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, "zip"), 40);
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, ""), 40, "an item that is empty");
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, ",compact"), 40, "an item that is empty");
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, ","), 0, "no items");
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", APPEND, " compact,"), 0);
+    assert_eq!(policy(&b).as_deref(), Some("delete,compact"));
+    assert_eq!(one(&mut b, 2, "x", "cleanup.policy", SUBTRACT, " compact"), 0, "no item has a space");
+    assert_eq!(policy(&b).as_deref(), Some("delete,compact"));
 }
 
 #[test]
