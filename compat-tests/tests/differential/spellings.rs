@@ -233,3 +233,59 @@ fn lists_are_edited_alike() {
         }
     });
 }
+
+/// Configs of brokers that change while they run.
+const OF_BROKERS: &[&str] = &[
+    "compression.gzip.level",
+    "compression.type",
+    "compression.zstd.level",
+    "group.consumer.assignment.interval.ms",
+    "listeners",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.delete.retention.ms",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.max.compaction.lag.ms",
+    "log.cleaner.min.cleanable.ratio",
+    "log.cleaner.min.compaction.lag.ms",
+    "log.cleanup.policy",
+    "log.flush.interval.messages",
+    "log.flush.interval.ms",
+    "log.index.interval.bytes",
+    "log.index.size.max.bytes",
+    "log.message.timestamp.after.max.ms",
+    "log.message.timestamp.before.max.ms",
+    "log.message.timestamp.type",
+    "log.preallocate",
+    "log.retention.bytes",
+    "log.retention.ms",
+    "log.roll.jitter.ms",
+    "log.roll.ms",
+    "log.segment.bytes",
+    "log.segment.delete.delay.ms",
+    "message.max.bytes",
+    "metric.reporters",
+    "min.insync.replicas",
+    "producer.id.expiration.ms",
+    "ssl.cipher.suites",
+    "unclean.leader.election.enable",
+];
+
+#[test]
+fn odd_values_of_broker_configs_are_taken_alike() {
+    with_both(|both| {
+        for key in OF_BROKERS {
+            for value in ["-2", "-1", "0", "1", "x", "", "2147483648", "true", "1.5", ",", " 5 ", "+5"] {
+                for name in ["1", ""] {
+                    let request = alter(4, name, &[(0, key, Some(value))]).with_validate_only(true);
+                    both.ask(1, &format!("{name:?} {key}={value:?}"), &request);
+                }
+            }
+        }
+        // No node listens anew here while it runs.
+        let elsewhere = [(0, "listeners", Some("PLAINTEXT://127.0.0.1:1"))];
+        let answer = both.ours.call(1, &alter(4, "1", &elsewhere));
+        assert_eq!(answer.responses[0].error_code, 42, "{answer:?}");
+    });
+}

@@ -92,6 +92,8 @@ pub enum Check {
     NonEmpty,
     /// Java classes: nothing but the default, for Pyralog loads no code (SE-08).
     NoClasses,
+    /// A whole number but 0.
+    NotZero,
     /// `partition:broker` pairs, or `*`.
     ThrottledReplicas,
     /// `latest`, `earliest` or `by_duration:` with an ISO-8601 duration.
@@ -215,6 +217,10 @@ impl Config {
 
     pub(super) const fn range_or(self, min: i64, max: i64, also: i64) -> Self {
         self.check(Check::Whole { min, max, also: Some(also) })
+    }
+
+    pub(super) const fn not_zero(self) -> Self {
+        self.check(Check::NotZero)
     }
 
     pub(super) const fn between(self, min: f64, max: f64) -> Self {

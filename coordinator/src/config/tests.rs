@@ -117,6 +117,11 @@ fn wrong_values_say_what_is_allowed() {
     for value in ["by_duration:", "by_duration:P", "by_duration:PT", "by_duration:P1H", "by_duration:-P1D", "never"] {
         assert!(validate(Scope::Group, "share.auto.offset.reset", Some(value)).is_err(), "{value}");
     }
+    for name in ["log.retention.ms", "log.retention.minutes", "log.retention.hours"] {
+        let expected = format!("invalid value \"0\" for {name}: at least 1, or negative for no limit");
+        assert_eq!(says(Scope::Broker, name, "0"), expected);
+    }
+    assert_eq!(says(Scope::Broker, "log.roll.ms", "0"), "invalid value \"0\" for log.roll.ms: at least 1");
     assert!(matches!(validate(Scope::Topic, "retention.ms", None), Err(ConfigError::Null { .. })));
     assert!(says(Scope::Topic, "retention.ms", &"9".repeat(100_000)).len() < 300, "messages are cut");
 }

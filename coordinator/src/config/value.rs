@@ -113,6 +113,8 @@ pub fn find(scope: Scope, name: &str) -> Result<&'static Config, ConfigError> {
 /// Whether a broker config may change while the broker runs, for one broker or for all.
 pub fn check_dynamic(config: &Config, cluster_wide: bool) -> Result<(), ConfigError> {
     match config.update {
+        // Kafka would listen anew.
+        Update::PerBroker if config.name == "listeners" => Err(ConfigError::ReadOnly { name: config.name }),
         Update::Restart => Err(ConfigError::ReadOnly { name: config.name }),
         Update::PerBroker if cluster_wide => Err(ConfigError::PerBroker { name: config.name }),
         Update::PerBroker | Update::ClusterWide => Ok(()),
@@ -185,6 +187,7 @@ fn check(config: &Config, text: &str) -> Result<(), String> {
             let holds = text.parse().is_ok_and(|n: i64| (min..=max).contains(&n) || also == Some(n));
             need(holds, &|| bounds(min, max, also))
         }
+        Check::NotZero => need(text != "0", &|| "at least 1, or negative for no limit".to_owned()),
         Check::Decimal { min, max } => {
             need(text.parse().is_ok_and(|n: f64| n >= min && n <= max), &|| format!("{min} to {max}"))
         }

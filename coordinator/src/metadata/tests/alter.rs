@@ -125,6 +125,7 @@ fn k08_brokers_and_loggers() {
     assert_eq!(one(&mut b, 4, "1", "num.partitions", SET, "8"), 42);
     assert_eq!(one(&mut b, 4, "", "num.partitions", SET, "8"), 42);
     assert_eq!(one(&mut b, 4, "", "listeners", SET, "PLAINTEXT://:1"), 42, "a config of one broker");
+    assert_eq!(one(&mut b, 4, "1", "listeners", SET, "PLAINTEXT://:1"), 42, "nobody would listen there");
     assert_eq!(one(&mut b, 4, "7", "log.retention.ms", SET, "5"), 42);
     assert_eq!(one(&mut b, 4, "q", "log.retention.ms", SET, "5"), 42);
     assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "x"), 42);
