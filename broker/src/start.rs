@@ -9,7 +9,7 @@ use pyralog_coordinator::member::Member;
 use pyralog_coordinator::metadata::{Image, Limits as MetadataLimits};
 use pyralog_coordinator::raft::{CoordinatorReplica, Cut, ReplicaOptions, RocksOptions, RocksStore};
 use pyralog_coordinator::vlsn::VlsnLimits;
-use pyralog_coordinator::{Command, Context, Coordinator, DeclaredLog, Reply, Token};
+use pyralog_coordinator::{Command, Context, Coordinator, Declared, DeclaredLog, Reply, Token};
 use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
 use pyralog_node::lifecycle::{Left, PartitionSpec, partitions_of};
@@ -153,10 +153,15 @@ pub fn declare_logs(
     if logs.is_empty() {
         return Ok(());
     }
-    match run_own(shell, control, Command::DeclareLogs(logs))? {
-        Some(Reply::DeclareLogs(errors)) if !errors.is_empty() => Err(errors.join("\npyralog: ")),
-        _ => Ok(()),
+    let Some(Reply::DeclareLogs(Declared { refused, differing })) =
+        run_own(shell, control, Command::DeclareLogs(logs))?
+    else {
+        return Ok(());
+    };
+    for difference in differing {
+        warn!("{difference}; a log that is there stays as it is: change it, or the file");
     }
+    if refused.is_empty() { Ok(()) } else { Err(refused.join("\npyralog: ")) }
 }
 
 /// Opens every partition of the image, several at a time, with what the journal has of it, and makes the image visible.

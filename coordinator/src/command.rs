@@ -38,6 +38,15 @@ pub struct DeclaredLog {
     pub configs: Vec<(String, String)>,
 }
 
+/// What became of the declared logs; each text is for the terminal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Why logs were not created.
+    pub refused: Vec<String>,
+    /// Where logs that were there already are not as declared.
+    pub differing: Vec<String>,
+}
+
 /// Raise partition counts, and where the new counts begin.
 #[derive(Clone, Debug, Default)]
 pub struct NewPartitions {
@@ -72,8 +81,8 @@ commands! {
     /// Create logs that Metadata asked for with the broker's defaults. Names that exist are no error; names that
     /// collide (behaviours M6) are left out silently.
     AutoCreate(Vec<LogId>) -> (),
-    /// Create the logs of the configuration file; each error is a text for the terminal.
-    DeclareLogs(Vec<DeclaredLog>) -> Vec<String>,
+    /// Create the logs of the configuration file that are not there.
+    DeclareLogs(Vec<DeclaredLog>) -> Declared,
     /// Delete logs by name or id.
     DeleteTopics(m::DeleteTopicsRequest) -> m::DeleteTopicsResponse,
     /// Raise partition counts.

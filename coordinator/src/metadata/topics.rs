@@ -2,13 +2,15 @@
 //! independent: each is decided on the state that the ones before it left, and is one atomic change. A VLSN log takes
 //! the name of its view with it, and a change of its partition count is a change of its routing.
 
+use super::image::LogState;
 use super::machine::Metadata;
 use super::placement::{fresh, place};
 use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitioningMode, RoutingRecord};
 use super::views::{ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
 use super::wire::{refusal, text, topic_id, topic_name, wire_id};
-use crate::command::{Context, DeclaredLog, NewPartitions};
-use crate::config::value::is_vlsn;
+use crate::command::{Context, Declared, DeclaredLog, NewPartitions};
+use crate::config::describe::value_in_force;
+use crate::config::value::{canonical, find, is_vlsn};
 use crate::config::{ConfigError, Overrides, Scope, config_code, validate};
 use crate::effects::Effects;
 use kafka_protocol::messages as m;
@@ -430,17 +432,19 @@ impl Metadata {
         }
     }
 
-    /// Logs of the configuration file: those that are not there yet are created, those that are stay as they are.
+    /// Logs of the configuration file: those that are not there yet are created, those that are stay as they are, and it is
+    /// told where they are otherwise.
     pub(super) fn declare_logs(
         &mut self,
         ctx: &mut Context,
         logs: Vec<DeclaredLog>,
         now: Now,
         out: &mut Effects,
-    ) -> Vec<String> {
-        let mut errors = Vec::new();
+    ) -> Declared {
+        let mut done = Declared::default();
         for declared in logs {
-            if self.image().log(declared.log.as_str()).is_some_and(|there| !there.is_view()) {
+            if let Some(there) = self.image().log(declared.log.as_str()).filter(|there| !there.is_view()) {
+                done.differing.extend(self.differences(&declared, there));
                 continue;
             }
             let config = |(name, value): &(String, String)| {
@@ -454,10 +458,37 @@ impl Metadata {
                 .with_configs(declared.configs.iter().map(config).collect());
             match self.decide_create(&topic, &mut ctx.draw, now.wall) {
                 Ok(new) => self.commit(new.records(), out),
-                Err(error) => errors.push(format!("[logs.{}]: {error}", declared.log)),
+                Err(error) => done.refused.push(format!("[logs.{}]: {error}", declared.log)),
             }
         }
-        errors
+        done
+    }
+
+    /// Where a log is not what is declared.
+    fn differences(&self, declared: &DeclaredLog, there: &LogState) -> Vec<String> {
+        let log = &there.metadata;
+        let numbers = [
+            ("partition_count", declared.partition_count, log.partition_count),
+            ("replication_factor", declared.replication_factor.map(i32::from), i32::from(log.replication_factor)),
+        ];
+        let numbers = numbers.into_iter().filter_map(|(name, wanted, now)| {
+            let wanted = wanted.filter(|wanted| *wanted > 0 && *wanted != now)?; // -1 is the broker's default
+            Some(format!("{name} is {now}, not {wanted} as declared"))
+        });
+        let configs = declared.configs.iter().filter_map(|(name, value)| self.difference(there, name, value));
+        numbers.chain(configs).map(|what| format!("[logs.{}]: {what}", declared.log)).collect()
+    }
+
+    /// How a config of a log differs from the value that is declared.
+    fn difference(&self, there: &LogState, name: &str, value: &str) -> Option<String> {
+        let (config, wanted) = match find(Scope::Topic, name).and_then(|config| Ok((config, canonical(config, value)?)))
+        {
+            Ok(found) => found,
+            Err(error) => return Some(error.to_string()),
+        };
+        let now = value_in_force(config, &there.overrides, self.image().broker_configs()).0;
+        let now = now.as_deref().unwrap_or("not set");
+        (now != wanted).then(|| format!("{name} is {now:?}, not {wanted:?} as declared"))
     }
 
     pub(super) fn delete_topics(

@@ -323,12 +323,42 @@ fn declared_logs_are_created_once_and_errors_name_the_table() {
         configs: vec![("retention.ms".to_owned(), value.to_owned())],
     };
     let logs = vec![declared("a", 2, "5"), declared("b", 1, "x"), declared("c", 0, "5")];
-    let Reply::DeclareLogs(errors) = b.send(0, Command::DeclareLogs(logs.clone())) else { panic!() };
-    assert_eq!(errors.len(), 2);
-    assert!(errors[0].starts_with("[logs.b]: invalid value \"x\" for retention.ms"), "{errors:?}");
+    let Reply::DeclareLogs(done) = b.send(0, Command::DeclareLogs(logs.clone())) else { panic!() };
+    assert_eq!((done.refused.len(), done.differing.len()), (2, 0));
+    assert!(done.refused[0].starts_with("[logs.b]: invalid value \"x\" for retention.ms"), "{done:?}");
     let sets = b.sets.len();
     b.send(0, Command::DeclareLogs(vec![declared("a", 9, "7")]));
     assert_eq!((b.image().log("a").unwrap().metadata.partition_count, b.sets.len()), (2, sets));
+}
+
+#[test]
+fn declared_logs_that_are_there_stay_and_what_differs_is_told() {
+    let mut b = bench();
+    b.create("a", 2, &[("retention.ms", "5"), ("cleanup.policy", "compact")]);
+    let mut differing = |partition_count, configs: &[(&str, &str)]| {
+        let declared = DeclaredLog {
+            log: LogId::new("a").unwrap(),
+            partition_count,
+            replication_factor: Some(1),
+            configs: configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        let Reply::DeclareLogs(done) = b.send(0, Command::DeclareLogs(vec![declared])) else { panic!() };
+        assert_eq!(done.refused, Vec::<String>::new());
+        done.differing
+    };
+    let nothing = Vec::<String>::new();
+    assert_eq!(differing(None, &[]), nothing);
+    let same = [("retention.ms", " +5"), ("cleanup.policy", "compact,compact"), ("segment.ms", "604800000")];
+    assert_eq!(differing(Some(2), &same), nothing, "other spellings and defaults are the same values");
+    assert_eq!(
+        differing(Some(3), &[("retention.ms", "6"), ("segment.ms", "7"), ("no.such.config", "1")]),
+        [
+            "[logs.a]: partition_count is 2, not 3 as declared",
+            "[logs.a]: retention.ms is \"5\", not \"6\" as declared",
+            "[logs.a]: segment.ms is \"604800000\", not \"7\" as declared",
+            "[logs.a]: unknown topic config \"no.such.config\"",
+        ]
+    );
 }
 
 #[test]

@@ -176,8 +176,8 @@ fn a_view_is_not_deleted_changed_or_widened() {
         replication_factor: None,
         configs: Vec::new(),
     };
-    let Reply::DeclareLogs(wrong) = b.send(0, Command::DeclareLogs(vec![declared])) else { panic!() };
-    assert_eq!(wrong, ["[logs.x.vlsn]: 'x.vlsn' already exists: it is the read-only view of log x"]);
+    let Reply::DeclareLogs(done) = b.send(0, Command::DeclareLogs(vec![declared])) else { panic!() };
+    assert_eq!(done.refused, ["[logs.x.vlsn]: 'x.vlsn' already exists: it is the read-only view of log x"]);
     assert_eq!(before, b.image());
 }
 
