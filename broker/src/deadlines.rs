@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use pyralog_protocol::MonoMs;
 
+use crate::control::or_exit;
 use crate::shell::Shell;
 
 /// Longest that the thread sleeps without looking.
@@ -53,7 +54,7 @@ impl Deadlines {
 
 /// Starts the thread.
 pub fn start(shell: Arc<Shell>) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("deadlines".into()).stack_size(256 << 10).spawn(move || run(&shell))
+    thread::Builder::new().name("deadlines".into()).stack_size(256 << 10).spawn(move || or_exit(|| run(&shell)))
 }
 
 fn run(shell: &Shell) {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
 use pyralog_protocol::WallMs;
-use pyralog_storage::{Allowance, Disk, DiskFile, OpenMode, Space};
+use pyralog_storage::{Allowance, Disk, DiskFile, Inodes, OpenMode, Space};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::ReadWriteFlags;
 
@@ -105,7 +105,9 @@ impl Disk for RealDisk {
     fn space(&self) -> io::Result<Space> {
         let volume = rustix::fs::statvfs(&self.root)?;
         let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
-        Ok(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail) })
+        // File systems that make inodes as they need them say that there are none.
+        let inodes = Some(Inodes { total: volume.f_files, usable: volume.f_favail }).filter(|inodes| inodes.total > 0);
+        Ok(Space { total_bytes: bytes(volume.f_blocks), usable_bytes: bytes(volume.f_bavail), inodes })
     }
 
     fn allowance(&self) -> &Allowance {

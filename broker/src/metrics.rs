@@ -152,7 +152,7 @@ impl Metrics {
         counter("pyralog_disk_full_refusals", "Requests refused for want of room on the disk", None, &refused);
         let failed = Count::default();
         failed.add(levels.read_failures);
-        counter("pyralog_log_read_failures", "Reads of records that failed", None, &failed);
+        counter("pyralog_log_read_failures", "Reads of records, and look-ups in them, that failed", None, &failed);
         let refused = Count::default();
         refused.add(levels.http_refused);
         counter("pyralog_http_connections_refused", "HTTP connections refused at the limit", None, &refused);
@@ -189,6 +189,10 @@ impl Levels {
         gauge("kafka_log_size", "Size of all partitions", Some(Unit::Bytes), self.log_bytes);
         gauge("pyralog_disk_free", "Room on the disk", Some(Unit::Bytes), self.room.free_bytes);
         gauge("pyralog_disk_reserve", "Room that is kept free", Some(Unit::Bytes), self.room.reserve_bytes);
+        if let Some(free) = self.room.free_inodes {
+            gauge("pyralog_disk_free_inodes", "Files that the disk has room for", None, free);
+            gauge("pyralog_disk_reserve_inodes", "Inodes that are kept free", None, self.room.reserve_inodes);
+        }
         let help = "0: enough room, 1: appends are refused, 2: committed offsets and new logs as well";
         gauge("pyralog_disk_full", help, None, self.room.room as u64);
         let scrub = self.scrub;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use pyralog_node::room::{Level, Room};
-use pyralog_storage::Disk;
+use pyralog_storage::{Disk, Space};
 use rustix::fs::{FallocateFlags, fallocate};
 use tracing::{error, info, warn};
 
@@ -30,6 +30,12 @@ const BALLAST_SHARE: u64 = 16;
 const BALLAST_MAX: u64 = 16 << 20;
 /// Room that a start needs for the metadata store.
 const START_NEEDS: u64 = 8 << 20;
+/// The system's words for it, in whatever the metadata store says.
+const NO_ROOM: &str = "No space left on device";
+/// The same in files.
+const START_NEEDS_INODES: u64 = 32;
+/// Part of what a start on a full disk has left over that stays free, as a divisor: for deletions, and the metadata store.
+const LEFT_OVER: u64 = 2;
 /// With less than this free, what is deleted goes at once.
 const FREE_MIN: u64 = 16 << 20;
 /// How often partitions that could not be created are tried again.
@@ -68,6 +74,7 @@ impl RoomWatch {
         let (stop, stopped) = bounded(1);
         let mut watch = Watch::new(shell, folder);
         watch.look();
+        watch.take_back_start_ballast();
         let thread = thread::Builder::new()
             .name("room".into())
             .stack_size(256 << 10)
@@ -90,6 +97,26 @@ pub fn make_way(disk: &RealDisk, folder: &Path) {
     let gone = [START_BALLAST, BALLAST].map(|name| fs::remove_file(folder.join(name)).is_ok());
     if gone.contains(&true) {
         warn!("the disk is full; gave the ballast away, to be able to start");
+    }
+}
+
+/// Words a failure to open the metadata store where that is for want of room, and nothing is wrong with the store.
+pub fn explain(disk: &RealDisk, error: String) -> String {
+    if !error.contains(NO_ROOM) {
+        return error;
+    }
+    match disk.space() {
+        Ok(volume) if volume.usable_bytes < START_NEEDS => format!(
+            "the disk is full: {} bytes are free, and a start may need up to {START_NEEDS} for the metadata store. Nothing \
+             acknowledged is lost; free some space and start again ({error})",
+            volume.usable_bytes
+        ),
+        Ok(Space { inodes: Some(inodes), .. }) if inodes.usable < START_NEEDS_INODES => format!(
+            "the disk is full: {} inodes are free, and a start may need up to {START_NEEDS_INODES} for the metadata store. \
+             Nothing acknowledged is lost; remove some files and start again ({error})",
+            inodes.usable
+        ),
+        Ok(_) | Err(_) => error,
     }
 }
 
@@ -159,6 +186,9 @@ impl Watch {
 
     fn tell(&self, before: Room) {
         let Level { room, free_bytes, reserve_bytes, .. } = self.level;
+        if self.level.lacks_inodes() {
+            return self.tell_inodes();
+        }
         match room {
             Room::Enough => info!(free_bytes, reserve_bytes, "there is room on the disk again; appends are taken"),
             Room::Low if before == Room::Out => {
@@ -186,6 +216,29 @@ impl Watch {
         }
     }
 
+    /// The same where it is not bytes that are missing.
+    fn tell_inodes(&self) {
+        let Level { room, free_inodes, reserve_inodes, .. } = self.level;
+        let free_inodes = free_inodes.unwrap_or(0);
+        if room == Room::Out {
+            error!(
+                free_inodes,
+                reserve_inodes,
+                "the disk has no inodes left for new files: committed offsets are refused as well as appends and new logs, so that \
+                 the metadata stays safe; reads and deletions go on. Remove files, or delete logs"
+            );
+            self.drop_ballast();
+        } else {
+            warn!(
+                free_inodes,
+                reserve_inodes,
+                "the disk has hardly any inodes left for new files: appends and new logs are refused until there are more; \
+                 reads, deletions and committed offsets go on. Remove files, delete logs, or use larger segments \
+                 (segment.bytes)"
+            );
+        }
+    }
+
     fn create_late(&mut self) {
         self.create_at = Instant::now() + CREATE_EVERY;
         let late = self.shell.node.create_late(&self.shell.disk, self.shell.clock.now());
@@ -204,6 +257,16 @@ impl Watch {
         }
     }
 
+    /// The start is over. What it did not need of its ballast is for the next one, which may find the disk as full: else whoever fills
+    /// disks takes it, and there is no broker to delete logs with.
+    fn take_back_start_ballast(&self) {
+        let left = self.level.free_bytes;
+        let bytes = START_NEEDS.min(left - left / LEFT_OVER);
+        if self.level.room != Room::Enough && bytes > 0 && !self.start_ballast.exists() {
+            make(&self.start_ballast, bytes);
+        }
+    }
+
     /// Makes what there is not of the ballast, and plenty of room for.
     fn keep_ballast(&self) {
         let bytes = (self.level.reserve_bytes / BALLAST_SHARE).min(BALLAST_MAX);
@@ -211,15 +274,21 @@ impl Watch {
         let for_a_start = START_NEEDS.min(self.level.reserve_bytes / 2);
         let plenty = self.level.free_bytes > self.level.reserve_bytes.saturating_mul(2);
         for (path, bytes) in [(&self.ballast, bytes), (&self.start_ballast, for_a_start)] {
-            if bytes == 0 || !plenty || path.exists() {
-                continue;
-            }
-            if let Err(error) = allocate(path, bytes) {
-                // It is an additional safety: without it the reserve alone has to do.
+            let there = fs::metadata(path).map_or(0, |ballast| ballast.len());
+            if plenty && there < bytes {
                 let _ = fs::remove_file(path);
-                tracing::debug!(%error, "no ballast");
+                make(path, bytes);
             }
         }
+    }
+}
+
+/// Makes ballast, if it can.
+fn make(path: &Path, bytes: u64) {
+    if let Err(error) = allocate(path, bytes) {
+        // It is an additional safety: without it the reserve alone has to do.
+        let _ = fs::remove_file(path);
+        tracing::debug!(%error, "no ballast");
     }
 }
 

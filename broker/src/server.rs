@@ -226,7 +226,8 @@ impl Running {
             let control = start::open_control(&settings, &folder, &store, (clock, Draw::new(u128::from(seed))));
             (control, journal.join().unwrap_or_else(|_| Err("reading the journal failed an assertion".to_owned())))
         });
-        let ((mut control, image), (journal, replay)) = (control?, journal?);
+        let (mut control, image) = control.map_err(|error| room::explain(&disk, error))?;
+        let (journal, replay) = journal?;
         let broker = Arc::clone(image.broker());
         let remover = Remover::start(Arc::clone(&disk)).map_err(|e| format!("cannot start a thread: {e}"))?;
         let (control_handle, control_queue) = control::queue();

@@ -14,7 +14,7 @@ use pyralog_node::ControlLoop;
 use pyralog_node::control_loop::{Asker, Released};
 use pyralog_node::lifecycle::{Left, PartitionSpec, partitions_of};
 use pyralog_protocol::{Draw, LogOffset, NodeId};
-use pyralog_storage::{Disk, OpenHint, PartitionKey, Replay, Settle};
+use pyralog_storage::{Disk, OpenHint, PartitionKey, PartitionMeta, Replay, Settle};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -243,7 +243,12 @@ fn report_orphans(disk: &RealDisk, image: &Image) {
     for name in disk.list(pyralog_node::lifecycle::LOGS).unwrap_or_default() {
         let dir = format!("{}/{name}", pyralog_node::lifecycle::LOGS);
         if !known.contains(&dir) && !name.ends_with(pyralog_node::lifecycle::DELETED) {
-            warn!(folder = %dir, "no log claims this folder; it is left alone");
+            let topic = PartitionMeta::read(disk, &dir)
+                .map_or_else(|error| error.to_string(), |meta| meta.topic_id.to_string());
+            warn!(folder = %dir, %topic,
+                "no log claims this folder; it is left alone. Its log was deleted right before the broker was killed, or the \
+                 metadata store is older than the folder, or the folder is not from here: which of them, nothing tells, \
+                 because deleted logs leave no trace in the metadata. If it is not needed, remove it by hand");
         }
     }
 }

@@ -12,6 +12,7 @@ use pyralog_node::room::Room;
 use pyralog_protocol::{LogOffset, Now};
 use tracing::{debug, info, warn};
 
+use crate::control::or_exit;
 use crate::folder::DataFolder;
 use crate::shell::Shell;
 
@@ -90,7 +91,7 @@ pub fn start(
     intervals: Intervals,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("upkeep".into()).stack_size(512 << 10).spawn(move || {
-        run(&shell, &folder, &queue, intervals);
+        or_exit(|| run(&shell, &folder, &queue, intervals));
     })
 }
 

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::OffsetCommitResponse;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, OffsetCommitResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use pyralog_compat_tests::calls::eventually;
 use pyralog_compat_tests::groups::commit_request;
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, own_brokers, private, skip, unique};
@@ -293,6 +295,116 @@ fn full_disk_refuses_writes_serves_reads_and_recovers() {
     for offset in [0, acknowledged - 1, end - 1] {
         assert_eq!(conn.read(&name, 0, offset)[0].base_offset, offset);
     }
+}
+
+/// Code and words of the answer to a creation.
+fn create(conn: &mut Conn, name: &str, partitions: i32) -> (i16, String) {
+    let topic =
+        CreatableTopic::default().with_name(name_of(name)).with_num_partitions(partitions).with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic]);
+    let answer: CreateTopicsResponse = conn.call(5, &request);
+    let topic = &answer.topics[0];
+    (topic.error_code, topic.error_message.as_ref().map(ToString::to_string).unwrap_or_default())
+}
+
+fn name_of(name: &str) -> TopicName {
+    TopicName(StrBytes::from(name.to_owned()))
+}
+
+#[test]
+fn op_10_a_volume_without_inodes_is_a_full_one_and_the_broker_lives_and_recovers() {
+    let Some(disk) = SmallDisk::mount("256m,nr_inodes=1600") else { return };
+    let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+    let mut conn = broker.connect();
+    let (kept, _) = conn.new_topic("kept", 1, &[]);
+    conn.append(&kept, 0, &Batch::of("v", 1).encode());
+    let fillers = disk.path().join("fillers");
+    std::fs::create_dir(&fillers).expect("a folder");
+    let take = |count: usize| {
+        let files = (0..count).map(|n| fillers.join(n.to_string())).filter(|path| !path.exists());
+        files.map_while(|path| std::fs::File::create(path).ok()).count()
+    };
+    // More partitions than there are inodes for: what is kept of them is left.
+    take(600);
+    let many = unique("many");
+    create(&mut conn, &many, 1_000);
+    eventually("new logs are refused", || {
+        let (code, why) = create(&mut conn, &unique("more"), 1);
+        (code == STORAGE_ERROR && why.contains("inodes")).then_some(())
+    });
+    assert_eq!(conn.produce(&kept, 0, &Batch::of("v", 1).encode()).error_code, STORAGE_ERROR);
+    assert_eq!(commit(&mut conn, &kept, 1), 0, "committed offsets go on");
+    assert_eq!(conn.read(&kept, 0, 0).len(), 1, "and reads");
+    assert!(broker.stderr().contains("hardly any inodes"), "{}", broker.stderr());
+    assert!(broker.metric("pyralog_disk_free_inodes") < broker.metric("pyralog_disk_reserve_inodes"));
+
+    take(1_600);
+    eventually("commits are refused", || (commit(&mut conn, &kept, 2) == COORDINATOR_NOT_AVAILABLE).then_some(()));
+    assert!(broker.is_alive());
+    conn.delete_topic(&many);
+    std::fs::remove_dir_all(&fillers).expect("remove");
+    eventually("appends are taken again", || {
+        (conn.produce(&kept, 0, &Batch::of("v", 1).encode()).error_code == 0).then_some(())
+    });
+    assert_eq!(commit(&mut conn, &kept, 2), 0);
+    assert!(broker.is_alive());
+}
+
+#[test]
+fn op_10_a_full_volume_is_started_on_again_and_again_however_the_broker_ends() {
+    let Some(disk) = SmallDisk::mount("64m") else { return };
+    let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+    let mut conn = broker.connect();
+    let (kept, _) = conn.new_topic("kept", 2, &[]);
+    for _ in 0..20 {
+        conn.append(&kept, 0, &Batch::of("v", 1).encode());
+    }
+    eventually("there is ballast", || disk.path().join("data/ballast-start").exists().then_some(()));
+    for round in 0..4 {
+        if round % 2 == 0 {
+            broker.kill9()
+        } else {
+            broker.terminate()
+        }
+        fill(&disk.path().join(format!("filler{round}")));
+        broker.restart();
+        let mut conn = broker.connect();
+        conn.wait_for_topic(&kept, 2);
+        assert_eq!(conn.end_offset(&kept, 0), 20);
+        assert_eq!(conn.read(&kept, 0, 19)[0].base_offset, 19);
+        assert_eq!(conn.produce(&kept, 0, &Batch::of("v", 1).encode()).error_code, STORAGE_ERROR);
+        if round % 2 == 1 {
+            // A stop in order has something to write, a kill has not.
+            fill(&disk.path().join(format!("filler{round}b")));
+        }
+    }
+}
+
+#[test]
+fn op_10_a_start_that_finds_no_room_at_all_says_so_and_the_next_one_that_does_loses_nothing() {
+    let Some(disk) = SmallDisk::mount("64m") else { return };
+    let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+    let mut conn = broker.connect();
+    let (kept, _) = conn.new_topic("kept", 1, &[]);
+    conn.append(&kept, 0, &Batch::of("v", 1).encode());
+    broker.kill9();
+    for ballast in ["ballast", "ballast-start"] {
+        let _ = std::fs::remove_file(disk.path().join("data").join(ballast));
+    }
+    fill(&disk.path().join("filler"));
+    for _ in 0..2 {
+        let failed = broker.try_restart().expect_err("there is no room");
+        assert!(
+            failed.stderr.contains("the disk is full") && failed.stderr.contains("free some space"),
+            "{}",
+            failed.stderr
+        );
+    }
+    std::fs::remove_file(disk.path().join("filler")).expect("remove");
+    broker.restart();
+    let mut conn = broker.connect();
+    conn.wait_for_topic(&kept, 1);
+    assert_eq!(conn.read(&kept, 0, 0).len(), 1);
 }
 
 /// Error code of a commit for the only partition.

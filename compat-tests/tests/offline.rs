@@ -184,6 +184,46 @@ fn a_folder_that_is_gone_or_there_twice_is_damage_and_an_unfinished_one_is_none(
 }
 
 #[test]
+fn rl_16_folders_that_changed_places_are_damage_and_the_metadata_store_stays_as_it_is() {
+    let Some((mut broker, name)) = filled() else { return };
+    let mut conn = broker.connect();
+    let (other, _) = conn.new_topic("other", 2, &[]);
+    conn.append(&other, 0, &Batch::of("v", 1).encode());
+    broker.kill9();
+    let data = broker.folder().to_owned();
+    let logs = data.join("logs");
+    let store = || {
+        let entries = std::fs::read_dir(data.join("coordinator")).expect("the store").flatten();
+        let mut files: Vec<_> = entries.map(|e| (e.file_name(), std::fs::read(e.path()).expect("a file"))).collect();
+        files.sort();
+        files
+    };
+    let before = store();
+    let output = storage(&["verify"], &data);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let swap = |one: &str, two: &str| {
+        std::fs::rename(logs.join(one), data.join("between")).expect("rename");
+        std::fs::rename(logs.join(two), logs.join(one)).expect("rename");
+        std::fs::rename(data.join("between"), logs.join(two)).expect("rename");
+    };
+    swap(&format!("{name}-0"), &format!("{other}-0"));
+    let output = storage(&["verify"], &data);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for (dir, place) in [(&name, &other), (&other, &name)] {
+        let said = |line: &str| {
+            line.starts_with(&format!("DAMAGE  logs/{dir}-0:")) && line.contains(&format!("logs/{place}-0"))
+        };
+        assert!(text.lines().any(said), "{text}");
+    }
+    swap(&format!("{name}-0"), &format!("{other}-0"));
+    assert!(storage(&["verify"], &data).status.success());
+    assert!(store() == before, "nothing was changed");
+    broker.restart();
+    assert_eq!(broker.connect().read(&other, 0, 0).len(), 1);
+}
+
+#[test]
 fn what_may_not_be_read_is_no_damage() {
     use std::os::unix::fs::PermissionsExt;
     let Some((mut broker, name)) = filled() else { return };

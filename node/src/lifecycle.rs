@@ -3,10 +3,11 @@
 //! record deleted the log with that id (RL-16): folders that no log claims are reported and left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use pyralog_coordinator::metadata::{Image, LogState};
-use pyralog_protocol::{LogOffset, Now, PartitionIndex, TopicId};
+use pyralog_protocol::{LogId, LogOffset, Now, PartitionIndex, TopicId};
 use pyralog_storage::{
     Disk, Log, LogConfig, OpenError, OpenHint, PartitionKey, PartitionMeta, RecoveryReport, Redo, Settle,
 };
@@ -36,13 +37,18 @@ pub struct PartitionSpec {
 impl PartitionSpec {
     /// Folder below the data folder: `logs/<log>-<partition>`, as in Kafka.
     pub fn dir(&self) -> String {
-        format!("{LOGS}/{}-{}", self.log.metadata.log_id, self.index)
+        dir_of(&self.log.metadata.log_id, self.index)
     }
 
     /// Key of its recovery point, see [`Partition::key`].
     pub fn key(&self) -> String {
         key_of(self.log.metadata.topic_id, self.index)
     }
+}
+
+/// Where a partition of the log with this name belongs, below the data folder.
+pub fn dir_of(log: &LogId, index: PartitionIndex) -> String {
+    format!("{LOGS}/{log}-{index}")
 }
 
 /// Names a partition by its log's id: a log of the same name that comes later has recovery points of its own.
@@ -139,7 +145,7 @@ impl<D: Disk> Node<D> {
         };
         let hint = OpenHint { settle, ..hint };
         let mut aside = None;
-        let place = (&*dir, topic, &mut aside);
+        let place = self.place((&dir, topic), &mut aside);
         let (log, outcome) = match open_or_create(disk, place, self.log_config(&spec.log), (hint, redo), now) {
             Ok((log, report)) => (Ok(log), Ok(report)),
             Err(error) => (Err(error.refusal()), Err(error.to_string())),
@@ -161,7 +167,7 @@ impl<D: Disk> Node<D> {
             let create = || {
                 let log = Arc::clone(&self.topology.load().by_id(partition.topic)?.log);
                 let hint = OpenHint { recovery_point: partition.recovery_point(), ..OpenHint::default() };
-                let place = (&*partition.dir, partition.topic, &mut aside);
+                let place = self.place((&partition.dir, partition.topic), &mut aside);
                 let (log, _) = open_or_create(disk, place, self.log_config(&log), (hint, None), now).ok()?;
                 Some(log)
             };
@@ -169,6 +175,10 @@ impl<D: Disk> Node<D> {
             late.aside.extend(aside);
         }
         late
+    }
+
+    fn place<'a>(&self, (dir, topic): (&'a str, TopicId), aside: &'a mut Option<SetAside>) -> Place<'a> {
+        Place { dir, topic, inodes_kept: self.room().reserve_inodes, aside }
     }
 
     fn log_config(&self, log: &LogState) -> LogConfig {
@@ -345,16 +355,41 @@ impl OpenRefused {
     }
 }
 
+/// Where a partition is, or comes to be.
+struct Place<'a> {
+    dir: &'a str,
+    topic: TopicId,
+    /// No folder is created that would take one of so many last inodes.
+    inodes_kept: u64,
+    /// What was in the way of it, and was put aside.
+    aside: &'a mut Option<SetAside>,
+}
+
+impl Place<'_> {
+    /// A request may create more partitions than there are inodes: what is kept of these belongs to the metadata store, which ends
+    /// the process where it meets a full volume (OP-10).
+    fn check_inodes<D: Disk>(&self, disk: &D) -> io::Result<()> {
+        match disk.space()?.inodes {
+            Some(inodes) if inodes.usable < self.inodes_kept => Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the volume has {} inodes left, {} are kept in reserve", inodes.usable, self.inodes_kept),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// Opens the log of this id in this folder, or creates it. Whatever else is in the folder is neither opened nor changed: it
 /// is another log's, with an end of its own. It goes aside where it can only be what a crash left, and that is noted in
 /// `aside`.
 fn open_or_create<D: Disk>(
     disk: &Arc<D>,
-    (dir, topic, aside): (&str, TopicId, &mut Option<SetAside>),
+    place: Place<'_>,
     config: LogConfig,
     (hint, redo): (OpenHint, Option<&Redo<D::File>>),
     now: Now,
 ) -> Result<(Log<D>, RecoveryReport), OpenRefused> {
+    let (dir, topic) = (place.dir, place.topic);
     let io = |cause| OpenRefused::Io { dir: dir.to_owned(), cause };
     let point = redo.map_or(LogOffset::ZERO, Redo::end).max(hint.recovery_point);
     let is_known = point > LogOffset::ZERO;
@@ -369,7 +404,7 @@ fn open_or_create<D: Disk>(
             let index = dir.rsplit('-').next().unwrap_or_default();
             let kept = format!("{LOGS}/{}-{index}{ORPHAN}", meta.topic_id);
             disk.rename(dir, &kept).map_err(io)?;
-            *aside = Some(SetAside { dir: dir.to_owned(), aside: kept });
+            *place.aside = Some(SetAside { dir: dir.to_owned(), aside: kept });
         }
         Err(error) if error.is_missing() && is_known => {
             return Err(OpenRefused::Vanished { dir: dir.to_owned(), point });
@@ -377,6 +412,7 @@ fn open_or_create<D: Disk>(
         Err(error) if error.is_missing() => {}
         Err(error) => return Err(OpenError::Meta(error).into()),
     }
+    place.check_inodes(&**disk).map_err(io)?;
     pyralog_storage::create(&**disk, dir, topic).map_err(io)?;
     let (log, report) = Log::open(Arc::clone(disk), dir, config, OpenHint::default(), now)?;
     match log.topic_id() {

@@ -33,7 +33,7 @@ use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
 use crate::unreadable::ReadFailures;
-use crate::vlsn;
+use crate::vlsn::{self, VlsnError};
 
 /// One broker, without its shell.
 pub struct Node<D: Disk> {
@@ -138,7 +138,14 @@ impl<D: Disk> Node<D> {
         self.gauge.refused()
     }
 
-    /// Reads of records that failed.
+    /// Counts a read by VLSN if it failed.
+    pub fn note_unread(&self, error: &VlsnError) {
+        if error.is_failure() {
+            self.read_failures.count_one();
+        }
+    }
+
+    /// Reads of records that failed, and look-ups in them.
     pub fn read_failures(&self) -> u64 {
         self.read_failures.count()
     }
@@ -196,7 +203,7 @@ impl<D: Disk> Node<D> {
             Request::VlsnAppend(r) => return private::append(&topology, &self.gauge, step, r),
             Request::VlsnDescribe(r) => private::describe(&topology, &r).into(),
             Request::Metadata(r) => return self.metadata(step, &r),
-            Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r).into(),
+            Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r, &self.read_failures).into(),
             Request::OffsetForLeaderEpoch(r) => lookups::offset_for_leader_epoch(&topology, &r).into(),
             Request::DeleteRecords(r) => lookups::delete_records(&topology, &r, step.out).into(),
             Request::ApiVersions(r) => negotiation::api_versions(version, &r, image).into(),
@@ -270,7 +277,8 @@ impl<D: Disk> Node<D> {
 
     /// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
     fn call(&self, mut step: Step<'_, D>, command: Command, prepared: Option<Response>) {
-        if self.gauge.room() == Room::Out {
+        let makes_files = no_room::makes_files(&command);
+        if self.gauge.room() == Room::Out || makes_files && self.gauge.lacks_inodes() {
             match no_room::verdict(&command, step.asked.version, || self.gauge.refuse()) {
                 Verdict::Serve => {}
                 Verdict::Refuse(refusal) => return step.answer(*refusal),

@@ -1,17 +1,21 @@
 //! How much room the volume has, and what is still done with it (OP-10). A disk that runs full takes the metadata store
 //! with it, and a store that cannot write ends the process: so appends stop while there is still a reserve, and what is
-//! left of the reserve in the end belongs to whatever makes room again. Reads need none and go on.
+//! left of the reserve in the end belongs to whatever makes room again. Reads need none and go on. A volume without inodes is
+//! as full as one without bytes.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use pyralog_storage::Space;
+use pyralog_storage::{Inodes, Space};
 
 /// Share of the volume that is kept free by default, as a divisor.
 const SHARE: u64 = 100;
 /// The default lies between these.
 const RESERVE_MIN: u64 = 64 << 20;
 const RESERVE_MAX: u64 = 1 << 30;
+/// The inodes that are kept lie between these.
+const INODES_MIN: u64 = 256;
+const INODES_MAX: u64 = 4096;
 /// No more than this part of a small volume is kept free, whatever the bounds say.
 const SHARE_MAX: u64 = 8;
 /// Below this part of the reserve there is nothing left for changes of metadata.
@@ -20,6 +24,8 @@ const OUT: u64 = 4;
 const BACK: u64 = 8;
 /// Bytes per millisecond that appends may take in the worst case, to look again before they have taken the reserve.
 const FILL_RATE: u64 = 4 << 20;
+/// Files per millisecond that may be created in the worst case.
+const CREATE_RATE: u64 = 20;
 const LOOK_MS_MIN: u64 = 20;
 const LOOK_MS_MAX: u64 = 1000;
 
@@ -46,6 +52,12 @@ pub struct Level {
     pub reserve_bytes: u64,
     /// Largest append that was refused because it would have begun the reserve, since there was enough.
     pub refused_bytes: u64,
+    /// Files that may still be created, if that is limited.
+    pub free_inodes: Option<u64>,
+    /// Inodes that are kept free.
+    pub reserve_inodes: u64,
+    /// What these alone leave room for.
+    pub room_by_inodes: Room,
 }
 
 /// The bytes to keep free on such a volume: as `pyralog.disk.reserve.bytes` says, -1 leaves it to us.
@@ -55,25 +67,51 @@ pub fn reserve_bytes(configured: i64, volume: Space) -> u64 {
     })
 }
 
+/// The inodes to keep free where bytes are.
+fn reserve_inodes(inodes: Inodes) -> u64 {
+    (inodes.total / SHARE).clamp(INODES_MIN, INODES_MAX).min(inodes.total / SHARE_MAX)
+}
+
 impl Level {
     /// The level after another look. `refused_bytes`: the largest append since the last one that was refused because it
     /// would have begun the reserve; 0 if none was. There is room again when that one fits.
     #[must_use]
     pub fn next(self, volume: Space, reserve_bytes: u64, refused_bytes: u64) -> Self {
         let free_bytes = volume.usable_bytes;
-        let out = reserve_bytes / OUT;
         let refused_bytes = self.refused_bytes.max(refused_bytes);
+        let by_bytes = self.judge(free_bytes, reserve_bytes, refused_bytes);
+        // A reserve of nothing refuses nothing.
+        let inodes = volume.inodes.filter(|_| reserve_bytes > 0);
+        let reserve_inodes = inodes.map_or(0, reserve_inodes);
+        let room_by_inodes = inodes.map_or(Room::Enough, |inodes| self.judge(inodes.usable, reserve_inodes, 0));
+        Self {
+            room: by_bytes.max(room_by_inodes),
+            free_bytes,
+            reserve_bytes,
+            refused_bytes: if by_bytes == Room::Enough { 0 } else { refused_bytes },
+            free_inodes: inodes.map(|inodes| inodes.usable),
+            reserve_inodes,
+            room_by_inodes,
+        }
+    }
+
+    /// What so much leaves room for. `refused`: it is enough only where that fits.
+    fn judge(&self, free: u64, reserve: u64, refused: u64) -> Room {
         // A border that was passed counts as a little higher until there is clearly more.
-        let border = |bytes: u64, passed: bool| if passed { bytes.saturating_add(bytes / BACK) } else { bytes };
-        let low = border(reserve_bytes, self.room >= Room::Low).max(reserve_bytes.saturating_add(refused_bytes));
-        let room = if free_bytes < border(out, self.room == Room::Out) {
+        let border = |limit: u64, passed: bool| if passed { limit.saturating_add(limit / BACK) } else { limit };
+        let low = border(reserve, self.room >= Room::Low).max(reserve.saturating_add(refused));
+        if free < border(reserve / OUT, self.room == Room::Out) {
             Room::Out
-        } else if free_bytes < low {
+        } else if free < low {
             Room::Low
         } else {
-            return Self { room: Room::Enough, free_bytes, reserve_bytes, refused_bytes: 0 };
-        };
-        Self { room, free_bytes, reserve_bytes, refused_bytes }
+            Room::Enough
+        }
+    }
+
+    /// Whether it is for want of inodes that there is no more room.
+    pub fn lacks_inodes(&self) -> bool {
+        self.room != Room::Enough && self.room_by_inodes == self.room
     }
 
     /// Bytes that appends may take until the next look. `None`: nothing is kept free.
@@ -83,7 +121,9 @@ impl Level {
 
     /// When to look again, in ms: the nearer to the reserve, the sooner.
     pub fn look_again_ms(&self) -> u64 {
-        (self.free_bytes.saturating_sub(self.reserve_bytes) / FILL_RATE).clamp(LOOK_MS_MIN, LOOK_MS_MAX)
+        let bytes_ms = self.free_bytes.saturating_sub(self.reserve_bytes) / FILL_RATE;
+        let spare_inodes = self.free_inodes.map_or(u64::MAX, |free| free.saturating_sub(self.reserve_inodes));
+        bytes_ms.min(spare_inodes / CREATE_RATE).clamp(LOOK_MS_MIN, LOOK_MS_MAX)
     }
 }
 
@@ -129,10 +169,22 @@ impl Gauge {
         self.overrun.swap(0, Ordering::Relaxed)
     }
 
+    /// Whether there are too few inodes for new files.
+    pub fn lacks_inodes(&self) -> bool {
+        self.room() != Room::Enough && self.level().room_by_inodes != Room::Enough
+    }
+
     /// Counts a refusal and words it.
     pub fn refuse(&self) -> String {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let Level { free_bytes, reserve_bytes, .. } = self.level();
+        let level = self.level();
+        let Level { free_bytes, reserve_bytes, free_inodes, reserve_inodes, .. } = level;
+        if let Some(free_inodes) = free_inodes.filter(|_| level.lacks_inodes()) {
+            return format!(
+                "the disk of the broker has {free_inodes} inodes free, which files need, and {reserve_inodes} are kept in \
+                 reserve (unless pyralog.disk.reserve.bytes is 0): try again when there are more"
+            );
+        }
         format!(
             "the disk of the broker has {free_bytes} bytes free, and {reserve_bytes} are kept in reserve \
              (pyralog.disk.reserve.bytes): try again when there is room"

@@ -42,6 +42,11 @@ impl ReadFailures {
         true
     }
 
+    /// Counts one that nobody is told of by partition.
+    pub fn count_one(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }

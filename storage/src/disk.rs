@@ -24,13 +24,24 @@ pub enum OpenMode {
     Journal,
 }
 
-/// Room on the volume that holds the data folder, in bytes.
+/// Room on the volume that holds the data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// All of it.
     pub total_bytes: u64,
     /// What this process may still fill.
     pub usable_bytes: u64,
+    /// `None`: there can be as many files as there are bytes for.
+    pub inodes: Option<Inodes>,
+}
+
+/// Files and folders that a volume can have, where their number is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inodes {
+    /// All of them.
+    pub total: u64,
+    /// Those that this process may still create.
+    pub usable: u64,
 }
 
 /// A file system, or a part of one. Directory changes are durable only after [`Disk::sync_dir`] (IO-03).

@@ -44,7 +44,7 @@ pub use compact::{
     Round as CompactionRound,
 };
 pub use config::LogConfig;
-pub use disk::{Disk, DiskFile, OpenMode, Patience, Space};
+pub use disk::{Disk, DiskFile, Inodes, OpenMode, Patience, Space};
 pub use files::{FileError, SMALL_FILE_MAX, read_small, replace_durably};
 pub use indexing::IndexBuild;
 pub use journal::{

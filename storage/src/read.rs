@@ -102,6 +102,14 @@ impl ReadError {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether something is wrong here, and not with what was asked for.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::OutOfRange { .. } => false,
+            Self::Damaged { .. } | Self::Io(_) | Self::Offline(_) => !self.would_wait(),
+        }
+    }
+
     /// What the client is told.
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -9,6 +9,7 @@ use pyralog_protocol::{ErrorCode, LogId};
 use super::problem::{Kind, Problem};
 use super::request::bad;
 use crate::disk::RealDisk;
+use crate::shell::Shell;
 
 /// A log of that name, or why there is none.
 pub fn entry<'t>(topology: &'t Topology<RealDisk>, name: &str) -> Result<&'t Arc<LogEntry<RealDisk>>, Problem> {
@@ -35,7 +36,8 @@ pub fn vlsn_log<'t>(topology: &'t Topology<RealDisk>, name: &str) -> Result<Vlsn
 }
 
 /// What is said of a log that could not be read.
-pub fn unread(name: &str, error: &VlsnError) -> Problem {
+pub fn unread(shell: &Shell, name: &str, error: &VlsnError) -> Problem {
+    shell.node.note_unread(error);
     if error.code() == ErrorCode::UnknownTopicOrPartition {
         return Problem::new(Kind::UnknownLog, format!("log {name} was deleted meanwhile")).with("log", name);
     }

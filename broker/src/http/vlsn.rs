@@ -86,7 +86,7 @@ pub async fn log(
 fn bounds(shell: &Shell, name: &str) -> Result<Response, Problem> {
     let topology = shell.node.topology();
     let log = vlsn_log(&topology, name)?;
-    let bounds = log.bounds().map_err(|error| unread(name, &error))?;
+    let bounds = log.bounds().map_err(|error| unread(shell, name, &error))?;
     let partitions = log.partitions().iter().zip(&bounds.partitions).map(|(partition, own)| {
         json!({
             "partition": partition.index.0,
@@ -143,23 +143,23 @@ pub async fn point(
             let id = log.log.metadata.topic_id;
             let partition = log.routing.partition(vlsn).0;
             let sought = log.seek(vlsn, Patience::Hurries);
-            sought.map(|sought| (sought, id, partition)).map_err(|error| unread(&name, &error))?
+            sought.map(|sought| (sought, id, partition)).map_err(|error| unread(shell, &name, &error))?
         };
         let (sought, id, partition) = sought;
         let found = match sought {
             Sought::Known(point) => point,
-            Sought::In(batch) => match batch.read_cached().map_err(|error| unread(&name, &error))? {
+            Sought::In(batch) => match batch.read_cached().map_err(|error| unread(shell, &name, &error))? {
                 Some(point) => point,
                 None => {
                     let read = http.may_wait(move || batch.read()).await?;
-                    read.map_err(|error| unread(&name, &error))?
+                    read.map_err(|error| unread(shell, &name, &error))?
                 }
             },
             Sought::Cold => {
                 let (shell, name) = (Arc::clone(shell), name.clone());
                 let look = move || {
                     let topology = shell.node.topology();
-                    vlsn_log(&topology, &name)?.point(vlsn).map_err(|error| unread(&name, &error))
+                    vlsn_log(&topology, &name)?.point(vlsn).map_err(|error| unread(&shell, &name, &error))
                 };
                 http.may_wait(look).await??
             }
@@ -399,7 +399,7 @@ impl Range {
                 let topology = shell.node.topology();
                 let log = vlsn_log(&topology, &self.name)?;
                 waiter.watch(log.partitions().iter().cloned());
-                let bounds = log.bounds().map_err(|error| unread(&self.name, &error))?;
+                let bounds = log.bounds().map_err(|error| unread(shell, &self.name, &error))?;
                 if bounds.undecided > self.from {
                     return Ok(());
                 }
@@ -421,7 +421,7 @@ impl Range {
             let page = log.page(self.from..self.to, limits, &bounds)?;
             Ok(Read { page, undecided: bounds.undecided })
         };
-        read().map_err(|error| unread(&self.name, &error))
+        read().map_err(|error| unread(shell, &self.name, &error))
     }
 
     fn write(&self, log: &VlsnLog<'_, RealDisk>, read: &Read) -> Result<String, Problem> {

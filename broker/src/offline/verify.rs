@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN, key_of};
+use pyralog_node::lifecycle::{DELETED, LOGS, ORPHAN, dir_of, key_of};
 use pyralog_protocol::LogOffset;
 use pyralog_storage::inspect::{Checked, FileKind, Finding, Known, Verifier, Weight, journal_key};
 use pyralog_storage::{Disk, PartitionMeta, Replay};
@@ -52,6 +52,7 @@ pub fn run(folder: &DataFolder, args: &VerifyArgs) -> Result<(), String> {
     if let (Ok(points), true) = (&points, args.logs.is_empty()) {
         findings.extend(misplaced(&disk, &dirs, points));
     }
+    findings.extend(displaced(folder, &disk, &dirs));
     let total = dirs.iter().map(|dir| size_of(&disk, dir)).sum();
     let work = Work {
         disk: &disk,
@@ -151,8 +152,36 @@ fn partitions(disk: &RealDisk, logs: &[String], findings: &mut Vec<Finding>) -> 
     }
 }
 
-/// Partitions of which records are known and that have no folder, and those that have two. Whether a folder has the name of
-/// its log, only the coordinator's store knows.
+/// Folders that do not have the name of their log, which only the coordinator's store knows: two of them changed places, or one
+/// is where another belongs. A start opens none of these.
+fn displaced(folder: &DataFolder, disk: &RealDisk, dirs: &[String]) -> Vec<Finding> {
+    if dirs.is_empty() {
+        return Vec::new();
+    }
+    let logs = match pyralog_coordinator::raft::logs_in(&folder.coordinator()) {
+        Ok(logs) => logs,
+        Err(error) => {
+            let what = format!("whether folders have the names of their logs is not known: {error}");
+            return vec![finding("coordinator", Weight::Unread, what)];
+        }
+    };
+    let mut findings = Vec::new();
+    for dir in dirs {
+        let Some(key) = PartitionMeta::read(disk, dir).ok().and_then(|meta| journal_key(dir, &meta)) else { continue };
+        let Some(place) = logs.get(&key.topic).map(|log| dir_of(log, key.index)).filter(|place| place != dir) else {
+            continue;
+        };
+        let what = format!(
+            "it is in the place of another log: it belongs to the one with id {}, whose folder is {place}. A start refuses it; \
+             put the folders back in their places",
+            key.topic
+        );
+        findings.push(finding(dir, Weight::Damage, what));
+    }
+    findings
+}
+
+/// Partitions of which records are known and that have no folder, and those that have two.
 fn misplaced(disk: &RealDisk, dirs: &[String], points: &BTreeMap<String, LogOffset>) -> Vec<Finding> {
     let mut folders: BTreeMap<String, &str> = BTreeMap::new();
     let mut findings = Vec::new();

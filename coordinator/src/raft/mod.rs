@@ -37,7 +37,10 @@ pub use wal::Cut;
 /// The messages between replicas.
 pub use ::raft::eraftpb;
 
+use crate::metadata::MetadataRecord;
 use crate::record::{Placement, Record};
+use pyralog_protocol::{LogId, TopicId};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The replica that a broker runs.
@@ -47,6 +50,19 @@ impl StateRecord for Record {
     fn placement(&self) -> Placement {
         Record::placement(self)
     }
+}
+
+/// The logs that the state in the folder of a stopped broker has. Changes nothing there. Those that were created right before the
+/// broker was killed may be missing.
+pub fn logs_in(path: &Path) -> Result<BTreeMap<TopicId, LogId>, OpenError> {
+    let shard = keys::Shard(ReplicaOptions::default().shard);
+    let mut logs = BTreeMap::new();
+    for value in rocks::look_into(path, Column::Meta, shard)? {
+        if let Record::Metadata(MetadataRecord::Log(log)) = keys::decode_records(&value)? {
+            logs.insert(log.id, log.log);
+        }
+    }
+    Ok(logs)
 }
 
 /// Opens or creates the coordinator's folder. With one voter the replica leads and is ready when this returns.

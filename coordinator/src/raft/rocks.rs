@@ -10,7 +10,7 @@ use rocksdb::{
 };
 
 use super::error::OpenError;
-use super::keys;
+use super::keys::{self, Shard};
 use super::log_store::{Batch, Column, LogStore, Op, Span, StoreError, Visit};
 use super::wal::{Claim, Cut, Seen, look_over};
 
@@ -114,11 +114,34 @@ impl RocksStore {
 }
 
 fn open_db(path: &Path, options: &RocksOptions) -> Result<DB, rocksdb::Error> {
+    DB::open_cf_descriptors(&db_options(options), path, families(options))
+}
+
+fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(options.cache_bytes);
     let families =
         Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(options, &cache, column)));
     let default = ColumnFamilyDescriptor::new("default", column_options(options, &cache, Column::RaftMeta));
-    DB::open_cf_descriptors(&db_options(options), path, families.into_iter().chain([default]))
+    families.into_iter().chain([default]).collect()
+}
+
+/// The values of a state column family, of a folder that nobody uses: nothing in it is changed, its write-ahead log is read
+/// into memory only. What was committed and not applied before the process was killed is not among them.
+pub(super) fn look_into(path: &Path, column: Column, shard: Shard) -> Result<Vec<Vec<u8>>, OpenError> {
+    let options = RocksOptions::default();
+    let mut quiet = db_options(&options);
+    quiet.create_if_missing(false);
+    quiet.create_missing_column_families(false);
+    let db = DB::open_cf_descriptors_read_only(&quiet, path, families(&options), false);
+    let db = db.map_err(|error| refusal(path, error))?;
+    let Some(family) = db.cf_handle(column.name()) else { return Ok(Vec::new()) };
+    let span = shard.span(column, &[]);
+    let mut read = ReadOptions::default();
+    read.set_iterate_lower_bound(span.from);
+    read.set_iterate_upper_bound(span.to);
+    let rows = db.iterator_cf_opt(family, read, IteratorMode::Start);
+    let values = rows.map(|row| row.map(|(_, value)| value.into_vec()).map_err(failed("read a range")));
+    Ok(values.collect::<Result<_, _>>()?)
 }
 
 fn db_options(options: &RocksOptions) -> Options {
@@ -132,6 +155,8 @@ fn db_options(options: &RocksOptions) -> Options {
     db.set_max_open_files(options.open_files);
     db.set_max_background_jobs(2);
     db.set_max_manifest_file_size(1 << 20);
+    // By default 4 MiB, which would be most of what a full volume has left for a start.
+    db.set_manifest_preallocation_size(64 << 10);
     db.set_skip_stats_update_on_db_open(true);
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);

@@ -303,7 +303,10 @@ impl Work {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
         let Sight { bounds, seen } = match sight {
             Ok(sight) => sight,
-            Err(error) => return refuse(error.code()),
+            Err(error) => {
+                let failure = error.is_failure().then(|| error.to_string());
+                return Found { failure, ..refuse(error.code()) };
+            }
         };
         if let Some(found) = self.stale_epoch(topology, position, bounds) {
             return found;
@@ -471,10 +474,7 @@ fn diverging<D: Disk>(
 
 /// What the operator is to know of a read that was refused: nothing, where the reader asked for what is not there.
 fn failure_of(error: &ReadError) -> Option<String> {
-    match error {
-        ReadError::OutOfRange { .. } => None,
-        ReadError::Damaged { .. } | ReadError::Io(_) | ReadError::Offline(_) => Some(error.to_string()),
-    }
+    error.is_failure().then(|| error.to_string())
 }
 
 fn tell_failure<D: Disk>(
@@ -487,8 +487,9 @@ fn tell_failure<D: Disk>(
     let topology = node.topology.load();
     let dir = match find(&topology, key, position.index) {
         Ok(Place::Partition(partition)) => partition.dir.clone(),
-        // It was deleted meanwhile, or its partitions are told of where they are read.
-        Ok(Place::View(_)) | Err(_) => return,
+        Ok(Place::View(_)) => return node.read_failures.count_one(),
+        // It was deleted meanwhile.
+        Err(_) => return,
     };
     if node.read_failures.note(&dir, now.mono) {
         out.unreadable.push(Unreadable { dir, offset: LogOffset(position.offset), cause });

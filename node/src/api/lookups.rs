@@ -20,6 +20,7 @@ use super::{epoch_end, epoch_refusal};
 use crate::outputs::Outputs;
 use crate::partition::{Bounds, Refusal};
 use crate::topology::{LogEntry, Place, Topology};
+use crate::unreadable::ReadFailures;
 use crate::vlsn::{VlsnError, VlsnLog};
 
 const LATEST: i64 = -1;
@@ -34,6 +35,7 @@ pub(crate) fn list_offsets<D: Disk>(
     topology: &Topology<D>,
     version: i16,
     request: &ListOffsetsRequest,
+    failures: &ReadFailures,
 ) -> ListOffsetsResponse {
     let repeated = repeated_partitions(request);
     let topics = request.topics.iter().map(|topic| {
@@ -44,7 +46,7 @@ pub(crate) fn list_offsets<D: Disk>(
             } else if request.replica_id.0 >= 0 {
                 Err(ErrorCode::NotLeaderOrFollower)
             } else {
-                offset_of(topology, entry, asked, version)
+                offset_of(topology, entry, asked, version).map_err(|refused| refused.code(failures))
             };
             offset_answer(asked.partition_index, version, found)
         });
@@ -83,33 +85,55 @@ fn offset_answer(index: i32, version: i16, found: Result<TimedOffset, ErrorCode>
         .with_leader_epoch(if version >= 4 { epoch } else { -1 })
 }
 
+/// Why there is no offset.
+enum NoOffset {
+    Refused(ErrorCode),
+    Unread(ReadError),
+    UnreadView(VlsnError),
+}
+
+impl NoOffset {
+    /// What the client is told. A failure counts as one of a fetch does.
+    fn code(self, failures: &ReadFailures) -> ErrorCode {
+        let (code, is_failure) = match &self {
+            Self::Refused(code) => (*code, false),
+            Self::Unread(error) => (error.code(), error.is_failure()),
+            Self::UnreadView(error) => (error.code(), error.is_failure()),
+        };
+        if is_failure {
+            failures.count_one();
+        }
+        code
+    }
+}
+
 fn offset_of<D: Disk>(
     topology: &Topology<D>,
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &ListOffsetsPartition,
     version: i16,
-) -> Result<TimedOffset, ErrorCode> {
-    let place = find(topology, entry, asked.partition_index)?;
+) -> Result<TimedOffset, NoOffset> {
+    let place = find(topology, entry, asked.partition_index).map_err(NoOffset::Refused)?;
     if !timestamp_is_known(asked.timestamp, version) {
-        return Err(ErrorCode::UnsupportedVersion);
+        return Err(NoOffset::Refused(ErrorCode::UnsupportedVersion));
     }
     let partition = match place {
         Place::Partition(partition) => partition,
         Place::View(view) => {
-            let bounds = view.view_bounds().map_err(|error| error.code())?;
+            let bounds = view.view_bounds().map_err(NoOffset::UnreadView)?;
             if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-                return Err(code);
+                return Err(NoOffset::Refused(code));
             }
-            return look_up_in_view(view, bounds, asked.timestamp).map_err(|error| error.code());
+            return look_up_in_view(view, bounds, asked.timestamp).map_err(NoOffset::UnreadView);
         }
     };
     let found = partition.look_up(Patience::Waits, |log, bounds| {
         match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-            Some(code) => Ok(Err(code)),
+            Some(code) => Ok(Err(NoOffset::Refused(code))),
             None => look_up(log, bounds, asked.timestamp).map(Ok),
         }
     });
-    found.map_err(Refusal::code)?.map_err(|error| error.code())?
+    found.map_err(|refusal| NoOffset::Refused(refusal.code()))?.map_err(NoOffset::Unread)?
 }
 
 /// Specials exist from their version on; what no version knows is refused like one that is too new (L4).

@@ -25,6 +25,14 @@ pub(crate) enum Verdict {
     LeaveOut,
 }
 
+/// Whether a command makes files as it is done: not enough inodes is less than it needs, however small it is.
+pub(crate) fn makes_files(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateTopics(_) | Command::CreatePartitions(_) | Command::AutoCreate(_) | Command::DeclareLogs(_)
+    )
+}
+
 /// What becomes of a command while there is no room. `why` is for people.
 pub(crate) fn verdict(command: &Command, version: i16, why: impl FnOnce() -> String) -> Verdict {
     let response = match command {

@@ -6,7 +6,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 fn volume(total_bytes: u64, usable_bytes: u64) -> Space {
-    Space { total_bytes, usable_bytes }
+    Space { total_bytes, usable_bytes, inodes: None }
 }
 
 #[test]
@@ -41,6 +41,30 @@ fn op_10_levels_change_at_their_borders_and_do_not_flutter() {
     assert_eq!((refused.room, refused.spare_bytes()), (Low, Some(9 * MIB)), "an append that does not fit ends them");
     let mut level = refused;
     assert_eq!(trace(&mut level, &[73, 73, 74, 73]), [Low, Low, Enough, Enough], "until it fits");
+}
+
+#[test]
+fn op_10_a_volume_without_inodes_is_as_full_as_one_without_bytes() {
+    use Room::{Enough, Low, Out};
+    let after = |level: Level, total: u64, usable: u64, reserve_bytes: u64| {
+        let inodes = Some(Inodes { total, usable });
+        level.next(Space { inodes, ..volume(GIB, 900 * MIB) }, reserve_bytes, 0)
+    };
+    let mut level = Level::default();
+    let rooms = [5000, 656, 655, 700, 163, 183, 184, 737, 738].map(|usable| {
+        level = after(level, 65_600, usable, 64 * MIB);
+        (level.room, level.lacks_inodes())
+    });
+    let (low, out) = ((Low, true), (Out, true));
+    assert_eq!(rooms, [(Enough, false), (Enough, false), low, low, out, out, low, low, (Enough, false)]);
+    assert_eq!(after(Level::default(), 800, 0, 64 * MIB).reserve_inodes, 100, "tiny ones stay usable");
+    assert_eq!(after(Level::default(), 1 << 40, 4095, 64 * MIB).room, Low);
+    assert_eq!(after(Level::default(), 65_600, 0, 0).room, Enough, "a reserve of nothing refuses nothing");
+    assert_eq!(after(Level::default(), 65_600, 656 + 20 * 50, 64 * MIB).look_again_ms(), 50);
+    let unlimited = Level::default().next(volume(GIB, 900 * MIB), 64 * MIB, 0);
+    assert_eq!((unlimited.room, unlimited.free_inodes), (Enough, None), "who has no limit tells none");
+    let both = after(Level::default(), 65_600, 300, GIB);
+    assert!(both.room == Low && both.lacks_inodes(), "both are short");
 }
 
 #[test]

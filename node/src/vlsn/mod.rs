@@ -66,6 +66,15 @@ pub enum VlsnError {
 }
 
 impl VlsnError {
+    /// Whether records could not be read. A partition that does not serve is told of elsewhere.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Refused { .. } => false,
+            Self::Read { error, .. } => error.is_failure(),
+            Self::Stored { .. } => true,
+        }
+    }
+
     /// What the client is told.
     pub fn code(&self) -> ErrorCode {
         match self {

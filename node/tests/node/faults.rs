@@ -1,17 +1,21 @@
 //! Disks that fail, and what each durability promises.
 
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    GroupId, InitProducerIdRequest, JoinGroupRequest, MetadataRequest, OffsetCommitRequest,
+    BrokerId, GroupId, InitProducerIdRequest, JoinGroupRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
 use pyralog_node::room::Room;
-use pyralog_protocol::{ErrorCode, Response, kafka_protocol};
+use pyralog_protocol::batch::BatchBuilder;
+use pyralog_protocol::vlsn::messages::VlsnReadRequest;
+use pyralog_protocol::{ErrorCode, Response, Vlsn, kafka_protocol};
 use pyralog_storage::sim::Faults;
-use pyralog_storage::{Disk, Space};
+use pyralog_storage::{Disk, Inodes, Space};
 
 use crate::world::*;
 
@@ -265,6 +269,39 @@ fn io_07_a_read_that_fails_is_counted_and_told_once_a_minute() {
 }
 
 #[test]
+fn io_07_look_ups_by_time_and_reads_by_vlsn_that_fail_are_counted_too() {
+    let mut world = World::new();
+    world.create("v", 1, &[("vlsn.enable", "true")]);
+    let conn = world.connect();
+    let keyed = BatchBuilder::new().kv(1_800_000_000_000, &Vlsn(1).key(), b"v").build().unwrap().freeze();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("v", 0, -1, keyed))).error_code, 0);
+    let path = "logs/v-0/00000000000000000000.log";
+    let zeros = vec![0; world.disk.bytes(path).len()];
+    world.disk.overwrite(path, zeros);
+    let by_time = |log: &str| {
+        let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(1);
+        let topic = ListOffsetsTopic::default().with_name(name(log)).with_partitions(vec![partition]);
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+    };
+    let point = |log: &str| VlsnReadRequest {
+        log: StrBytes::from(log.to_owned()),
+        max_wait_ms: 0,
+        max_bytes: 1000,
+        vlsns: vec![Vlsn(1)],
+    };
+    world.ask(conn, 7, by_time("v"));
+    assert_eq!(world.node.read_failures(), 1);
+    world.ask(conn, 7, by_time("v.vlsn"));
+    assert_eq!(world.node.read_failures(), 2);
+    world.ask(conn, 0, point("v"));
+    assert_eq!(world.node.read_failures(), 3);
+    assert_eq!(world.read("v.vlsn", 0), Err(STORAGE));
+    assert_eq!(world.node.read_failures(), 4);
+    world.ask(conn, 7, by_time("nowhere"));
+    assert_eq!(world.node.read_failures(), 4, "what is asked wrongly is no failure");
+}
+
+#[test]
 fn io_10_a_stop_closes_what_it_can_and_knows_what_served_and_what_did_not() {
     let mut world = World::new();
     let conn = world.connect();
@@ -341,7 +378,7 @@ fn rl_16_a_folder_of_another_log_is_never_taken_for_an_empty_log_nor_changed() {
 
 /// A volume with so many bytes free, of which 1000 are kept in reserve.
 fn room(world: &World, free_bytes: u64) {
-    let volume = Space { total_bytes: 1_000_000, usable_bytes: free_bytes };
+    let volume = Space { total_bytes: 1_000_000, usable_bytes: free_bytes, inodes: None };
     world.node.look_at_room(1000, || Ok(volume)).unwrap();
 }
 
@@ -355,6 +392,42 @@ fn commit_of(group: &str, topic: &str) -> OffsetCommitRequest {
 fn committed(response: Response) -> i16 {
     let Response::OffsetCommit(response) = response else { panic!("{response:?}") };
     response.topics[0].partitions[0].error_code
+}
+
+#[test]
+fn op_10_without_inodes_nothing_is_begun_that_makes_files_and_the_rest_goes_on() {
+    let mut world = World::new();
+    let left = |world: &World, usable: u64| {
+        let inodes = Some(Inodes { total: 8000, usable });
+        world.disk.set_faults(Faults { inodes, ..Faults::default() });
+        world.node.look_at_room(-1, || world.disk.space()).unwrap();
+    };
+    left(&world, 256);
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"before")));
+    left(&world, 255);
+    let refused = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"no"))));
+    assert_eq!(refused.error_code, STORAGE);
+    assert!(refused.error_message.unwrap().contains("255 inodes"));
+    assert_eq!(world.create("b", 1, &[]), ErrorCode::KafkaStorageError);
+    assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0);
+    assert_eq!(world.read("a", 0).unwrap().len(), 1);
+    left(&world, 63);
+    assert_ne!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0, "nothing is left for the metadata store");
+    left(&world, 400);
+    assert_eq!(world.create("b", 1, &[]), ErrorCode::None);
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("b", 0, -1, batch(b"after")))).error_code, 0);
+
+    // One request for more than there is: what is kept stays.
+    let inodes = Some(Inodes { total: 8000, usable: 255 });
+    world.disk.set_faults(Faults { inodes, ..Faults::default() });
+    world.create("many", 3, &[]);
+    assert_eq!(world.read("many", 0), Err(STORAGE));
+    assert!(!world.disk.exists("logs/many-0").unwrap());
+    left(&world, 400);
+    assert_eq!(world.node.create_late(&world.disk, world.now).created, 3);
+    assert_eq!(world.read("many", 2).unwrap().len(), 0);
 }
 
 #[test]

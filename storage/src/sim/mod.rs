@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
 
 use crate::allowance::Allowance;
-use crate::disk::{Disk, DiskFile, OpenMode, Space};
+use crate::disk::{Disk, DiskFile, Inodes, OpenMode, Space};
 use content::{Content, Write};
 use tree::{Node, Tree};
 use weather::Weather;
@@ -57,6 +57,8 @@ pub struct Faults {
     pub full_from: Option<u64>,
     /// Bytes that the files of the disk may have together; writes above that fail as on a full disk.
     pub capacity: Option<u64>,
+    /// What the volume says of its inodes.
+    pub inodes: Option<Inodes>,
     /// This write lands 4 KiB beside its place, which shows when the page cache is gone.
     pub misdirect_write: Option<u64>,
     /// This write never reaches the disk although a sync says so, which shows when the page cache is gone.
@@ -373,7 +375,8 @@ impl Disk for SimDisk {
         let state = self.0.read().unwrap();
         state.alive()?;
         let total_bytes = state.faults.capacity.unwrap_or(VOLUME_BYTES);
-        Ok(Space { total_bytes, usable_bytes: total_bytes.saturating_sub(state.used()) })
+        let usable_bytes = total_bytes.saturating_sub(state.used());
+        Ok(Space { total_bytes, usable_bytes, inodes: state.faults.inodes })
     }
 
     fn allowance(&self) -> &Allowance {

@@ -180,7 +180,7 @@ fn a_crash_may_come_at_every_change_and_leaves_half_of_it() {
 fn a_full_disk_takes_half_and_room_comes_back() {
     let (disk, file) = with_file(&[1; 100]);
     disk.set_faults(Faults { capacity: Some(150), ..Faults::default() });
-    assert_eq!(disk.space().unwrap(), Space { total_bytes: 150, usable_bytes: 50 });
+    assert_eq!(disk.space().unwrap(), Space { total_bytes: 150, usable_bytes: 50, inodes: None });
     file.write_all_at([&[2; 60], &[]], 20).unwrap();
     assert_eq!(file.write_all_at([&[3; 60], &[]], 100).unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 130);

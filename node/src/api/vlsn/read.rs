@@ -137,7 +137,8 @@ fn refuse(why: String) -> Refused {
     (ErrorCode::InvalidRequest, StrBytes::from_string(why))
 }
 
-fn unread(error: &VlsnError) -> Refused {
+fn unread<D: Disk>(node: &Node<D>, error: &VlsnError) -> Refused {
+    node.note_unread(error);
     (error.code(), text(error))
 }
 
@@ -204,7 +205,7 @@ fn points<D: Disk>(
     let mut placed: Vec<Placed<D::File>> = Vec::with_capacity(asked);
     let mut cold = Warm::default();
     for (at, vlsn) in request.vlsns.iter().enumerate() {
-        let outcome = match log.seek(*vlsn, patience).map_err(|error| unread(&error))? {
+        let outcome = match log.seek(*vlsn, patience).map_err(|error| unread(node, &error))? {
             Sought::Known(Point::NotYet) if !over => return Ok(Seen::Undecided),
             Sought::Known(point) => outcome_of(&point),
             Sought::In(batch) => {
@@ -220,7 +221,7 @@ fn points<D: Disk>(
     }
     let max_bytes = max_bytes.min(node.fetch_budget());
     if cold.is_empty() {
-        cold.ranges = fill(&mut results, placed, max_bytes, patience).map_err(|error| unread(&error))?;
+        cold.ranges = fill(&mut results, placed, max_bytes, patience).map_err(|error| unread(node, &error))?;
     }
     if !cold.is_empty() {
         return Ok(Seen::Cold(cold));
@@ -359,18 +360,18 @@ fn range<D: Disk>(
     let max_bytes = bytes_of(request.max_bytes)?;
     let records = usize::try_from(request.max_records).ok().filter(|records| *records > 0);
     let records = records.ok_or_else(|| refuse(format!("max_records is {}; at least 1", request.max_records)))?;
-    let bounds = log.bounds().map_err(|error| unread(&error))?;
+    let bounds = log.bounds().map_err(|error| unread(node, &error))?;
     if from < to && from >= bounds.undecided && !over {
         return Ok(Seen::Undecided);
     }
     let limits = PageLimits { bytes: max_bytes.min(node.fetch_budget()), records, name_gaps: true };
     let span = from..to;
-    let found = log.seek_page(&span, limits, &bounds, patience).map_err(|error| unread(&error))?;
+    let found = log.seek_page(&span, limits, &bounds, patience).map_err(|error| unread(node, &error))?;
     let parts = match found {
         PageParts::There(parts) => parts,
         PageParts::Cold(cold) => return Ok(Seen::Cold(cold)),
     };
-    let page = log.page_of(parts, span, limits, &bounds).map_err(|error| unread(&error))?;
+    let page = log.page_of(parts, span, limits, &bounds).map_err(|error| unread(node, &error))?;
     Ok(Seen::Done(
         VlsnReadRangeResponse {
             next: page.next,
