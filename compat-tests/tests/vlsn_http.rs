@@ -209,6 +209,10 @@ fn a_wait_ends_when_the_log_is_deleted_and_when_the_server_stops() {
     problem(&stopped.join().unwrap(), 503, "unavailable");
 }
 
+fn detail(problem: &Value) -> &str {
+    problem["detail"].as_str().unwrap()
+}
+
 #[test]
 fn whatever_is_asked_wrongly_is_refused_with_the_value() {
     let Some(mut world) = World::new(2) else { return };
@@ -226,8 +230,13 @@ fn whatever_is_asked_wrongly_is_refused_with_the_value() {
     for vlsn in ["-1", "18446744073709551615", "18446744073709551616", "9223372036854775807", "1.5", "x", "%00"] {
         let refused = problem(&world.get(&format!("/{vlsn}")), 400, "bad-parameter");
         assert_eq!(refused["parameter"], json!("vlsn"), "{refused}");
+        assert!(detail(&refused).contains("a number from 0 to 9223372036854775806"), "{refused}");
     }
     problem(&world.get("/9223372036854775806"), 404, "not-yet-written");
+    let many = problem(&world.get("?from=1&max_records=10001"), 400, "bad-parameter");
+    assert!(detail(&many).contains("a number from 1 to 10000"), "{many}");
+    let none = problem(&at("/v1/sequencers?from=1"), 400, "bad-parameter");
+    assert!(detail(&none).ends_with("this path takes none"), "{none}");
     for range in [
         "?to=5",
         "?from=5&to=4",
@@ -235,7 +244,6 @@ fn whatever_is_asked_wrongly_is_refused_with_the_value() {
         "?from=18446744073709551616",
         "?from=1&to=18446744073709551616",
         "?from=1&max_records=0",
-        "?from=1&max_records=10001",
         "?from=1&max_bytes=8388609",
         "?from=1&wait_ms=300001",
         "?from=1&encoding=hex",

@@ -60,7 +60,7 @@ macro_rules! answer_of {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with vlsn, and if wanted metadata and force")]
 struct GivenCommit {
     vlsn: u64,
     metadata: Option<String>,
@@ -182,7 +182,7 @@ pub async fn forget(
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with count, and if wanted at_least")]
 struct GivenReservation {
     count: u64,
     #[serde(default)]
@@ -255,7 +255,7 @@ enum GivenAction {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with action, and if wanted expected_epoch")]
 struct GivenWriter {
     action: GivenAction,
     expected_epoch: Option<i32>,

@@ -134,8 +134,10 @@ pub async fn serve(listener: TcpListener, http: Http) {
 }
 
 async fn nowhere(uri: Uri) -> Problem {
-    let detail =
-        format!("{:.200} is not here; try /health/live, /health/ready, /metrics or /v1/logs/LOG/vlsn", uri.path());
+    let detail = format!(
+        "{:.200} is not here; try /health/live, /health/ready, /metrics, /v1/logs/LOG/vlsn, or /v1/openapi.json, which describes what is below /v1",
+        uri.path()
+    );
     Problem::new(Kind::NoRoute, detail)
 }
 

@@ -1,6 +1,8 @@
 //! What a request says in its path, its query and its `Accept`. Everything is checked; nothing that is not known is passed
 //! over, because a misspelt limit would go unnoticed.
 
+use std::ops::RangeInclusive;
+
 use axum::http::{HeaderMap, Uri, header};
 
 use super::problem::{Kind, Problem};
@@ -17,8 +19,11 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (unescape(name)?, unescape(value)?);
             if !known.contains(&name.as_str()) {
-                let known = known.join(", ");
-                return Err(bad(&name, format!("the parameter {name:.60?} is not known here; known are: {known}")));
+                let known = match known {
+                    [] => "this path takes none".to_owned(),
+                    known => format!("known are: {}", known.join(", ")),
+                };
+                return Err(bad(&name, format!("the parameter {name:.60?} is not known here; {known}")));
             }
             if pairs.iter().any(|(before, _)| *before == name) {
                 return Err(bad(&name, format!("the parameter {name} is there twice; give it once")));
@@ -40,15 +45,25 @@ impl Query {
 
     /// The value of a parameter that is a number up to `max`.
     pub fn number(&self, name: &str, max: u64) -> Result<Option<u64>, Problem> {
-        self.text(name).map(|text| number(name, text, max)).transpose()
+        self.number_in(name, 0..=max)
+    }
+
+    /// The value of a parameter that is a number within limits.
+    pub fn number_in(&self, name: &str, limits: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+        self.text(name).map(|text| number_in(name, text, limits)).transpose()
     }
 }
 
 /// A number from 0 to `max`, in decimal digits.
 pub fn number(name: &str, text: &str, max: u64) -> Result<u64, Problem> {
+    number_in(name, text, 0..=max)
+}
+
+fn number_in(name: &str, text: &str, limits: RangeInclusive<u64>) -> Result<u64, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let value = text.parse::<u64>().ok().filter(|value| digits && *value <= max);
-    value.ok_or_else(|| bad(name, format!("{name} is {text:.60?}; it takes a number from 0 to {max}")))
+    let value = text.parse::<u64>().ok().filter(|value| digits && limits.contains(value));
+    let (min, max) = limits.into_inner();
+    value.ok_or_else(|| bad(name, format!("{name} is {text:.60?}; it takes a number from {min} to {max}")))
 }
 
 /// The refusal of a parameter.
@@ -131,6 +146,7 @@ mod tests {
             assert_eq!(from(&format!("from={wrong}")), None, "{wrong}");
         }
         assert!(query("from=8").unwrap().number("from", 7).is_err());
+        assert!(query("from=0").unwrap().number_in("from", 1..=7).is_err());
     }
 
     #[test]

@@ -53,11 +53,7 @@ pub fn path<T>(named: Named<T>) -> Result<T, Problem> {
 
 /// A VLSN that a log may have.
 pub fn vlsn_of(name: &str, text: &str) -> Result<Vlsn, Problem> {
-    let vlsn = Vlsn(number(name, text, u64::MAX)?);
-    if vlsn > Vlsn::MAX {
-        return Err(bad(name, format!("{name} is {vlsn}; VLSNs go from 0 to {}", Vlsn::MAX)));
-    }
-    Ok(vlsn)
+    number(name, text, Vlsn::MAX.0).map(Vlsn)
 }
 
 fn deadline(query: &Query) -> Result<Option<Instant>, Problem> {
@@ -361,11 +357,8 @@ impl Range {
             return Err(bad("to", format!("to is {to}, below from, which is {from}; the range is [from, to)")));
         }
         let limit = |name: &str, max: u64, default: u64| {
-            let given = query.number(name, max)?.unwrap_or(default);
-            if given == 0 {
-                return Err(bad(name, format!("{name} is 0; it takes a number from 1 to {max}")));
-            }
-            Ok(usize::try_from(given).unwrap_or(usize::MAX))
+            let given = query.number_in(name, 1..=max)?.unwrap_or(default);
+            Ok::<_, Problem>(usize::try_from(given).unwrap_or(usize::MAX))
         };
         let limits = PageLimits {
             bytes: limit("max_bytes", BYTES_MAX, BYTES)?,
@@ -483,10 +476,10 @@ impl Range {
     }
 }
 
-/// A body that counts among the answers that wait, until it is sent.
 /// Most bytes that one of a value takes in JSON.
 const ESCAPED_MAX: usize = 6;
 
+/// A body that counts among the answers that wait, until it is sent.
 fn http_body(shell: &Arc<Shell>, text: String) -> Body {
     Body::from(bytes::Bytes::from_owner(Unsent::new(shell, text)))
 }

@@ -34,7 +34,7 @@ const JSON: &str = "application/json";
 
 /// Bytes as they are given: one of the two.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{\"text\": ...} or {\"base64\": ...}")]
 struct GivenBytes {
     text: Option<String>,
     base64: Option<String>,
@@ -77,7 +77,7 @@ fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Resu
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with name and value")]
 struct GivenHeader {
     name: Given,
     #[serde(deserialize_with = "said")]
@@ -86,7 +86,7 @@ struct GivenHeader {
 
 /// A record whose VLSN is in the path.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with value, and if wanted headers and timestamp")]
 struct GivenRecord {
     #[serde(deserialize_with = "said")]
     value: Option<Given>,
@@ -96,7 +96,7 @@ struct GivenRecord {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with vlsn, value, and if wanted headers and timestamp")]
 struct GivenNumbered {
     vlsn: u64,
     #[serde(deserialize_with = "said")]
@@ -107,7 +107,7 @@ struct GivenNumbered {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with records, and if wanted expected_last")]
 struct GivenBatch {
     records: Vec<GivenNumbered>,
     /// By partition.
@@ -150,7 +150,9 @@ impl Written {
         let lines = headers.get_all("pyralog-header").iter().map(|line| {
             let line = line.to_str().map_err(|_| bad("Pyralog-Header", "a Pyralog-Header is not ASCII".to_owned()))?;
             let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
-            Ok::<_, Problem>((unescape_bytes(name)?, value.map(unescape_bytes).transpose()?))
+            let bytes =
+                |text: &str| unescape_bytes(text).map_err(|problem| problem.with("parameter", "Pyralog-Header"));
+            Ok::<_, Problem>((bytes(name)?, value.map(bytes).transpose()?))
         });
         let headers = lines.collect::<Result<_, _>>()?;
         Ok(Self { vlsn, value: (!null).then_some(body), headers, timestamp })

@@ -40,8 +40,10 @@ impl Appended {
     pub fn response(&self, produced: ProduceResponse) -> VlsnAppendResponse {
         let parts = produced.responses.into_iter().flat_map(|topic| topic.partition_responses);
         let parts = parts.zip(&self.0).map(|(part, (_, last))| {
-            // What is wrong with single records says more than that something is.
+            // What is wrong with single records says more than that something is, which may name the first of them already.
+            let named = |why: &&str| !part.error_message.as_deref().is_some_and(|message| message.contains(why));
             let records = part.record_errors.iter().filter_map(|record| record.batch_index_error_message.as_deref());
+            let records = records.filter(named);
             let told: Vec<&str> = part.error_message.as_deref().into_iter().chain(records.take(RECORDS_TOLD)).collect();
             let told = if told.is_empty() { said_of(&part) } else { told.join("; ") };
             VlsnAppendedPart {
