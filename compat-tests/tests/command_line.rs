@@ -245,7 +245,7 @@ fn bad_input_is_named_by_its_line() {
         (&["--json"], b"{\"valu\":\"x\"}\n", "unknown field `valu`"),
         (&["-K", ":"], b"a:b\nno separator\n", "line 2 of the input: there is no \":\""),
         (&["--partition", "99"], b"x\n", "has no partition 99"),
-        (&["--partition", "-1"], b"x\n", "unexpected argument"),
+        (&["--partition", "-1"], b"x\n", "-1 is not in 0..="),
         (&["--partition", "99999999999999999999"], b"x\n", "invalid value"),
         (&["--compression", "rar"], b"x\n", "none, gzip, snappy, lz4 or zstd"),
         (&["--header", "novalue"], b"x\n", "NAME=VALUE"),
@@ -544,6 +544,66 @@ fn vlsn_logs_are_written_read_and_committed_by_number() {
     let plain = create(at, "cli-plain", "1");
     let (_, why) = failed(&run(at, &["vlsn", "describe", &plain]));
     assert!(why.contains("vlsn.enable=true"), "{why}");
+}
+
+/// Exit code, stderr and stdout of a command with so much to write that it has to be read meanwhile.
+fn fed(
+    at: &str,
+    words: &[&str],
+    input: impl Iterator<Item = String> + Send + 'static,
+) -> (Option<i32>, String, String) {
+    let mut child = command(at, words).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let feeding = std::thread::spawn(move || {
+        for part in input {
+            // One that has failed does not read on.
+            if stdin.write_all(part.as_bytes()).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    feeding.join().unwrap();
+    (output.status.code(), text(&output.stderr), text(&output.stdout))
+}
+
+#[test]
+fn a_vlsn_write_that_fails_in_the_middle_says_how_to_go_on() {
+    if on_kafka() {
+        return;
+    }
+    let target = shared();
+    let at = target.kafka();
+    let log = unique("cli-vlsn-write");
+    printed(at, &["log", "create", &log, "--partitions", "3", "--config", "vlsn.enable=true"]);
+    let lines = |from: usize, to: usize| (from..to).map(|n| format!("line {n}\n")).collect::<String>();
+
+    // Paused while its lines come; slowly, so that it is not done by then.
+    let (code, why, said) = std::thread::scope(|scope| {
+        let input = (0..5_000).map(move |n| lines(50 * n, 50 * (n + 1)));
+        let writing = scope.spawn(|| fed(at, &["vlsn", "write", &log], input));
+        std::thread::sleep(Duration::from_millis(500));
+        printed(at, &["log", "pause", &log, "--fatal"]);
+        writing.join().unwrap()
+    });
+    let count = said.lines().count();
+    assert!(said.lines().map(|vlsn| vlsn.parse::<usize>().unwrap()).eq(0..count) && count > 100, "{count} are printed");
+    let way_on = format!("send line {} and those behind it again with --at {count}", count + 1);
+    assert!(code == Some(1) && why.contains(&way_on), "{code:?}: {why}");
+
+    // As it says; some of it may be there already.
+    printed(at, &["log", "resume", &log]);
+    let end = count + 20_000;
+    let words = ["vlsn", "write", &log, "--at", &count.to_string(), "--json"];
+    let (code, why, said) = fed(at, &words, std::iter::once(lines(count, end)));
+    assert_eq!(code, Some(0), "{why}");
+    assert!(said.lines().map(str::to_owned).eq((count..end).map(|vlsn| format!("{{\"vlsn\":{vlsn}}}"))));
+    let (_, _, all) = fed(at, &["vlsn", "range", &log, "0", &end.to_string()], std::iter::empty());
+    assert!(all == lines(0, end), "each line once, in order");
+
+    let (code, why) = failed(&with_input(at, &["vlsn", "write", &log], &vec![b'x'; 2 << 20]));
+    assert!(code != 0 && why.contains("line 1 of the input"), "{why}");
 }
 
 #[test]

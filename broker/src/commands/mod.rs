@@ -8,6 +8,7 @@ mod config;
 mod consume;
 mod failure;
 mod group;
+mod lines;
 mod log;
 mod node;
 mod output;
@@ -39,7 +40,7 @@ pub enum ClientCommand {
     /// Show nodes
     #[command(subcommand)]
     Node(node::NodeCommand),
-    /// Read logs that are addressed by VLSN, and commit by VLSN
+    /// Write and read logs that are addressed by VLSN, and commit by VLSN
     #[command(subcommand)]
     Vlsn(vlsn::VlsnCommand),
     /// Take numbers from durable counters

@@ -5,7 +5,6 @@
 //! line allowed.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, Read};
 use std::time::Duration;
 
 use clap::Args;
@@ -14,16 +13,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::failure::{Exit, Failure};
+use super::lines::{LINE_BYTES_MAX, Line, UNACKNOWLEDGED_MAX, read_lines};
 use super::record::{self, Parsed};
 use super::target::{Target, suggest_log};
 use super::{output, values};
-
-/// The longest line. Brokers have a limit of their own (`max.message.bytes`, 1 MiB unless it is changed).
-const LINE_BYTES_MAX: usize = 64 << 20;
-/// Lines that were read and not handed over yet.
-const LINES_AHEAD: usize = 16;
-/// Records that are on their way before reading waits.
-const UNACKNOWLEDGED_MAX: usize = 10_000;
 
 /// Flags of `pyralog produce`.
 #[derive(Debug, Args)]
@@ -43,13 +36,13 @@ pub struct ProduceArgs {
     #[arg(long, short = 'H', value_name = "NAME=VALUE", value_parser = values::setting)]
     pub header: Vec<(String, String)>,
     /// Write everything to this partition, instead of the one that the key chooses
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
     pub partition: Option<u32>,
     /// With --json: choose partitions by key, whatever the lines say
     #[arg(long, requires = "json", conflicts_with = "partition")]
     pub ignore_partition: bool,
     /// Stop after so many records
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = values::number, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// Records end with a zero byte instead of the end of a line
     #[arg(long, short = '0')]
@@ -85,9 +78,6 @@ struct Report {
     partition: u32,
     offset: i64,
 }
-
-/// A line, or what is wrong with it.
-type Line = Result<Vec<u8>, String>;
 
 /// Runs it.
 pub async fn run(args: ProduceArgs) -> Result<(), Failure> {
@@ -234,58 +224,9 @@ fn split<'a>(line: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((line.get(..at)?, line.get(at + separator.len()..)?))
 }
 
-/// Lines of the standard input, read on a thread of their own, because there is no way to wait for a pipe and a socket at
-/// once on every platform.
-fn read_lines(end: u8) -> mpsc::Receiver<Line> {
-    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
-    std::thread::spawn(move || {
-        let mut input = std::io::BufReader::with_capacity(1 << 16, std::io::stdin());
-        while let Some(line) = read_line(&mut input, end) {
-            let is_last = line.is_err();
-            if sender.blocking_send(line).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-/// The next line without its end; `None` behind the last one.
-fn read_line(input: &mut impl BufRead, end: u8) -> Option<Line> {
-    let mut line = Vec::new();
-    let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    match input.by_ref().take(limit).read_until(end, &mut line) {
-        Ok(0) => None,
-        Ok(_) => {
-            if line.last() == Some(&end) {
-                line.pop();
-                if end == b'\n' && line.last() == Some(&b'\r') {
-                    line.pop();
-                }
-            }
-            let too_long = format!("it is longer than {LINE_BYTES_MAX} bytes");
-            Some(if line.len() > LINE_BYTES_MAX { Err(too_long) } else { Ok(line) })
-        }
-        Err(error) => Some(Err(format!("it cannot be read: {error}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_end_where_they_are_told_to() {
-        let read = |text: &[u8], end: u8| -> Vec<Vec<u8>> {
-            let mut input = text;
-            std::iter::from_fn(|| read_line(&mut input, end)).map(Result::unwrap).collect()
-        };
-        assert_eq!(read(b"a\r\n\nb", b'\n'), [&b"a"[..], b"", b"b"]);
-        assert_eq!(read(b"a\nb\0\0c\r", 0), [&b"a\nb"[..], b"", b"c\r"]);
-        assert!(read(b"", b'\n').is_empty());
-        let endless = std::io::repeat(b'x');
-        assert!(read_line(&mut std::io::BufReader::new(endless), b'\n').unwrap().unwrap_err().contains("longer"));
-    }
 
     #[test]
     fn a_key_ends_at_the_first_separator() {

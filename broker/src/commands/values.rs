@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyralog_client::{LogId, LogOffset, StartAt};
+use pyralog_protocol::Vlsn;
 
 /// The longest time that is taken for meant: a hundred years.
 const SPAN_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
@@ -48,6 +49,17 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "give bytes as 100, 64KiB, 1MiB, 10GiB or 1TiB".to_owned())?;
     number.checked_mul(1 << shift).filter(|n| i64::try_from(*n).is_ok()).ok_or_else(|| "at most 8 EiB".to_owned())
+}
+
+/// A whole number from 0 on.
+pub fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("give a number from 0 to {}", u64::MAX))
+}
+
+/// A VLSN.
+pub fn vlsn(text: &str) -> Result<u64, String> {
+    let vlsn = text.parse().ok().filter(|vlsn| *vlsn <= Vlsn::MAX.0);
+    vlsn.ok_or_else(|| format!("a VLSN is a number from 0 to {}", Vlsn::MAX))
 }
 
 /// The name of a log.
@@ -257,6 +269,11 @@ mod tests {
         assert_eq!(position("-10").unwrap(), From::Last(10));
         assert!(position("9223372036854775808").is_err());
         assert!(position("-99999999999999999999999").is_err());
+        assert_eq!((vlsn("0"), vlsn("9223372036854775806")), (Ok(0), Ok(9_223_372_036_854_775_806)));
+        for wrong in ["-1", "9223372036854775807", "99999999999999999999", "1.0", "x", ""] {
+            assert!(vlsn(wrong).unwrap_err().contains("9223372036854775806"), "{wrong}");
+        }
+        assert!(number("-1").is_err() && number("18446744073709551615").is_ok());
         assert_eq!(size("64KiB"), Ok(65_536));
         assert!(size("9999999999G").is_err() && size("-1").is_err());
         assert_eq!(span("7d").unwrap().as_secs(), 604_800);

@@ -1,17 +1,19 @@
 //! `pyralog vlsn ...` and `pyralog sequencer ...`: logs that are addressed by VLSN, and durable counters.
 
-use std::io::BufRead;
+mod write;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use pyralog_client::{PyralogClient, Record, VlsnClient, VlsnCommitTracker, VlsnRead};
-use pyralog_protocol::Vlsn;
+use pyralog_client::{PyralogClient, Record, VlsnClient, VlsnCommitTracker, VlsnError, VlsnRead};
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{self, Row};
 use super::record::Printed;
 use super::target::{Target, suggest_log};
+use super::values;
+use write::WriteArgs;
 
 /// What to do with a VLSN log.
 #[derive(Debug, Subcommand)]
@@ -43,29 +45,16 @@ pub struct DescribeArgs {
     pub target: Target,
 }
 
-/// Flags of `pyralog vlsn write`.
-#[derive(Debug, Args)]
-pub struct WriteArgs {
-    /// The log
-    pub log: String,
-    /// The VLSN of the first line, and the following ones for the others. What is there already counts as written
-    #[arg(long, value_name = "VLSN")]
-    pub at: Option<u64>,
-    /// The broker.
-    #[command(flatten)]
-    pub target: Target,
-}
-
 /// Flags of `pyralog vlsn get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// The log
     pub log: String,
     /// The VLSN
-    #[arg(value_parser = clap::value_parser!(u64).range(..=Vlsn::MAX.0))]
+    #[arg(value_parser = values::vlsn, allow_negative_numbers = true)]
     pub vlsn: u64,
     /// Wait so long for a record that is not written yet: 500ms, 10s, 5m
-    #[arg(long, value_name = "TIME", value_parser = super::values::span)]
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub wait: Option<Duration>,
     /// Print the record as JSON, as `pyralog consume --json` does; the offset is the VLSN
     #[arg(long)]
@@ -81,8 +70,10 @@ pub struct RangeArgs {
     /// The log
     pub log: String,
     /// The first VLSN
+    #[arg(value_parser = values::vlsn, allow_negative_numbers = true)]
     pub from: u64,
     /// The VLSN behind the last one
+    #[arg(value_parser = values::number, allow_negative_numbers = true)]
     pub to: u64,
     /// Print a line of JSON for each record; and for each gap, as {"gap": [from, to]}, and what retention took, as {"trimmed": [from, to]}
     #[arg(long)]
@@ -100,6 +91,7 @@ pub struct CommitArgs {
     /// Name of the consumer
     pub consumer: String,
     /// Everything up to this VLSN is done
+    #[arg(value_parser = values::vlsn, allow_negative_numbers = true)]
     pub vlsn: u64,
     /// Also if the consumer was further already
     #[arg(long)]
@@ -139,7 +131,7 @@ pub struct ReserveArgs {
     /// The sequencer; it comes into being with its first use, at 0
     pub name: String,
     /// How many numbers
-    #[arg(default_value_t = 1)]
+    #[arg(default_value_t = 1, value_parser = values::number, allow_negative_numbers = true)]
     pub count: u64,
     /// Print JSON: an object with sequencer, first and end
     #[arg(long)]
@@ -166,7 +158,7 @@ pub struct ShowArgs {
 pub async fn run(command: VlsnCommand) -> Result<(), Failure> {
     match command {
         VlsnCommand::Describe(args) => describe(args).await,
-        VlsnCommand::Write(args) => write(args).await,
+        VlsnCommand::Write(args) => write::run(args).await,
         VlsnCommand::Get(args) => get(args).await,
         VlsnCommand::Range(args) => range(args).await,
         VlsnCommand::Commit(args) => commit(args).await,
@@ -244,22 +236,6 @@ fn print_record(json: bool, log: &str, record: &Record) -> Result<(), Failure> {
     output::print(&format!("{line}\n"))
 }
 
-async fn write(args: WriteArgs) -> Result<(), Failure> {
-    let log = open(&args.target, &args.log).await?;
-    let mut next = args.at;
-    // Bytes, not text: a value is whatever stands before the end of the line.
-    for line in std::io::stdin().lock().split(b'\n') {
-        let line = line.map_err(|error| Failure::usage(format!("the input cannot be read: {error}")))?;
-        let vlsn = match next {
-            Some(vlsn) => log.write_at(vlsn, line).await?,
-            None => log.write(line).await?,
-        };
-        next = next.map(|vlsn| vlsn.saturating_add(1));
-        output::print(&format!("{vlsn}\n"))?;
-    }
-    Ok(())
-}
-
 async fn get(args: GetArgs) -> Result<(), Failure> {
     let log = open(&args.target, &args.log).await?;
     let read: VlsnRead = match args.wait {
@@ -298,7 +274,8 @@ async fn range(args: RangeArgs) -> Result<(), Failure> {
         }
     }
     if pages.position() < args.to {
-        eprintln!("pyralog: nothing is decided from VLSN {} on", pages.position());
+        let from = pages.position();
+        eprintln!("pyralog: from VLSN {from} on nothing is decided yet: what is not there may still be written");
     }
     Ok(())
 }
@@ -313,11 +290,14 @@ async fn tracker(target: &Target, log: &str, consumer: &str) -> Result<VlsnCommi
 
 async fn commit(args: CommitArgs) -> Result<(), Failure> {
     let tracker = tracker(&args.target, &args.log, &args.consumer).await?;
-    match args.force {
-        true => tracker.force_commit(args.vlsn).await?,
-        false => tracker.commit(args.vlsn).await?,
-    }
-    Ok(())
+    let committed = match args.force {
+        true => tracker.force_commit(args.vlsn).await,
+        false => tracker.commit(args.vlsn).await,
+    };
+    committed.map_err(|error| {
+        let hint = if matches!(error, VlsnError::CommittedBeyond { .. }) { "; --force goes back to it" } else { "" };
+        Failure::from(error).hint(hint)
+    })
 }
 
 #[derive(Serialize)]
