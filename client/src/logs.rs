@@ -106,7 +106,7 @@ impl PyralogClient {
         #[allow(clippy::wildcard_enum_match_arm, reason = "whatever else a broker refuses for")]
         match reason.known() {
             Some(ErrorCode::None) => {}
-            Some(ErrorCode::TopicAlreadyExists) => return Err(CreateLogError::Exists { log }),
+            Some(ErrorCode::TopicAlreadyExists) => return Err(CreateLogError::Exists { log, reason }),
             Some(ErrorCode::InvalidConfig | ErrorCode::InvalidPartitions | ErrorCode::InvalidReplicationFactor) => {
                 return Err(CreateLogError::Config { log, reason });
             }

@@ -43,10 +43,10 @@ pub fn frame_length(prefix: [u8; LENGTH_BYTES], limit: usize) -> Result<usize, F
     }
 }
 
-/// Names what people really send to this port; asked only for lengths that are refused anyway.
+/// Names what people really send to this port, or what the port says that they took for one of Kafka; asked only for lengths that are refused anyway.
 fn foreign(prefix: [u8; LENGTH_BYTES]) -> Option<FrameError> {
     let protocol = match &prefix {
-        b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"PRI " => "HTTP",
+        b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"PRI " | b"HTTP" => "HTTP",
         [0x16, 0x03, ..] => "TLS",
         b"SSH-" => "SSH",
         _ => return None,

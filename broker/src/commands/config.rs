@@ -32,7 +32,7 @@ pub struct Owner {
     #[arg(long, value_name = "LOG", value_parser = values::log)]
     pub log: Option<LogId>,
     /// A node, by number
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     pub node: Option<i32>,
     /// All nodes
     #[arg(long)]

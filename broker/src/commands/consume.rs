@@ -28,10 +28,10 @@ pub struct ConsumeArgs {
     #[arg(long, short, value_name = "POSITION", value_parser = values::position, allow_hyphen_values = true)]
     pub from: Option<From>,
     /// Read these partitions only; may be repeated
-    #[arg(long, short, value_name = "N", value_delimiter = ',')]
+    #[arg(long, short, value_name = "N", value_delimiter = ',', allow_negative_numbers = true)]
     pub partition: Vec<u32>,
     /// End after so many records
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = values::number, allow_negative_numbers = true)]
     pub count: Option<u64>,
     /// End where the log ends now, instead of waiting for more
     #[arg(long, short = 'e')]

@@ -57,16 +57,16 @@ pub struct CreateArgs {
     #[arg(required = true, value_name = "LOG")]
     pub logs: Vec<String>,
     /// Partitions [default: the broker's num.partitions]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub partitions: Option<u32>,
     /// Copies of each partition [default: the broker's default.replication.factor]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub replicas: Option<u32>,
     /// How long records are kept: 10m, 2h, 7d, or forever [default: the broker's]
-    #[arg(long, value_name = "TIME", value_parser = retention)]
+    #[arg(long, value_name = "TIME", value_parser = retention, allow_negative_numbers = true)]
     pub retention: Option<Retention>,
     /// Bytes of each partition that are kept: 64KiB, 1MiB, 10GiB [default: the broker's]
-    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    #[arg(long, value_name = "BYTES", value_parser = values::size, allow_negative_numbers = true)]
     pub retention_bytes: Option<u64>,
     /// Any config of a log by Kafka's name, such as cleanup.policy=compact; may be repeated
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = values::setting)]
@@ -115,7 +115,7 @@ pub struct AlterArgs {
     /// Name of the log
     pub log: String,
     /// The new number of partitions, more than there are; keys go to other partitions afterwards
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub partitions: Option<u32>,
     /// Set a config by Kafka's name, such as retention.ms=86400000; may be repeated
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = values::setting)]

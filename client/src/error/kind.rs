@@ -10,9 +10,10 @@ use super::{
 /// What an error amounts to, for callers that decide by it: a command line by its exit code, a service by its answer.
 ///
 /// ```
-/// use pyralog_client::{CreateLogError, ErrorKind, LogId, PyralogError};
+/// use pyralog_client::{BrokerError, CreateLogError, ErrorKind, LogId, PyralogError};
 ///
-/// let error: PyralogError = CreateLogError::Exists { log: LogId::new("orders").unwrap() }.into();
+/// let reason = BrokerError { code: 36, message: None };
+/// let error: PyralogError = CreateLogError::Exists { log: LogId::new("orders").unwrap(), reason }.into();
 /// assert_eq!(error.kind(), ErrorKind::Exists);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,10 +24,12 @@ pub enum CreateLogError {
     #[error(transparent)]
     Name(#[from] LogIdError),
     /// There is one of that name.
-    #[error("log {log} exists already")]
+    #[error("log {log} was not created: {reason}")]
     Exists {
         /// Its name.
         log: LogId,
+        /// What the broker says: a log, or the view of one.
+        reason: BrokerError,
     },
     /// A setting of the log is refused.
     #[error("log {log} was not created: {reason}")]

@@ -4,11 +4,14 @@ use pyralog_protocol::messages as kp;
 use pyralog_protocol::{ErrorCode, LogId};
 
 use super::error::VlsnError;
+use super::reads::Reads;
 use crate::client::PyralogClient;
 use crate::error::{BrokerError, CallError};
 use crate::log::IntoLogId;
 use crate::net::cluster::str_bytes;
 use crate::pure::ask::Ask;
+
+const NO_CONSUMER: &str = "the name of a consumer has 1 to 249 bytes, and no control characters";
 
 /// Remembers the last VLSN that a consumer has dealt with, replicated by the brokers, under a name of its own. It never goes
 /// back unless it is forced to.
@@ -53,7 +56,7 @@ pub struct ResumePosition {
 }
 
 impl VlsnCommitTracker {
-    /// The tracker of a consumer. Whether the log is there is found out, so that a wrong name shows at once.
+    /// The tracker of a consumer. Whether the log is there, and has VLSNs, is found out, so that a wrong name shows at once.
     ///
     /// ```no_run
     /// # async fn example(client: pyralog_client::PyralogClient) -> Result<(), pyralog_client::VlsnError> {
@@ -67,9 +70,7 @@ impl VlsnCommitTracker {
         consumer_id: impl Into<String>,
     ) -> Result<Self, VlsnError> {
         let tracker = Self { client, log_id: log.into_log_id()?, consumer_id: consumer_id.into() };
-        if !tracker.client.log_exists(&tracker.log_id).await? {
-            return Err(VlsnError::UnknownLog { log: tracker.log_id });
-        }
+        Reads::new(tracker.client.clone(), tracker.log_id.clone())?.check_log().await?;
         tracker.committed().await?;
         Ok(tracker)
     }
@@ -124,7 +125,9 @@ impl VlsnCommitTracker {
             logs: Some(vec![str_bytes(self.log_id.as_str())]),
         };
         let answer = ask(&self.client, request, |answer: &kp::VlsnCommittedResponse| answer.error_code).await?;
-        check(&self.log_id, answer.error_code, None)?;
+        // The answer has room for a code alone.
+        let is_name = answer.error_code == ErrorCode::InvalidRequest.code();
+        check(&self.log_id, answer.error_code, is_name.then_some(NO_CONSUMER))?;
         Ok(answer.commits.into_iter().next())
     }
 

@@ -10,6 +10,7 @@ use pyralog_protocol::vlsn::messages::outcome;
 use pyralog_protocol::{ErrorCode, LeaderEpoch, Routing, Vlsn};
 use tokio::time::Instant;
 
+use super::commits::ask;
 use super::error::VlsnError;
 use super::reads::{Reads, VlsnPage, VlsnRead};
 use super::standing::VlsnStanding;
@@ -61,14 +62,42 @@ impl Reads {
         self.view.repeat(|| self.describe_once()).await
     }
 
-    async fn describe_once(&self) -> Result<VlsnStanding, VlsnError> {
+    /// Whether there is no such log, or it has no VLSNs, or the name is that of a view.
+    pub async fn why_without_vlsns(&self) -> VlsnError {
+        match offered(self.check_log().await) {
+            Err(error) => error,
+            Ok(_) => match self.client.log_exists(&self.log).await {
+                Ok(true) => VlsnError::NotVlsn { log: self.log.clone() },
+                Ok(false) => VlsnError::UnknownLog { log: self.log.clone() },
+                Err(error) => error.into(),
+            },
+        }
+    }
+
+    /// Whether the log is one with VLSNs, whatever its partitions do.
+    pub async fn check_log(&self) -> Result<(), VlsnError> {
         let request = kp::VlsnDescribeRequest { logs: Some(vec![str_bytes(self.log.as_str())]) };
-        let answer = self.view.call(request, Duration::ZERO).await?;
+        // A log that is not there may come any time, and is not waited for.
+        match self.described(&ask(&self.client, request, |_| 0).await?) {
+            Err(VlsnError::Refused { log, reason }) => Err(VlsnError::of_answer(&log, reason)),
+            described => described.map(|_| ()),
+        }
+    }
+
+    /// What is said of the log.
+    fn described<'a>(&self, answer: &'a kp::VlsnDescribeResponse) -> Result<&'a kp::VlsnDescribedLog, VlsnError> {
         let found = answer.logs.first().ok_or_else(|| self.nothing::<kp::VlsnDescribeRequest>())?;
         if found.error_code == ErrorCode::InvalidRequest.code() {
             return Err(VlsnError::NotVlsn { log: self.log.clone() });
         }
         self.check(found.error_code, found.error_message.as_deref())?;
+        Ok(found)
+    }
+
+    async fn describe_once(&self) -> Result<VlsnStanding, VlsnError> {
+        let request = kp::VlsnDescribeRequest { logs: Some(vec![str_bytes(self.log.as_str())]) };
+        let answer = self.view.call(request, Duration::ZERO).await?;
+        let found = self.described(&answer)?;
         let epochs = found.routing.iter().map(|epoch| RoutingEpoch { from: epoch.from, partitions: epoch.partitions });
         let routing = Routing::from_epochs(&epochs.collect::<Vec<_>>());
         let routing = routing.map_err(|error| {

@@ -252,10 +252,8 @@ impl Reads {
         let standing = match offered(self.describe().await) {
             Ok(Some(standing)) => standing,
             Ok(None) => from_partitions(&self.client, &self.log, &self.view).await?,
-            // There is no view: is there a log at all?
-            Err(VlsnError::NotVlsn { log }) if !self.client.log_exists(&log).await? => {
-                return Err(VlsnError::UnknownLog { log });
-            }
+            // There is no view, which has three reasons.
+            Err(VlsnError::NotVlsn { .. }) => return Err(self.why_without_vlsns().await),
             Err(error) => return Err(error),
         };
         *self.routing.write().unwrap_or_else(PoisonError::into_inner) = standing.routing.clone();

@@ -163,10 +163,11 @@ pub enum TopicError {
 /// The code on the wire.
 pub fn topic_code(error: &TopicError) -> ErrorCode {
     match error {
-        TopicError::Name(_) | TopicError::Collides(_) | TopicError::VlsnName { .. } => ErrorCode::InvalidTopicException,
-        TopicError::Exists(_) | TopicError::ViewExists { .. } | TopicError::ViewTaken { .. } => {
-            ErrorCode::TopicAlreadyExists
+        // The log itself is not there when its view cannot be: whoever creates what is missing must not take it for that.
+        TopicError::Name(_) | TopicError::Collides(_) | TopicError::VlsnName { .. } | TopicError::ViewTaken { .. } => {
+            ErrorCode::InvalidTopicException
         }
+        TopicError::Exists(_) | TopicError::ViewExists { .. } => ErrorCode::TopicAlreadyExists,
         TopicError::NoSuchName(_) => ErrorCode::UnknownTopicOrPartition,
         TopicError::NoSuchId(_) => ErrorCode::UnknownTopicId,
         TopicError::MetadataLog | TopicError::Twice | TopicError::Ambiguous | TopicError::AssignmentsAndCounts => {

@@ -18,7 +18,8 @@ fn c10_lengths_of_zero_below_and_over_the_limit_close() {
 
 #[test]
 fn other_protocols_are_named() {
-    for (prefix, protocol) in [(b"GET ", "HTTP"), (b"POST", "HTTP"), (b"\x16\x03\x01\x02", "TLS"), (b"SSH-", "SSH")] {
+    let all = [(b"GET ", "HTTP"), (b"POST", "HTTP"), (b"HTTP", "HTTP"), (b"\x16\x03\x01\x02", "TLS"), (b"SSH-", "SSH")];
+    for (prefix, protocol) in all {
         assert_eq!(frame_length(*prefix, LIMIT), Err(FrameError::Foreign { protocol }));
     }
 }

@@ -140,11 +140,11 @@ fn names_that_a_view_has_or_needs_are_refused_with_a_text() {
     let cases: &[(&str, bool, i16, &str)] = &[
         ("x.vlsn", false, 36, "'x.vlsn' already exists: it is the read-only view of log x"),
         ("x_vlsn", false, 17, "collides with the log 'x.vlsn'"),
-        ("taken", true, 36, "log 'taken.vlsn' already exists, and the read-only view of a VLSN log needs"),
+        ("taken", true, 17, "log 'taken.vlsn' already exists, and the read-only view of a VLSN log needs"),
         (
             "a.b",
             true,
-            36,
+            17,
             "log 'a_b_vlsn' already exists, and the read-only view of a VLSN log needs the name a.b.vlsn",
         ),
     ];
