@@ -30,10 +30,10 @@ const BALLAST_SHARE: u64 = 16;
 const BALLAST_MAX: u64 = 16 << 20;
 /// Room that a start needs for the metadata store.
 const START_NEEDS: u64 = 8 << 20;
-/// The system's words for it, in whatever the metadata store says.
-const NO_ROOM: &str = "No space left on device";
 /// The same in files.
 const START_NEEDS_INODES: u64 = 32;
+/// The system's words for a full volume, in whatever the metadata store says.
+const NO_ROOM: &str = "No space left on device";
 /// Part of what a start on a full disk has left over that stays free, as a divisor: for deletions, and the metadata store.
 const LEFT_OVER: u64 = 2;
 /// With less than this free, what is deleted goes at once.
