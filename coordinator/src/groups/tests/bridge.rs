@@ -114,7 +114,7 @@ fn n16_static_classic_members() {
          x leave members= instance=s -> 0
          c2 here topics=t instance=s -> ep 3 t:0+1+2
          m2 beat instance=s -> 82
-         x leave id= instance=s -> 0 0
+         x leave id= instance=s -> 0 0 <>
          x look -> Assigning 4/3 uniform | c1@2 u:0+1+2",
     );
 }

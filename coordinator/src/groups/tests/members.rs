@@ -187,7 +187,7 @@ fn g18_a_static_member_returns_without_a_rebalance() {
          m2 join id=m2 instance=b -> 82
          m2 commit id=m2 instance=b t:0=1 -> t:0 82
          m2 sync id=m2 instance=b -> 82
-         m2 leave id=m2 instance=b -> 0 82
+         m2 leave id=m2 instance=b -> 0 82 m2
          m2 beat instance=b -> 0
          # the leader
          m1 join id= instance=a -> gen 2 range led by m1#2 of m1#2,m2#2 skip
@@ -245,8 +245,8 @@ fn g18_an_instance_that_returns_during_a_rebalance_fences_its_waiting_former_sel
 fn g18_leaving_by_instance_id_alone_works_and_the_empty_instance_is_one() {
     check(
         "m1 join instance= -> gen 1 range led by m1 of m1
-         x leave id= instance=b -> 0 25
-         x leave id= instance= -> 0 0
+         x leave id= instance=b -> 0 25 <>
+         x leave id= instance= -> 0 0 <>
          m1 beat -> 25",
     );
 }

@@ -556,8 +556,11 @@ impl World {
                 .unwrap_or_else(|| format!("got {:?}", String::from_utf8_lossy(&r.assignment))),
             Reply::Heartbeat(r) => r.error_code.to_string(),
             Reply::LeaveGroup(r) => {
-                let each: String = r.members.iter().map(|m| format!(" {}", m.error_code)).collect();
-                format!("{}{each}", r.error_code)
+                let each = r.members.iter().map(|m| match m.group_instance_id {
+                    Some(_) => format!(" {} {}", m.error_code, self.name(&m.member_id)),
+                    None => format!(" {}", m.error_code),
+                });
+                format!("{}{}", r.error_code, each.collect::<String>())
             }
             Reply::OffsetCommit(r) => {
                 let one = |t: &m::offset_commit_response::OffsetCommitResponseTopic| {
