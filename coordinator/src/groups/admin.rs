@@ -1,6 +1,9 @@
 //! Groups as administrators see them: DescribeGroups, ListGroups, DeleteGroups; and the housekeeping that removes
 //! expired offsets and groups that nothing is left of.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
@@ -17,9 +20,21 @@ use crate::effects::Effects;
 /// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: without ACLs everybody may do everything to a group.
 pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
-/// Records of one housekeeping step; what is left follows in the next, `HOUSEKEEPING_PAUSE_MS` later.
-const HOUSEKEEPING_RECORDS_MAX: usize = 10_000;
+/// Work of one housekeeping step, in offsets that are looked at: some milliseconds, for which everybody else waits. What is
+/// left follows in the next step, `HOUSEKEEPING_PAUSE_MS` later.
+const HOUSEKEEPING_WORK_MAX: usize = 100_000;
+/// What writing one record costs, in offsets that are looked at.
+const RECORD_WORK: usize = 10;
+/// How much of its members' metadata is read at the cost of one offset that is looked at.
+const METADATA_BYTES_PER_WORK: usize = 32;
 const HOUSEKEEPING_PAUSE_MS: i64 = 100;
+
+/// What housekeeping does to one group.
+struct Expiry {
+    records: Vec<GroupRecord>,
+    /// What it took to find out, and takes to do, in offsets that are looked at.
+    work: usize,
+}
 
 impl Groups {
     pub(super) fn describe(&self, ctx: &Context, request: &m::DescribeGroupsRequest, step: &mut Step<'_>) {
@@ -98,18 +113,20 @@ impl Groups {
         Ok(())
     }
 
-    /// Removes offsets that are past their retention, and empty groups that hold none. Each group is its own atomic
-    /// set.
+    /// Removes offsets that are past their retention, and empty groups that hold none; goes on with the group where the
+    /// last step stopped. Each group is its own atomic set.
     pub(super) fn keep_house(&mut self, topics: &dyn TopicView, now: Now, out: &mut Effects) {
-        let mut budget = HOUSEKEEPING_RECORDS_MAX;
-        let mut plans = Vec::new();
-        for (name, group) in &self.hard.groups {
+        let (mut work, mut plans, mut stopped_at) = (0, Vec::new(), None);
+        let done = self.housekept.take();
+        let behind = done.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        for (name, group) in self.hard.groups.range::<str, _>((behind, Bound::Unbounded)) {
             let plan = self.expiry(name, group, now);
-            budget = budget.saturating_sub(plan.len());
-            if !plan.is_empty() {
-                plans.push(plan);
+            work += plan.work;
+            if !plan.records.is_empty() {
+                plans.push(plan.records);
             }
-            if budget == 0 {
+            if work >= HOUSEKEEPING_WORK_MAX {
+                stopped_at = Some(name.clone());
                 break;
             }
         }
@@ -118,39 +135,54 @@ impl Groups {
             plan.into_iter().for_each(|record| self.put(record, &mut step));
             step.finish(out);
         }
-        let pause_ms = if budget == 0 { HOUSEKEEPING_PAUSE_MS } else { self.settings.retention_check_interval_ms };
+        let interval_ms = self.settings.retention_check_interval_ms;
+        let pause_ms = if stopped_at.is_some() { HOUSEKEEPING_PAUSE_MS } else { interval_ms };
+        self.housekept = stopped_at;
         self.housekeeping_due = (!self.hard.groups.is_empty()).then(|| now.mono.after_ms(pause_ms.max(1)));
     }
 
     /// What housekeeping removes from one group (O11). Offsets of a group with members go only where everybody knows what
     /// is read, and never those of a topic that is.
-    fn expiry(&self, name: &str, group: &Group, now: Now) -> Vec<GroupRecord> {
+    fn expiry(&self, name: &str, group: &Group, now: Now) -> Expiry {
+        let nothing = Expiry { records: Vec::new(), work: 1 };
         let (is_empty, used_since) = match &group.kind {
             Kind::Consumer(consumer) if consumer.members.is_empty() => (true, consumer.head.empty_since_ms),
             Kind::Consumer(_) => (false, 0),
             Kind::Classic(classic) => match (classic.head.stage, classic.is_consumer()) {
                 (Stage::Empty, _) => (true, classic.head.since_ms),
                 (Stage::Stable, true) => (false, 0),
-                (Stage::Stable | Stage::PreparingRebalance | Stage::CompletingRebalance, _) => return Vec::new(),
+                (Stage::Stable | Stage::PreparingRebalance | Stage::CompletingRebalance, _) => return nothing,
             },
         };
         let expired = |c: &Committed| match c.expire_ms {
             Some(end) => now.wall.0 >= end,
             None => now.wall.0.saturating_sub(c.commit_ms.max(used_since)) >= self.settings.offsets_retention_ms,
         };
-        let free = group.offsets.iter().filter(|(topic, _)| !self.subscribes(group, topic));
-        let old = free.flat_map(|(topic, ps)| ps.iter().filter(|(_, c)| expired(c)).map(move |(p, _)| (topic, *p)));
-        let gone: Vec<(&String, i32)> = old.collect();
-        let held: usize = group.offsets.values().map(std::collections::BTreeMap::len).sum();
+        let all = group.offsets.iter().flat_map(|(topic, ps)| ps.iter().map(move |(p, c)| (topic, *p, c)));
+        let old = all.filter(|(_, _, c)| expired(c)).map(|(topic, p, _)| (topic, p));
+        let mut gone: Vec<(&String, i32)> = old.collect();
+        let held: usize = group.offsets.values().map(BTreeMap::len).sum();
+        let mut work = 1 + held;
+        // What the members read is known only from their metadata, which is looked at where something may go.
+        if !gone.is_empty() && !is_empty {
+            if let Kind::Classic(classic) = &group.kind {
+                work += classic.metadata_bytes() / METADATA_BYTES_PER_WORK;
+            }
+            let subscription = self.subscription(group);
+            gone.retain(|(topic, _)| !subscription.contains(topic));
+        }
         if is_empty && gone.len() == held && !self.live.contains_key(name) {
-            return vec![GroupRecord::GroupRemoved { group: name.to_string() }];
+            let records = vec![GroupRecord::GroupRemoved { group: name.to_string() }];
+            return Expiry { records, work: work + RECORD_WORK };
         }
         let removed = |(topic, partition): (&String, i32)| GroupRecord::OffsetRemoved {
             group: name.to_string(),
             topic: topic.clone(),
             partition,
         };
-        gone.into_iter().map(removed).collect()
+        let records: Vec<GroupRecord> = gone.into_iter().map(removed).collect();
+        work += records.len() * RECORD_WORK;
+        Expiry { records, work }
     }
 }
 

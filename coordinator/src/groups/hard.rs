@@ -1,7 +1,7 @@
 //! Hard state: what the records built. Holds: the same records in the order of steps and their latest values in key
 //! order give the same state. `apply` is the only writer and cannot fail. Knows no time, session or token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::consumer::Consumer;
 use super::record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin};
@@ -262,19 +262,26 @@ impl Classic {
     }
 
     /// The topics that the members read, as far as this group's protocol lets anybody know.
-    pub fn subscription(&self) -> Subscription {
+    pub fn subscription(&self) -> Subscription<'_> {
         if self.members.is_empty() || !self.is_consumer() {
-            return Subscription::default();
+            return Subscription::Topics(BTreeSet::new());
         }
         let Some(protocol) = &self.head.protocol else { return Subscription::Unknown };
-        let mut topics = Vec::new();
+        let mut topics = BTreeSet::new();
         for member in self.members.values() {
             let Some(found) = member.join.metadata(protocol).and_then(|blob| subscribed_topics(blob.as_slice())) else {
                 return Subscription::Unknown;
             };
             topics.extend(found);
         }
-        Subscription::Topics(topics.into_iter().collect())
+        Subscription::Topics(topics)
+    }
+
+    /// What has to be read to know the subscription.
+    pub fn metadata_bytes(&self) -> usize {
+        let Some(protocol) = &self.head.protocol else { return 0 };
+        let metadata = self.members.values().filter_map(|member| member.join.metadata(protocol));
+        metadata.map(|blob| blob.as_slice().len()).sum()
     }
 }
 

@@ -34,6 +34,7 @@ use self::consumer::watch::Watch;
 use self::hard::{Group, Hard, Kind};
 use self::live::{Live, Wakes};
 use self::step::Step;
+use self::subscription::Subscription;
 pub use record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin, Stage};
 
 use crate::command::{Command, Context};
@@ -122,6 +123,8 @@ pub struct Groups {
     /// Counts changes to logs, since the start.
     topic_changes: u64,
     housekeeping_due: Option<MonoMs>,
+    /// The last group that the housekeeping under way looked at; none between two of them.
+    housekept: Option<String>,
 }
 
 impl Groups {
@@ -136,6 +139,7 @@ impl Groups {
             patterns: Patterns::default(),
             topic_changes: 0,
             housekeeping_due: None,
+            housekept: None,
         }
     }
 
@@ -322,13 +326,13 @@ impl Groups {
         self.hard.consumer(group).is_some_and(|consumer| !consumer.members.is_empty())
     }
 
-    /// Whether members read the topic. Where nobody can know, they do.
-    fn subscribes(&self, group: &Group, topic: &str) -> bool {
+    /// What the members of a group read.
+    fn subscription<'a>(&'a self, group: &'a Group) -> Subscription<'a> {
         match &group.kind {
-            Kind::Classic(classic) => classic.subscription().contains(topic),
+            Kind::Classic(classic) => classic.subscription(),
             Kind::Consumer(consumer) => {
-                consumer.subscribers.contains_key(topic)
-                    || consumer.patterns.keys().any(|pattern| self.patterns.is_match(pattern, topic))
+                let patterns = consumer.patterns.keys().filter_map(|pattern| self.patterns.compiled(pattern));
+                Subscription::Consumers { names: &consumer.subscribers, patterns: patterns.collect() }
             }
         }
     }

@@ -2,30 +2,31 @@
 //! ConsumerProtocolAssignment), read out of and written into the bytes that members hand in. Counts buy no memory before
 //! their bytes are there (SE-01).
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::consumer::pattern::Pattern;
 
 /// The newest version of both that is known here; newer ones begin like it.
 const NEWEST: i16 = 3;
 
-/// What a group reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Subscription {
+/// What a group reads. To make one may mean to read the metadata of all members: once, however many topics are asked for.
+pub(super) enum Subscription<'a> {
     /// Exactly these.
-    Topics(BTreeSet<String>),
+    Topics(BTreeSet<&'a str>),
+    /// What the members of a KIP-848 group name, and what they match.
+    Consumers { names: &'a BTreeMap<String, usize>, patterns: Vec<Cow<'a, Pattern>> },
     /// Some metadata could not be read: to be on the safe side, every topic.
     Unknown,
 }
 
-impl Default for Subscription {
-    fn default() -> Self {
-        Self::Topics(BTreeSet::new())
-    }
-}
-
-impl Subscription {
+impl Subscription<'_> {
     pub fn contains(&self, topic: &str) -> bool {
         match self {
             Self::Topics(topics) => topics.contains(topic),
+            Self::Consumers { names, patterns } => {
+                names.contains_key(topic) || patterns.iter().any(|pattern| pattern.matches(topic))
+            }
             Self::Unknown => true,
         }
     }
@@ -63,10 +64,10 @@ impl ConsumerSubscription {
 }
 
 /// The topic names, or none if these bytes are no subscription. Looks at nothing behind the names.
-pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<String>> {
+pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
     let mut bytes = Reader(metadata);
     bytes.version()?;
-    bytes.list(Reader::text)
+    bytes.list(Reader::name)
 }
 
 /// What an assignment gives, and whether it has data of an assignor with it. None if these bytes are no assignment.
@@ -115,9 +116,13 @@ impl<'a> Reader<'a> {
         self.i16().filter(|version| *version >= 0).map(|version| version.min(NEWEST))
     }
 
-    fn text(&mut self) -> Option<String> {
+    fn name(&mut self) -> Option<&'a str> {
         let length = usize::try_from(self.i16()?).ok()?;
-        Some(std::str::from_utf8(self.take(length)?).ok()?.to_string())
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    fn text(&mut self) -> Option<String> {
+        self.name().map(ToString::to_string)
     }
 
     /// A negative length is null.

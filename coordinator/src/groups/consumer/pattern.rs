@@ -5,6 +5,7 @@
 //! be found again at any time. Holds: at most [`CACHED_MAX`] patterns and [`NAMES_MAX`] names are kept; beyond, what was
 //! used longest ago is forgotten.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +44,8 @@ pub(in crate::groups) enum PatternError {
 }
 
 /// A compiled pattern.
-struct Pattern(Regex);
+#[derive(Clone)]
+pub(in crate::groups) struct Pattern(Regex);
 
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self, PatternError> {
@@ -70,7 +72,8 @@ impl Pattern {
         built.map(Self).map_err(|_| PatternError::TooLarge { pattern: shown() })
     }
 
-    fn matches(&self, name: &str) -> bool {
+    /// Whether it matches the whole name.
+    pub fn matches(&self, name: &str) -> bool {
         self.0.is_match(name)
     }
 }
@@ -149,11 +152,11 @@ impl Patterns {
         topics
     }
 
-    /// Whether a pattern matches one name, without looking at the others.
-    pub fn is_match(&self, pattern: &str, name: &str) -> bool {
+    /// The pattern itself, for whoever has some names to look at. None if it does not compile.
+    pub fn compiled(&self, pattern: &str) -> Option<Cow<'_, Pattern>> {
         match self.cached.get(pattern) {
-            Some(found) => found.pattern.as_ref().is_some_and(|p| p.matches(name)),
-            None => Pattern::compile(pattern).is_ok_and(|p| p.matches(name)),
+            Some(found) => found.pattern.as_ref().map(Cow::Borrowed),
+            None => Pattern::compile(pattern).ok().map(Cow::Owned),
         }
     }
 

@@ -11,6 +11,7 @@
 )]
 
 mod bridge;
+mod busy;
 mod codec;
 mod heartbeats;
 mod machine;

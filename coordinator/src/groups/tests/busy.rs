@@ -1,0 +1,117 @@
+//! What is many does not keep others waiting: one step takes milliseconds, and what is left is for the next one. The times
+//! here are far above that, and far below what the square of a size takes.
+
+#![expect(clippy::disallowed_types, reason = "how long the machine keeps its thread is what is looked at")]
+
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages as m;
+use pyralog_protocol::{Draw, MonoMs, WallMs, kafka_protocol};
+
+use super::super::record::{Blob, Committed, GroupHead, MemberJoin, Stage};
+use super::super::{GroupRecord, GroupSettings};
+use super::machine::Machine;
+use super::{Topics, str, subscription};
+use crate::command::{Command, Reply};
+use crate::effects::Effects;
+use crate::record::Record;
+
+/// When what is past its retention was committed.
+const LONG_AGO: i64 = 0;
+const IN_TIME: Duration = Duration::from_secs(2);
+
+fn machine() -> Machine {
+    let mut machine = Machine::new(GroupSettings::default(), Topics::two(), Draw::new(1));
+    machine.now.wall = WallMs(1_700_000_000_000);
+    machine
+}
+
+fn put_offset(machine: &mut Machine, group: &str, topic: &str, partition: i32, commit_ms: i64) {
+    let committed = Committed { offset: 1, leader_epoch: -1, metadata: String::new(), commit_ms, expire_ms: None };
+    let (group, topic) = (group.to_string(), topic.to_string());
+    machine.groups.apply(&GroupRecord::Offset { group, topic, partition, committed });
+}
+
+/// A stable group whose members all read all of `topics`.
+fn put_readers(machine: &mut Machine, group: &str, members: usize, topics: &[String]) {
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let metadata = Blob::copy_of(&subscription(&names));
+    for member in 0..members {
+        let protocols = vec![("range".to_string(), metadata.clone())];
+        let join = MemberJoin { protocols, session_timeout_ms: i32::MAX, ..MemberJoin::default() };
+        machine.groups.apply(&GroupRecord::Member { group: group.to_string(), member: format!("m{member}"), join });
+    }
+    let head = GroupHead {
+        stage: Stage::Stable,
+        protocol_type: Some("consumer".to_string()),
+        protocol: Some("range".to_string()),
+        ..GroupHead::default()
+    };
+    machine.groups.apply(&GroupRecord::Head { group: group.to_string(), head });
+}
+
+/// The housekeeping that is due next, step by step: how many it took, and what they wrote.
+fn housekeeping(machine: &mut Machine) -> (usize, Vec<Record>) {
+    let (mut steps, mut written) = (0, Vec::new());
+    loop {
+        let start = machine.groups.next_deadline().unwrap();
+        machine.wait_until(start);
+        let mut out = Effects::default();
+        machine.groups.on_deadline(&machine.topics, machine.now, &mut out);
+        written.extend(out.records.into_iter().flatten());
+        steps += 1;
+        match machine.groups.next_deadline() {
+            Some(MonoMs(next)) if next == start.0 + 100 => {}
+            Some(_) | None => return (steps, written),
+        }
+    }
+}
+
+#[test]
+fn housekeeping_of_many_offsets_takes_several_steps_and_reaches_all_of_them() {
+    let mut machine = machine();
+    let recent = machine.now.wall.0 + 600_000;
+    for group in 0..4 {
+        (0..40_000).for_each(|partition| put_offset(&mut machine, &format!("g{group}"), "t", partition, recent));
+    }
+    put_offset(&mut machine, "a", "t", 0, LONG_AGO);
+    put_offset(&mut machine, "z", "t", 0, LONG_AGO);
+    machine.groups.after_load(&machine.topics, machine.now);
+    let gone = |group: &str| Record::Group(GroupRecord::GroupRemoved { group: group.to_string() });
+    assert_eq!(housekeeping(&mut machine), (2, vec![gone("a"), gone("z")]));
+    // The next time it begins with the first one again.
+    put_offset(&mut machine, "a", "t", 0, LONG_AGO);
+    assert_eq!(housekeeping(&mut machine), (2, vec![gone("a")]));
+}
+
+#[test]
+fn what_a_group_reads_is_found_out_once_however_many_topics_it_has() {
+    let mut machine = machine();
+    let names: Vec<String> = (0..20_000).map(|n| format!("orders.region-{n}.events")).collect();
+    put_readers(&mut machine, "g", 30, &names);
+    let some = &names[..200];
+    for name in some {
+        put_offset(&mut machine, "g", name, 0, LONG_AGO);
+        machine.topics.put(name, 1);
+    }
+    put_offset(&mut machine, "g", "t", 0, LONG_AGO);
+    machine.groups.after_load(&machine.topics, machine.now);
+    let (group, topic) = ("g".to_string(), "t".to_string());
+    let start = Instant::now();
+    let removed = Record::Group(GroupRecord::OffsetRemoved { group, topic, partition: 0 });
+    assert_eq!(housekeeping(&mut machine).1, [removed]);
+    assert!(start.elapsed() < IN_TIME, "housekeeping took {:?}", start.elapsed());
+
+    let topics = some.iter().map(|name| {
+        let partition = m::offset_delete_request::OffsetDeleteRequestPartition::default();
+        m::offset_delete_request::OffsetDeleteRequestTopic::default()
+            .with_name(str(name).into())
+            .with_partitions(vec![partition])
+    });
+    let request = m::OffsetDeleteRequest::default().with_group_id(str("g").into()).with_topics(topics.collect());
+    let start = Instant::now();
+    let replies = machine.ask(0, 0, Command::OffsetDelete(request)).replies;
+    assert!(start.elapsed() < IN_TIME, "OffsetDelete took {:?}", start.elapsed());
+    let [(_, Reply::OffsetDelete(answer))] = &replies[..] else { panic!("{replies:?}") };
+    assert!(answer.topics.iter().all(|topic| topic.partitions[0].error_code == 86));
+}
