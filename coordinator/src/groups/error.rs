@@ -49,6 +49,8 @@ pub(super) enum JoinError {
     MigrationDisabled,
     #[error("the protocols' metadata has {bytes} bytes, {max} are allowed per member")]
     MetadataTooLarge { bytes: usize, max: usize },
+    #[error("the member knows {found} protocols, {max} are allowed")]
+    TooManyProtocols { found: usize, max: usize },
     #[error("the group has group.max.size={max} members")]
     GroupFull { max: usize },
     #[error("there are {max} groups; delete some or raise the limit")]
@@ -66,7 +68,9 @@ impl JoinError {
             Self::SessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
             Self::Protocols | Self::MigrationDisabled => ErrorCode::InconsistentGroupProtocol,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
-            Self::MetadataTooLarge { .. } | Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
+            Self::MetadataTooLarge { .. } | Self::TooManyProtocols { .. } | Self::TooManyGroups { .. } => {
+                ErrorCode::PolicyViolation
+            }
             Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
         }
     }

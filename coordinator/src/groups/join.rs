@@ -17,6 +17,9 @@ use crate::command::Context;
 /// client that went away meanwhile comes back under a new one: without a bound they would pile up.
 const FRESH_MEMBER_WAIT_MS: i64 = 300_000;
 
+/// Protocols of one member. Clients send one to three; to choose one takes the square of their number for each member.
+const PROTOCOLS_MAX: usize = 16;
+
 /// Client ids are cut to this many bytes in member ids, so that these always fit the wire and the keys.
 const CLIENT_ID_BYTES_IN_MEMBER_ID: usize = 255;
 
@@ -92,6 +95,7 @@ impl Groups {
             | JoinError::Protocols
             | JoinError::MigrationDisabled
             | JoinError::MetadataTooLarge { .. }
+            | JoinError::TooManyProtocols { .. }
             | JoinError::TooManyGroups { .. } => joining.member,
         };
         step.reply(joining.ctx.token, join_error(joining.ctx.api_version, error.code(), member));
@@ -122,6 +126,10 @@ impl Groups {
         let found = joining.description.session_timeout_ms;
         if !(min..=max).contains(&found) {
             return Err(JoinError::SessionTimeout { found, min, max });
+        }
+        let found = joining.description.protocols.len();
+        if found > PROTOCOLS_MAX {
+            return Err(JoinError::TooManyProtocols { found, max: PROTOCOLS_MAX });
         }
         let names = joining.description.protocols.iter().map(|(name, _)| name.len());
         let ids = [joining.protocol_type.len(), joining.description.instance.as_ref().map_or(0, String::len)];

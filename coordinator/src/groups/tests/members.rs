@@ -381,3 +381,16 @@ fn limits_on_groups_and_bytes() {
     );
     check_with(settings, &script);
 }
+
+#[test]
+fn a_member_knows_a_few_protocols_at_most() {
+    let protocols = |count| (0..count).map(|n| format!("p{n}")).collect::<Vec<_>>().join(",");
+    let (most, more) = (protocols(16), protocols(17));
+    check(&format!(
+        "m1 join v3 protocols={more} -> 44
+         m1 join v3 protocols={most} -> gen 1 p0 led by m1 of m1
+         c1 here g=k topics=t -> ep 2 t:0+1+2
+         m2 join v3 g=k protocols={more} -> 44
+         m2 join v3 g=k protocols={most} -> gen 2 p0",
+    ));
+}
