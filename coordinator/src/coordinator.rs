@@ -10,7 +10,7 @@ use crate::groups::Groups;
 use crate::metadata::{Image, Limits, Metadata, MetadataRecord};
 use crate::record::Record;
 use crate::vlsn::{VlsnLimits, Vlsns};
-use pyralog_protocol::{Draw, MonoMs, NodeId, Now};
+use pyralog_protocol::{Draw, MonoMs, NodeId, Now, TopicId};
 use std::sync::Arc;
 
 /// What a coordinator is started with.
@@ -43,6 +43,15 @@ pub struct Coordinator {
     groups: Groups,
     pub(crate) vlsns: Vlsns,
     published: u64,
+}
+
+/// A log that goes.
+struct Deleted {
+    /// Which set of records deletes it.
+    set: usize,
+    id: TopicId,
+    /// Its own, and that of its view.
+    names: Vec<String>,
 }
 
 impl Coordinator {
@@ -108,13 +117,13 @@ impl Coordinator {
         }
     }
 
-    /// The other machines learn which logs came, changed and went, and their views with them. What was committed in a
-    /// deleted log goes in the same atomic change: a log of the same name must never meet it. `deleting`: the image before logs were deleted.
+    /// The other machines learn which logs came, changed and went, and their views with them. `deleting`: the image before
+    /// logs were deleted.
     fn tell_others(&mut self, before: usize, deleting: Option<&Image>, out: &mut Effects) {
         let view_of = |image: &Image, id| image.view_of_log(id).map(|view| view.metadata.log_id.clone());
-        for set in out.records.iter_mut().skip(before) {
-            let (mut theirs, mut commits) = (Effects::default(), None);
-            for record in set.iter() {
+        let mut deleted = Vec::new();
+        for (set, records) in out.records.iter().enumerate().skip(before) {
+            for record in records {
                 match record {
                     Record::Metadata(MetadataRecord::Log(log)) => self.groups.topic_changed(&log.log),
                     Record::Metadata(MetadataRecord::Routing(routing)) => {
@@ -122,10 +131,8 @@ impl Coordinator {
                     }
                     Record::Metadata(MetadataRecord::LogDeleted { id, log }) => {
                         let view = deleting.and_then(|image| view_of(image, *id));
-                        commits = self.vlsns.log_deleted(*id);
-                        for name in std::iter::once(log).chain(&view) {
-                            self.groups.topic_deleted(name.as_str(), self.metadata.image(), &mut theirs);
-                        }
+                        let names = std::iter::once(log).chain(&view).map(ToString::to_string).collect();
+                        deleted.push(Deleted { set, id: *id, names });
                     }
                     Record::Metadata(MetadataRecord::Configs(_)) => self.take_settings(),
                     Record::Metadata(
@@ -138,7 +145,21 @@ impl Coordinator {
                     | Record::Vlsn(_) => {}
                 }
             }
-            set.extend(theirs.records.into_iter().flatten().chain(commits.map(Record::Vlsn)));
+        }
+        if !deleted.is_empty() {
+            self.forget_committed(deleted, out);
+        }
+    }
+
+    /// What was committed in deleted logs goes in the same atomic change: a log of the same name must never meet it.
+    fn forget_committed(&mut self, deleted: Vec<Deleted>, out: &mut Effects) {
+        let names = deleted.iter().flat_map(|log| &log.names).cloned().collect();
+        let mut gone = self.groups.topics_deleted(&names);
+        for Deleted { set, id, names } in deleted {
+            let offsets = names.iter().filter_map(|name| gone.remove(name)).flatten().map(Record::Group);
+            if let Some(records) = out.records.get_mut(set) {
+                records.extend(offsets.chain(self.vlsns.log_deleted(id).map(Record::Vlsn)));
+            }
         }
     }
 

@@ -24,7 +24,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pyralog_protocol::{LogId, MonoMs, Now, TopicId};
 
@@ -258,13 +258,12 @@ impl Groups {
         self.patterns.topic_exists(log);
     }
 
-    /// A log was deleted: the offsets committed for it go.
-    pub fn topic_deleted(&mut self, name: &str, topics: &dyn TopicView, out: &mut Effects) {
+    /// Logs were deleted: the offsets committed for them go. The records are applied here, and are to be stored with the
+    /// deletion of the log under whose name they are.
+    pub fn topics_deleted(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Vec<GroupRecord>> {
         self.topic_changes += 1;
-        self.patterns.topic_deleted(name);
-        let mut step = Step::new(topics, Now::default()); // removing asks for no time
-        self.forget_topic(name, &mut step);
-        step.finish(out);
+        names.iter().for_each(|name| self.patterns.topic_deleted(name));
+        self.forget_topics(names)
     }
 
     /// Changes hard state: applied here and now, durable before the step's answers leave.

@@ -3,6 +3,7 @@
 //! Offsets are the clients' numbers: nothing here compares them with a log (O4).
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
@@ -248,12 +249,21 @@ impl Groups {
         ErrorCode::None
     }
 
-    pub(super) fn forget_topic(&mut self, topic: &str, step: &mut Step<'_>) {
-        let holders = self.hard.groups.iter().filter(|(_, group)| group.offsets.contains_key(topic));
-        let holders: Vec<String> = holders.map(|(name, _)| name.clone()).collect();
-        for group in holders {
-            self.put(GroupRecord::TopicRemoved { group, topic: topic.to_string() }, step);
+    /// One look at each group, however many topics go.
+    pub(super) fn forget_topics(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Vec<GroupRecord>> {
+        let mut gone: BTreeMap<String, Vec<GroupRecord>> = BTreeMap::new();
+        for (group, Group { offsets, .. }) in &self.hard.groups {
+            let topics: Vec<&String> = match offsets.len() < names.len() {
+                true => offsets.keys().filter(|topic| names.contains(*topic)).collect(),
+                false => names.iter().filter(|name| offsets.contains_key(*name)).collect(),
+            };
+            for topic in topics {
+                let record = GroupRecord::TopicRemoved { group: group.clone(), topic: topic.clone() };
+                gone.entry(topic.clone()).or_default().push(record);
+            }
         }
+        gone.values().flatten().for_each(|record| self.apply(record));
+        gone
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_types, reason = "how long the machine keeps its thread is what is looked at")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages as m;
@@ -82,6 +83,23 @@ fn housekeeping_of_many_offsets_takes_several_steps_and_reaches_all_of_them() {
     // The next time it begins with the first one again.
     put_offset(&mut machine, "a", "t", 0, LONG_AGO);
     assert_eq!(housekeeping(&mut machine), (2, vec![gone("a")]));
+}
+
+#[test]
+fn deleting_many_topics_is_one_look_at_each_group() {
+    let mut machine = machine();
+    for group in 0..50_000 {
+        put_offset(&mut machine, &format!("g{group}"), "t", 0, 0);
+    }
+    put_offset(&mut machine, "g7", "u", 0, 0);
+    let mut names: BTreeSet<String> = (0..20_000).map(|n| format!("orders.region-{n}.events")).collect();
+    names.insert("u".to_string());
+    let start = Instant::now();
+    let removed = machine.groups.topics_deleted(&names);
+    assert!(start.elapsed() < IN_TIME, "the deletion took {:?}", start.elapsed());
+    let (group, topic) = ("g7".to_string(), "u".to_string());
+    let record = GroupRecord::TopicRemoved { group, topic };
+    assert_eq!(removed, BTreeMap::from([("u".to_string(), vec![record])]));
 }
 
 #[test]

@@ -281,7 +281,8 @@ impl Run {
         if self.pick(4) == 0 && self.machine.topics.topic(name).is_some() {
             self.machine.topics.remove(name);
             let mut out = Effects::default();
-            self.machine.groups.topic_deleted(name, &self.machine.topics, &mut out);
+            let removed = self.machine.groups.topics_deleted(&BTreeSet::from([name.to_string()]));
+            removed.into_values().for_each(|set| out.commit(set.into_iter().map(Record::Group).collect()));
             return self.finish(out);
         }
         let partitions = self.machine.topics.topic(name).map_or(0, |(_, count)| count) + self.pick(3) as i32;

@@ -515,7 +515,10 @@ impl World {
     fn drop_topic(&mut self, name: &str) -> Option<String> {
         self.topics.remove(name);
         let mut out = Effects::default();
-        self.groups.topic_deleted(name, &self.topics, &mut out);
+        self.groups
+            .topics_deleted(&BTreeSet::from([name.to_string()]))
+            .into_values()
+            .for_each(|set| out.commit(set.into_iter().map(Record::Group).collect()));
         self.deliver(out, None);
         None
     }
