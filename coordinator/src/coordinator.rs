@@ -5,7 +5,7 @@
 
 use crate::command::{Command, Context};
 use crate::config::ConfigError;
-use crate::effects::Effects;
+use crate::effects::{Effects, SET_BYTES_MAX};
 use crate::groups::Groups;
 use crate::metadata::{Image, Limits, Metadata, MetadataRecord};
 use crate::record::Record;
@@ -151,15 +151,22 @@ impl Coordinator {
         }
     }
 
-    /// What was committed in deleted logs goes in the same atomic change: a log of the same name must never meet it.
+    /// What was committed in deleted logs goes in the same atomic change, or before it where that is more than the store takes
+    /// at once: a log of the same name must never meet it.
     fn forget_committed(&mut self, deleted: Vec<Deleted>, out: &mut Effects) {
         let names = deleted.iter().flat_map(|log| &log.names).cloned().collect();
         let mut gone = self.groups.topics_deleted(&names);
-        for Deleted { set, id, names } in deleted {
+        // From behind, so that the places of the others stay what they are.
+        for Deleted { set, id, names } in deleted.into_iter().rev() {
             let offsets = names.iter().filter_map(|name| gone.remove(name)).flatten().map(Record::Group);
-            if let Some(records) = out.records.get_mut(set) {
-                records.extend(offsets.chain(self.vlsns.log_deleted(id).map(Record::Vlsn)));
+            let (mut offsets, mut parts) = (offsets.collect::<Vec<_>>(), Effects::default());
+            if offsets.iter().map(Record::bytes).sum::<usize>() > SET_BYTES_MAX {
+                parts.commit_in_parts(offsets.drain(..));
             }
+            if let Some(records) = out.records.get_mut(set) {
+                records.extend(offsets.into_iter().chain(self.vlsns.log_deleted(id).map(Record::Vlsn)));
+            }
+            out.records.splice(set..set, parts.records);
         }
     }
 

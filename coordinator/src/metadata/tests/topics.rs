@@ -1,7 +1,9 @@
 use super::*;
 use crate::DeclaredLog;
 use crate::config::Durability;
-use crate::metadata::Limits;
+use crate::effects::SET_BYTES_MAX;
+use crate::groups::{Committed, GroupRecord};
+use crate::metadata::{Limits, MetadataRecord};
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
 use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
@@ -387,4 +389,45 @@ fn placements_spread_leaders_and_name_each_broker_once() {
         assert_eq!(placed.iter().filter(|r| r[0] == broker).count(), 4);
         assert!((11..=13).contains(&placed.iter().filter(|r| r.contains(&broker)).count()));
     }
+}
+
+#[test]
+fn offsets_of_a_deleted_log_that_no_entry_can_hold_go_before_it() {
+    let mut b = bench();
+    let commit = |b: &mut Bench, group: String, topic: &str| {
+        let (topic, committed) = (topic.to_owned(), Committed::default());
+        let record = Record::Group(GroupRecord::Offset { group, topic, partition: 0, committed });
+        b.coordinator.apply(&record);
+        b.absorb(Effects { records: vec![vec![record]], ..Effects::default() });
+    };
+    for log in ["few", "many", "none"] {
+        b.create(log, 1, &[]);
+    }
+    (0..3000).for_each(|n| commit(&mut b, format!("{n:04000}"), "many"));
+    commit(&mut b, "g".to_owned(), "few");
+    let before = b.sets.len();
+    let all = ["few", "many", "none"].map(|log| (Some(log), TopicId::ZERO));
+    assert!(delete(&mut b, 6, &all).iter().all(|(_, _, code)| *code == 0));
+    let sets = &b.sets[before..];
+    let outline = |set: &Vec<Record>| -> (usize, usize) {
+        let logs = set.iter().filter(|record| matches!(record, Record::Metadata(MetadataRecord::LogDeleted { .. })));
+        let offsets = set.iter().filter(|r| matches!(r, Record::Group(GroupRecord::TopicRemoved { .. })));
+        (logs.count(), offsets.count())
+    };
+    let outlines: Vec<_> = sets.iter().map(outline).collect();
+    let sizes = sets.iter().map(|set| set.iter().map(Record::bytes).sum::<usize>());
+    assert!(sizes.max() <= Some(SET_BYTES_MAX), "{outlines:?}");
+    let parts = outlines.iter().filter(|(logs, _)| *logs == 0).count();
+    assert_eq!(parts, 3, "3,000 names of 4,000 bytes: {outlines:?}");
+    assert_eq!(outlines.iter().map(|(_, offsets)| offsets).sum::<usize>(), 3001);
+    // In the order of the sets: what was committed in a log is not behind its deletion.
+    assert!(outlines.contains(&(1, 1)), "{outlines:?}");
+    assert_eq!(outlines.iter().filter(|outline| **outline == (1, 0)).count(), 2);
+    let last_part = outlines.iter().rposition(|(logs, _)| *logs == 0).unwrap();
+    let deleted = sets[last_part + 1].iter().find_map(|record| match record {
+        Record::Metadata(MetadataRecord::LogDeleted { log, .. }) => Some(log.as_str()),
+        _ => None,
+    });
+    assert_eq!(deleted, Some("many"), "{outlines:?}");
+    assert!(b.store.keys().all(|(family, _)| *family != Family::Groups));
 }
