@@ -133,7 +133,14 @@ pub fn run_own(
 }
 
 fn own_context(draw: Draw) -> Context {
-    Context { token: Token(0), api_version: 0, client_id: "pyralog".into(), client_host: "/127.0.0.1".into(), draw }
+    Context {
+        token: Token(0),
+        api_version: 0,
+        client_id: "pyralog".into(),
+        client_host: "/127.0.0.1".into(),
+        draw,
+        no_room: false,
+    }
 }
 
 /// After an unclean stop: a new generation of every leadership, before anything is served. What a consumer read in the

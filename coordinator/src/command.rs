@@ -23,6 +23,8 @@ pub struct Context {
     pub client_host: String,
     /// Randomness for the ids that this request may need.
     pub draw: Draw,
+    /// The disk is all but full (OP-10): what would write much and can wait is refused.
+    pub no_room: bool,
 }
 
 /// One log of the `[logs.<name>]` tables: created at start when it is not there yet.

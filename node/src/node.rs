@@ -277,8 +277,8 @@ impl<D: Disk> Node<D> {
 
     /// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
     fn call(&self, mut step: Step<'_, D>, command: Command, prepared: Option<Response>) {
-        let makes_files = no_room::makes_files(&command);
-        if self.gauge.room() == Room::Out || makes_files && self.gauge.lacks_inodes() {
+        let no_room = self.gauge.room() == Room::Out;
+        if no_room || no_room::makes_files(&command) && self.gauge.lacks_inodes() {
             match no_room::verdict(&command, step.asked.version, || self.gauge.refuse()) {
                 Verdict::Serve => {}
                 Verdict::Refuse(refusal) => return step.answer(*refusal),
@@ -299,6 +299,7 @@ impl<D: Disk> Node<D> {
             client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             client_host: format!("/{}", conn.peer),
             draw,
+            no_room,
         };
         out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared, frozen } });
     }

@@ -155,6 +155,7 @@ impl Groups {
     #[expect(clippy::too_many_arguments, reason = "a step takes a request, the world and a place for its effects")]
     pub fn handle(&mut self, ctx: &Context, cmd: Command, topics: &dyn TopicView, now: Now, out: &mut Effects) {
         let mut step = Step::new(topics, now);
+        step.no_room = ctx.no_room;
         match &cmd {
             Command::JoinGroup(r) if self.is_bridged(&r.group_id) => self.join_bridge(ctx, r, &mut step),
             Command::SyncGroup(r) if self.is_bridged(&r.group_id) => self.sync_bridge(ctx, r, &mut step),

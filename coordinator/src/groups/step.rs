@@ -12,6 +12,8 @@ use crate::record::Record;
 /// Effects of a step that is under way.
 pub(super) struct Step<'a> {
     pub now: Now,
+    /// The disk is all but full: what can wait is not written.
+    pub no_room: bool,
     pub topics: &'a dyn TopicView,
     records: Vec<Record>,
     replies: Vec<(Token, Reply)>,
@@ -19,7 +21,7 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub fn new(topics: &'a dyn TopicView, now: Now) -> Self {
-        Self { now, topics, records: Vec::new(), replies: Vec::new() }
+        Self { now, no_room: false, topics, records: Vec::new(), replies: Vec::new() }
     }
 
     /// Keeps a record that was applied. Of several heads of one group only the last one is written: the set is atomic,

@@ -72,6 +72,7 @@ impl Bench {
             client_id: String::new(),
             client_host: "/127.0.0.1".to_owned(),
             draw: Draw::new(u128::from(self.steps)),
+            no_room: false,
         };
         let mut out = Effects::default();
         let now = Now { wall: WallMs(1_700_000_000_000), ..Now::default() };

@@ -5,8 +5,8 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    BrokerId, GroupId, InitProducerIdRequest, JoinGroupRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest,
+    BrokerId, ConsumerGroupHeartbeatRequest, GroupId, InitProducerIdRequest, JoinGroupRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
@@ -516,6 +516,14 @@ fn op_10_with_no_room_left_only_what_reads_or_makes_room_is_served() {
     let join = JoinGroupRequest::default().with_group_id(GroupId(StrBytes::from_static_str("g")));
     let Response::JoinGroup(joined) = world.ask(conn, 5, join) else { panic!() };
     assert_eq!(joined.error_code, unavailable);
+    let heartbeat = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("k")))
+        .with_member_id(StrBytes::from_static_str("m"))
+        .with_rebalance_timeout_ms(1000)
+        .with_subscribed_topic_names(Some(vec![name("a")]))
+        .with_topic_partitions(Some(vec![]));
+    let Response::ConsumerGroupHeartbeat(beat) = world.ask(conn, 1, heartbeat.clone()) else { panic!() };
+    assert_eq!(beat.error_code, unavailable);
     let Response::InitProducerId(id) = world.ask(conn, 4, InitProducerIdRequest::default()) else { panic!() };
     assert_eq!((id.error_code, id.producer_id.0), (STORAGE, -1));
     assert_eq!(world.create("c", 1, &[]), ErrorCode::KafkaStorageError);
@@ -531,5 +539,7 @@ fn op_10_with_no_room_left_only_what_reads_or_makes_room_is_served() {
     assert_eq!(world.node.topology().logs.len(), 1, "what makes room is served");
     room(&world, 5000);
     assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0);
+    let Response::ConsumerGroupHeartbeat(beat) = world.ask(conn, 1, heartbeat) else { panic!() };
+    assert_eq!(beat.error_code, 0);
     assert_eq!(world.create("c", 1, &[]), ErrorCode::None);
 }

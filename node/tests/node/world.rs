@@ -716,6 +716,7 @@ fn own_context() -> Context {
         client_id: String::new(),
         client_host: "/127.0.0.1".into(),
         draw: Draw::new(3),
+        no_room: false,
     }
 }
 

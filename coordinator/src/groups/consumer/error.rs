@@ -51,6 +51,11 @@ pub(in crate::groups) enum HeartbeatError {
     TooManyGroups { max: usize },
     #[error("the group has group.consumer.max.size={max} members")]
     GroupFull { max: usize },
+    #[error(
+        "the disk of the broker has no room left to note who joins and what members subscribe to \
+         (pyralog.disk.reserve.bytes): try again when there is some"
+    )]
+    NoRoom,
     #[error(transparent)]
     Fence(#[from] FenceError),
     #[error("the instance id {instance:?} is in use by member {owner}; it must leave first")]
@@ -89,6 +94,7 @@ impl HeartbeatError {
             Self::Pattern(_) => ErrorCode::InvalidRegularExpression,
             Self::NoGroup(_) | Self::NotConsumer(_) | Self::Migration { .. } => ErrorCode::GroupIdNotFound,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
+            Self::NoRoom => ErrorCode::CoordinatorNotAvailable,
             Self::Fence(error) => error.code(),
             Self::Unreleased { .. } => ErrorCode::UnreleasedInstanceId,
             Self::Fenced { .. } => ErrorCode::FencedMemberEpoch,

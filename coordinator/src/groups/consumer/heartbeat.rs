@@ -39,6 +39,7 @@ impl Groups {
         let checked = self.check_shape(ctx.api_version, request);
         let outcome = checked.and_then(|()| match request.member_epoch {
             LEAVES | LEFT_FOR_A_WHILE => self.leave_consumer(request, step),
+            JOINS if step.no_room => Err(HeartbeatError::NoRoom),
             JOINS => self.join_consumer(ctx, request, step),
             _ => self.beat(ctx, request, step),
         });
@@ -235,7 +236,11 @@ impl Groups {
         let mut lease = Lease::until(step.now.mono.after_ms(pace.session_timeout_ms.into()));
         lease.revocation = self.watches.get(*group).and_then(|w| w.leases.get(*id)).and_then(|lease| lease.revocation);
         let owned = request.topic_partitions.as_ref().map_or(Owned::Unsaid, |said| Owned::Said(said_partitions(said)));
-        self.serve(serving, Word { about: described(&base.about, ctx, request), lease, owned }, step);
+        let about = described(&base.about, ctx, request);
+        if step.no_room && about != base.about {
+            return Err(HeartbeatError::NoRoom);
+        }
+        self.serve(serving, Word { about, lease, owned }, step);
         let Some(member) = self.hard.consumer(group).and_then(|g| g.members.get(*id)) else {
             return Err(FenceError::UnknownMember((*id).to_string()).into());
         };

@@ -35,13 +35,14 @@ impl Groups {
         }
     }
 
-    /// Makes a new target, if the group's epoch is ahead of the last one and that is old enough.
+    /// Makes a new target, if the group's epoch is ahead of the last one and that is old enough. Without room it waits:
+    /// each one may be as large as the group.
     pub(super) fn retarget(&mut self, group: &str, step: &mut Step<'_>) {
         let interval_ms = self.pace(group, step.topics).assignment_interval_ms;
         let last = self.watches.get(group).and_then(|watch| watch.assigned_at);
         let behind = self.hard.consumer(group).is_some_and(|g| g.head.epoch > g.head.assignment_epoch);
         let early = |last: MonoMs| step.now.mono < last.after_ms(interval_ms.into());
-        if !behind || last.is_some_and(early) {
+        if !behind || step.no_room || last.is_some_and(early) {
             return;
         }
         for record in self.new_targets(group, step) {

@@ -550,3 +550,30 @@ fn assignors_are_elected() {
          x look -> Reconciling 4/4 range | c1@2 t:0+1+2,u:0+1+2 > t:0,u:0 | c2@3 nothing > t:1,u:1 | c3@4 nothing > t:2,u:2",
     );
 }
+
+#[test]
+fn op_10_without_room_members_stay_and_leave_and_nothing_else_is_written() {
+    check_with(
+        eager(),
+        "c1 here topics=t -> ep 2 t:0+1+2
+         c2 here topics=t -> ep 3 nothing
+         c1 here -> ep 2 t:0+1
+         c1 here owned=t:0+1 -> ep 3
+         m1 join v3 -> gen 4 range
+         room none
+         c3 here topics=t -> 15
+         x here epoch=0 topics=t g=new -> 15
+         c1 here changes topics=u -> 15
+         c1 here -> ep 3 t:0
+         c1 here owned=t:0 -> ep 4
+         c2 here -> ep 4 t:2
+         c2 here epoch=-1 -> ep -1
+         # no target is made for those who are left; what the last one says still holds
+         m1 beat -> 27
+         c1 here -> ep 4
+         x look -> Assigning 5/4 uniform | c1@4 t:0 | m1~4 nothing > t:1
+         x list -> 0 g(consumer)=Assigning/consumer
+         room some
+         c1 here -> ep 5 t:0+2",
+    );
+}

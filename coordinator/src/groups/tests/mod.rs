@@ -189,6 +189,8 @@ struct World {
     clients: BTreeMap<String, Client>,
     /// Short names of member ids: `m1`, then `m1#2` and so on.
     names: BTreeMap<String, String>,
+    /// The disk is all but full.
+    no_room: bool,
     waiting: BTreeMap<Token, (String, i16)>,
     inbox: Vec<(String, String)>,
 }
@@ -211,6 +213,7 @@ fn check_with(settings: GroupSettings, script: &str) {
         next_token: 0,
         clients: BTreeMap::new(),
         names: BTreeMap::new(),
+        no_room: false,
         waiting: BTreeMap::new(),
         inbox: Vec::new(),
     };
@@ -289,6 +292,10 @@ impl World {
             "set" => {
                 let configs = self.topics.configs.entry("g".to_string()).or_default();
                 configs.insert(words.next().unwrap().to_string(), words.next().unwrap().to_string());
+                return None;
+            }
+            "room" => {
+                self.no_room = words.next() == Some("none");
                 return None;
             }
             "limit" => return self.limit(words.next().unwrap().parse().unwrap()),
@@ -416,6 +423,7 @@ impl World {
             client_id: who.to_string(),
             client_host: "/127.0.0.1".to_string(),
             draw: Draw::new(u128::from(token.0)),
+            no_room: self.no_room,
         };
         self.waiting.insert(token, (who.to_string(), version));
         let mut out = Effects::default();

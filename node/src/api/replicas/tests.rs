@@ -32,7 +32,8 @@ fn node() -> (Arc<SimDisk>, Node<SimDisk>) {
     let request = CreateTopicsRequest::default().with_timeout_ms(1000);
     let request = request.with_topics([("a", 2), ("b", 1)].map(topic).to_vec());
     let (client_id, client_host) = (String::new(), "/127.0.0.1".to_owned());
-    let context = Context { token: Token(1), api_version: 7, client_id, client_host, draw: Draw::new(1) };
+    let context =
+        Context { token: Token(1), api_version: 7, client_id, client_host, draw: Draw::new(1), no_room: false };
     coordinator.handle(context, Command::CreateTopics(request), Now::default(), &mut Effects::default());
     let (disk, image) = (Arc::new(SimDisk::new()), coordinator.image());
     let node = Node::new(Limits::default(), Arc::clone(&image), None, Arc::clone(&disk), Draw::new(2));
