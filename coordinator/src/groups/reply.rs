@@ -1,5 +1,7 @@
 //! Builds responses, each with exactly the fields that its version has: `kafka-protocol` refuses to encode others.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{ErrorCode, kafka_protocol};
@@ -10,6 +12,13 @@ use crate::command::Reply;
 
 pub(super) fn text(s: &str) -> StrBytes {
     StrBytes::from_string(s.to_string())
+}
+
+/// Each once, in the order in which they are named first: what is asked for twice is told once, so that no small request asks
+/// for an answer of any size.
+pub(super) fn once<'a, T, K: Ord>(items: &'a [T], key: impl Fn(&'a T) -> K) -> impl Iterator<Item = &'a T> {
+    let mut seen = BTreeSet::new();
+    items.iter().filter(move |item| seen.insert(key(item)))
 }
 
 /// A refused JoinGroup. The protocol name is null from v7 on and empty before (G8).
