@@ -277,6 +277,8 @@ async fn after_a_failure_nothing_behind_it_is_written_until_somebody_resumes() {
     let log = VlsnClient::open(client, &name).await.unwrap();
     log.write_batch((0..10).map(value)).await.unwrap();
     broker.kill9();
+    // Until the client has seen that: what it sends then does not leave, so that no VLSN is in doubt.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let first = log.enqueue(value(10)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(250)).await;
     let second = log.enqueue(value(11)).await.unwrap();

@@ -160,9 +160,10 @@ impl ProduceError {
                 let last = last.map_or(String::new(), |last| format!("; {}", describe(&last)));
                 Self::Expired { log, partition, after: timeout, sent, last }
             }
-            Failure::Lost { reason } | Failure::GivenUp { reason } | Failure::Unbuildable { reason } => {
-                Self::NotSent { log, reason }
-            }
+            Failure::Lost { reason }
+            | Failure::Unsent { reason }
+            | Failure::GivenUp { reason }
+            | Failure::Unbuildable { reason } => Self::NotSent { log, reason },
         }
     }
 }
@@ -173,7 +174,10 @@ fn describe(failure: &Failure) -> String {
             BrokerError { code: *code, message: message.clone() }.to_string()
         }
         Failure::Expired { .. } => "no acknowledgement".to_owned(),
-        Failure::Lost { reason } | Failure::GivenUp { reason } | Failure::Unbuildable { reason } => reason.clone(),
+        Failure::Lost { reason }
+        | Failure::Unsent { reason }
+        | Failure::GivenUp { reason }
+        | Failure::Unbuildable { reason } => reason.clone(),
     }
 }
 

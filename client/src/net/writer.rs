@@ -48,7 +48,16 @@ pub enum Reply {
 /// Takes outcomes of numbered records.
 pub trait Sink: Send + Sync {
     /// The record has this outcome.
-    fn settled(self: Arc<Self>, number: u64, result: Result<Appended, ProduceError>);
+    fn settled(self: Arc<Self>, number: u64, result: Result<Appended, Unwritten>);
+}
+
+/// A record that counts as not written.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// Why.
+    pub error: ProduceError,
+    /// Whether it may be in the log, or still come there.
+    pub in_doubt: bool,
 }
 
 /// How a writer differs from that of the client's own methods.
@@ -76,7 +85,6 @@ pub struct Writer {
     settled: Notify,
     room: Semaphore,
     is_closing: AtomicBool,
-    identity: Option<(i64, i16)>,
 }
 
 /// The acknowledgement of a record that was taken, to be awaited.
@@ -106,6 +114,7 @@ impl Future for Delivery {
 enum Event {
     Answered(Flight, BTreeMap<(LogId, u32), Answer>),
     Lost(Flight, String),
+    Unsent(Flight, String),
     Identified(Option<(i64, i16)>),
     Learnt(LogId, Result<LogView, LogFailure>),
 }
@@ -129,7 +138,11 @@ impl Writer {
             strict: mode.strict,
         };
         let room = Semaphore::new(config.buffer_bytes);
-        let machine = Mutex::new(Producer::new(settings, draw()));
+        let mut machine = Producer::new(settings, draw());
+        if let Some((id, epoch)) = mode.identity {
+            machine.identified(id, epoch);
+        }
+        let machine = Mutex::new(machine);
         let writer = Arc::new(Self {
             cluster,
             machine,
@@ -137,7 +150,6 @@ impl Writer {
             settled: Notify::new(),
             room,
             is_closing: AtomicBool::new(false),
-            identity: mode.identity,
         });
         tokio::spawn(Driver::new(writer.clone()).run());
         writer
@@ -229,6 +241,11 @@ impl Writer {
         self.machine().mend();
     }
 
+    /// [`Self::mend`], as another producer.
+    pub fn mend_as(&self, (id, epoch): (i64, i16)) {
+        self.machine().mend_as(id, epoch);
+    }
+
     /// Waits until every record that was taken has its outcome; nothing waits for company meanwhile.
     pub async fn flush(&self) {
         loop {
@@ -253,7 +270,7 @@ impl Writer {
     }
 
     fn settle(&self, outcome: Outcome<Token>) {
-        let Outcome { log, partition, tokens, result } = outcome;
+        let Outcome { log, partition, tokens, result, in_doubt } = outcome;
         let mut bytes = 0;
         for (index, token) in (0i64..).zip(tokens) {
             bytes += usize::try_from(token.bytes).unwrap_or(0);
@@ -271,7 +288,9 @@ impl Writer {
             match token.reply {
                 // Whoever wrote it may not want to know.
                 Reply::Delivery(reply) => drop(reply.send(result)),
-                Reply::Sink(sink, number) => sink.settled(number, result),
+                Reply::Sink(sink, number) => {
+                    sink.settled(number, result.map_err(|error| Unwritten { error, in_doubt }))
+                }
             }
         }
         self.room.add_permits(bytes);
@@ -360,6 +379,7 @@ impl Driver {
             match event {
                 Event::Answered(flight, answers) => machine.answered(flight, answers, now, &mut outputs),
                 Event::Lost(flight, reason) => machine.lost(flight, &reason, now),
+                Event::Unsent(flight, reason) => machine.unsent(flight, &reason, now),
                 Event::Identified(Some((id, epoch))) => machine.identified(id, epoch),
                 Event::Identified(None) => machine.unidentified(now),
                 Event::Learnt(log, Ok(view)) => {
@@ -406,10 +426,6 @@ impl Driver {
     }
 
     fn identify(&self) {
-        if let Some(identity) = self.writer.identity {
-            let _ = self.sender.send(Event::Identified(Some(identity)));
-            return;
-        }
         let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
         tokio::spawn(async move {
             let request =
@@ -431,11 +447,11 @@ async fn send_in_order(
     let timeout = cluster.config.request_timeout;
     let acks = cluster.config.producer.acks;
     while let Some((flight, parcels)) = requests.recv().await {
-        let lost = |error: crate::error::CallError| drop(events.send(Event::Lost(flight, error.to_string())));
+        let unsent = |error: crate::error::CallError| drop(events.send(Event::Unsent(flight, error.to_string())));
         let connection = match cluster.node(node, Lane::Produce).await {
             Ok(connection) => connection,
             Err(error) => {
-                lost(error);
+                unsent(error);
                 continue;
             }
         };
@@ -446,12 +462,12 @@ async fn send_in_order(
             let answers = parcels.iter().map(written).collect();
             match connection.send_unanswered(&request(parcels, acks, timeout).into()) {
                 Ok(()) => drop(events.send(Event::Answered(flight, answers))),
-                Err(error) => lost(error),
+                Err(error) => unsent(error),
             }
             continue;
         }
         match connection.start(request(parcels, acks, timeout).into(), timeout) {
-            Err(error) => lost(error),
+            Err(error) => unsent(error),
             Ok(pending) => {
                 let events = events.clone();
                 tokio::spawn(async move {

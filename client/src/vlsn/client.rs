@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pyralog_protocol::messages as kp;
-use pyralog_protocol::{LogId, LogIdError, Vlsn};
+use pyralog_protocol::{ErrorCode, LogId, LogIdError, Vlsn};
 use tokio::sync::oneshot;
 
 use super::commits::ask;
@@ -33,7 +33,8 @@ use crate::record::Record;
 /// One writer at a time: two that hand out VLSNs each for itself take the same ones, and since a VLSN that is written already
 /// counts as written, whoever comes second is not told. Where that may happen, be the only writer
 /// ([`VlsnBuilder::exclusive`]), share a sequencer ([`VlsnBuilder::sequencer`]), or write on a condition
-/// ([`VlsnClient::write_if`]).
+/// ([`VlsnClient::write_if`]). It happens too where a writer begins right behind one that was killed, whose last requests the
+/// network still carries, or behind a handle that was dropped without [`VlsnClient::flush`], which still sends what it took.
 ///
 /// ```no_run
 /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -56,7 +57,6 @@ pub struct VlsnClient {
 #[derive(Debug)]
 struct Handle {
     desk: Arc<Desk>,
-    epoch: Option<i32>,
 }
 
 impl Drop for Handle {
@@ -199,23 +199,36 @@ impl VlsnBuilder {
         let Self { client, log, counter, exclusive } = self;
         let reads = Reads::new(client, log?)?;
         // Before anything is looked at: what the writer before still has on its way comes before that.
-        let taken = if exclusive { Some(writer_epoch(&reads, kp::writer::TAKE).await?) } else { None };
+        let taken = if exclusive { Some(writer_epoch(&reads, kp::writer::TAKE, ANY_EPOCH).await?) } else { None };
         let standing = reads.standing().await?;
         let identity = taken.as_ref().map(|taken| (taken.producer_id, taken.producer_epoch));
         let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, identity });
         let next = standing.last.map_or(0, |last| last.saturating_add(1));
-        let desk = Desk::new(reads, writer, Order { standing, next, counter });
-        Ok(VlsnClient { handle: Arc::new(Handle { desk, epoch: taken.map(|taken| taken.epoch) }) })
+        let desk = Desk::new(reads, (writer, taken.map(|taken| taken.epoch)), Order { standing, next, counter });
+        Ok(VlsnClient { handle: Arc::new(Handle { desk }) })
     }
 }
 
-async fn writer_epoch(reads: &Reads, action: i8) -> Result<kp::WriterEpochResponse, VlsnError> {
+/// Whatever the writer epoch is.
+const ANY_EPOCH: i32 = -1;
+
+/// Takes the writer epoch, or releases it, if it is the expected one.
+pub(super) async fn writer_epoch(
+    reads: &Reads,
+    action: i8,
+    expected_epoch: i32,
+) -> Result<kp::WriterEpochResponse, VlsnError> {
     let log = str_bytes(reads.log.as_str());
-    let request = kp::WriterEpochRequest { log, action, expected_epoch: -1 };
+    let request = kp::WriterEpochRequest { log, action, expected_epoch };
     let answer = ask(&reads.client, request, |answer: &kp::WriterEpochResponse| answer.error_code).await?;
     if answer.error_code != 0 {
-        let reason = BrokerError::new(answer.error_code, answer.error_message.as_deref());
-        return Err(VlsnError::of_answer(&reads.log, reason));
+        let (log, reason) = (&reads.log, BrokerError::new(answer.error_code, answer.error_message.as_deref()));
+        let is_fenced = reason.code == ErrorCode::ProducerFenced.code();
+        return Err(if is_fenced {
+            VlsnError::Fenced { log: log.clone(), reason }
+        } else {
+            VlsnError::of_answer(log, reason)
+        });
     }
     Ok(answer)
 }
@@ -382,7 +395,7 @@ impl VlsnClient {
         Ok(vlsns)
     }
 
-    /// The writer epoch that this handle took with [`VlsnBuilder::exclusive`].
+    /// The writer epoch that this handle took with [`VlsnBuilder::exclusive`], or in [`Self::resume`].
     ///
     /// ```no_run
     /// # fn example(log: pyralog_client::VlsnClient) {
@@ -390,7 +403,7 @@ impl VlsnClient {
     /// # }
     /// ```
     pub fn writer_epoch(&self) -> Option<i32> {
-        self.handle.epoch
+        self.desk().epoch()
     }
 
     /// Lets any writer write again, whoever took the writer epoch.
@@ -402,7 +415,7 @@ impl VlsnClient {
     /// # }
     /// ```
     pub async fn release_writer(&self) -> Result<(), VlsnError> {
-        writer_epoch(self.reads(), kp::writer::RELEASE).await.map(drop)
+        writer_epoch(self.reads(), kp::writer::RELEASE, ANY_EPOCH).await.map(drop)
     }
 
     /// Waits until every record that was handed over has been acknowledged or has failed.
@@ -447,6 +460,12 @@ impl VlsnClient {
     /// Whoever can tell what a VLSN stands for sends what is [missing](VlsnStanding::missing), and then what comes behind the
     /// last one; sending again what is there does no harm. Whoever cannot just goes on with [`Self::write`]; what
     /// is missing becomes gaps then.
+    ///
+    /// A record that was sent and failed with its fate unknown may come into the log later, so that [`Self::write`] leaves its VLSN
+    /// alone, which becomes a gap if it does not. A handle that is [exclusive](VlsnBuilder::exclusive) takes the writer epoch
+    /// again instead, and leaves nothing out: what it sent before is refused from then on. If another writer took the epoch
+    /// meanwhile, that is [`VlsnError::Fenced`]. So it is if the epoch was taken and the answer lost, which cannot be told from it:
+    /// whoever knows to be the only writer opens the log again.
     ///
     /// ```no_run
     /// # async fn example(log: pyralog_client::VlsnClient) -> Result<(), pyralog_client::VlsnError> {

@@ -54,14 +54,21 @@ impl VlsnClient {
             return Err(VlsnError::TooLarge { vlsn });
         }
         let record = record.into();
-        let mut order = self.settled_order().await;
+        let mut order = self.desk().settled_order().await;
         self.desk().check()?;
         if self.writer_epoch().is_some() {
             return self.write_if_alone(order, vlsn, expected_last, record).await;
         }
         loop {
             let partition = order.standing.partition(vlsn);
-            match self.append_if((partition, vlsn), expected_last, &record).await? {
+            // Before it is sent: the caller may give up waiting.
+            let before = self.desk().doubt(&mut order, vlsn);
+            let answer = self.append_if((partition, vlsn), expected_last, &record).await;
+            // Where the condition does not hold any more, it does not hold for a copy that comes later either.
+            if matches!(answer, Ok(_) | Err(VlsnError::Unexpected { .. })) {
+                self.desk().trust_again(&mut order, before);
+            }
+            match answer? {
                 Answer::Written => {
                     if order.standing.last_of(partition) < Some(vlsn) {
                         order.standing.note(partition, vlsn);
@@ -76,17 +83,6 @@ impl VlsnClient {
                     }
                     order.standing = fresh;
                 }
-            }
-        }
-    }
-
-    /// The order, with nothing on its way.
-    async fn settled_order(&self) -> tokio::sync::MutexGuard<'_, Order> {
-        loop {
-            self.desk().flush().await;
-            let order = self.desk().order.lock().await;
-            if self.desk().is_settled() {
-                return order;
             }
         }
     }

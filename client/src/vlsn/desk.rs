@@ -5,22 +5,32 @@
 //! failure it sends nothing more. Once nothing is in the air, a *repair* looks at the log. If the partition count has
 //! changed, all that is unsettled is sent again as the new routing wants it; what was written meanwhile is recognised.
 //! Anything else is the end: every unsettled record fails, and so does every new one until somebody resumes.
+//!
+//! What is acknowledged is the very record that is in the log. Brokers take a VLSN that is there for written, whatever record
+//! has it, so a VLSN must not stand for two records while a copy of the first may still be appended. Such a copy exists only
+//! of a record that was sent and failed without its fate being known: it is *in doubt*. Whoever resumes with the writer epoch
+//! takes it again, before looking at the log: from then on brokers refuse every older copy, so nothing is in doubt any more.
+//! Whoever resumes without it hands out no VLSN up to the largest in doubt: a copy that still arrives is of its own record,
+//! and one that does not is a gap. A repair sends the same records under the same VLSNs, and needs neither. Of
+//! what *other* writers have on their way, which is no matter of this handle, only the writer epoch keeps the log free.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use pyralog_protocol::messages as kp;
 use pyralog_protocol::{ErrorCode, LogId, Vlsn};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::client::writer_epoch;
 use super::counter::Counter;
 use super::error::VlsnError;
 use super::reads::{Reads, VlsnRead};
 use super::standing::{VlsnStanding, is_in_partition};
 use crate::error::ProduceError;
-use crate::net::writer::{Reply, Sink, Writer};
+use crate::net::writer::{Reply, Sink, Unwritten, Writer};
 use crate::record::{Appended, Record};
 
 /// How long a record that was appended and is not on disk yet is left before it is looked for again.
@@ -47,6 +57,8 @@ struct Unsettled {
     in_air: usize,
     /// The first failure since the last repair.
     failure: Option<(u64, ProduceError)>,
+    /// The largest VLSN in doubt: a copy of its record may still come into the log.
+    doubtful: Option<u64>,
     /// Why nothing is taken any more.
     stopped: Option<VlsnError>,
 }
@@ -61,6 +73,8 @@ pub(crate) struct Desk {
     pub reads: Reads,
     pub order: tokio::sync::Mutex<Order>,
     writer: Arc<Writer>,
+    /// The writer epoch that is held.
+    epoch: Mutex<Option<i32>>,
     unsettled: Mutex<Unsettled>,
     /// The last record was settled, or a repair is over.
     settled: Notify,
@@ -73,7 +87,7 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Sink for Desk {
-    fn settled(self: Arc<Self>, vlsn: u64, result: Result<Appended, ProduceError>) {
+    fn settled(self: Arc<Self>, vlsn: u64, result: Result<Appended, Unwritten>) {
         let mut unsettled = self.unsettled();
         unsettled.in_air = unsettled.in_air.saturating_sub(1);
         match result {
@@ -83,7 +97,10 @@ impl Sink for Desk {
                     let _ = entry.reply.send(Ok(vlsn));
                 }
             }
-            Err(error) => {
+            Err(Unwritten { error, in_doubt }) => {
+                if in_doubt {
+                    unsettled.doubtful = unsettled.doubtful.max(Some(vlsn));
+                }
                 // Those behind the one that failed are told that they were not sent.
                 let is_cause = !matches!(error, ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. });
                 let known = unsettled.failure.as_ref().map(|(_, known)| known);
@@ -106,9 +123,15 @@ impl Sink for Desk {
 }
 
 impl Desk {
-    pub fn new(reads: Reads, writer: Arc<Writer>, order: Order) -> Arc<Self> {
-        let (unsettled, settled) = (Mutex::default(), Notify::new());
-        Arc::new(Self { reads, order: tokio::sync::Mutex::new(order), writer, unsettled, settled })
+    /// A desk with a strict writer, and the writer epoch that it holds.
+    pub fn new(reads: Reads, (writer, epoch): (Arc<Writer>, Option<i32>), order: Order) -> Arc<Self> {
+        let (order, epoch) = (tokio::sync::Mutex::new(order), Mutex::new(epoch));
+        Arc::new(Self { reads, order, writer, epoch, unsettled: Mutex::default(), settled: Notify::new() })
+    }
+
+    /// The writer epoch that is held.
+    pub fn epoch(&self) -> Option<i32> {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log.
@@ -147,9 +170,15 @@ impl Desk {
         }
     }
 
-    /// Whether nothing is on its way.
-    pub fn is_settled(&self) -> bool {
-        self.unsettled().records.is_empty()
+    /// The order, with nothing on its way.
+    pub async fn settled_order(&self) -> tokio::sync::MutexGuard<'_, Order> {
+        loop {
+            self.flush().await;
+            let order = self.order.lock().await;
+            if self.unsettled().records.is_empty() {
+                return order;
+            }
+        }
     }
 
     /// How far the log is, looked at anew.
@@ -207,7 +236,7 @@ impl Desk {
         if let Err(untaken) = self.writer.push((self.log(), Some(partition)), record, room, reply) {
             // A repair takes it up, or fails it.
             let error = ProduceError::untaken(self.log(), Some(partition), untaken);
-            self.clone().settled(vlsn, Err(error));
+            self.clone().settled(vlsn, Err(Unwritten { error, in_doubt: false }));
         }
     }
 
@@ -326,14 +355,46 @@ impl Desk {
     }
 
     /// Looks at the log, and takes records again.
-    pub async fn go_on(self: &Arc<Self>) -> Result<VlsnStanding, VlsnError> {
-        self.flush().await;
-        let mut order = self.order.lock().await;
+    pub async fn go_on(&self) -> Result<VlsnStanding, VlsnError> {
+        let mut order = self.settled_order().await;
+        if let Some(epoch) = self.epoch()
+            && self.doubtful().is_some()
+        {
+            self.take_again(epoch).await?;
+        }
         let fresh = self.fresh_standing().await?;
-        order.next = fresh.last.map_or(0, |last| last.saturating_add(1));
+        order.next = fresh.last.max(self.doubtful()).map_or(0, |taken| taken.saturating_add(1));
         order.standing = fresh.clone();
         self.writer.mend();
         self.unsettled().stopped = None;
         Ok(fresh)
+    }
+
+    /// A record that goes another way than by the writer is in doubt from now on. What was so before comes back.
+    pub fn doubt(&self, order: &mut Order, vlsn: u64) -> (u64, Option<u64>) {
+        let mut unsettled = self.unsettled();
+        let before = (order.next, unsettled.doubtful);
+        unsettled.doubtful = unsettled.doubtful.max(Some(vlsn));
+        order.next = order.next.max(vlsn.saturating_add(1));
+        before
+    }
+
+    /// Its fate is known after all; nothing else happened to the order.
+    pub fn trust_again(&self, order: &mut Order, before: (u64, Option<u64>)) {
+        (order.next, self.unsettled().doubtful) = before;
+    }
+
+    fn doubtful(&self) -> Option<u64> {
+        self.unsettled().doubtful
+    }
+
+    /// Takes the writer epoch again, as another producer, if nobody else has taken it. A request that the network delays
+    /// expects an epoch of the past then, and takes nothing.
+    async fn take_again(&self, epoch: i32) -> Result<(), VlsnError> {
+        let taken = writer_epoch(&self.reads, kp::writer::TAKE, epoch).await?;
+        self.writer.mend_as((taken.producer_id, taken.producer_epoch));
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken.epoch);
+        self.unsettled().doubtful = None;
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ pub struct Broker {
     address: String,
     child: Option<Child>,
     folder: Option<PathBuf>,
-    settings: &'static [&'static str],
+    settings: Vec<String>,
 }
 
 fn binary() -> PathBuf {
@@ -39,7 +39,7 @@ impl Broker {
     /// One elsewhere if that is asked for, or one of our own.
     pub fn any() -> Self {
         match std::env::var("PYRALOG_TEST_BOOTSTRAP") {
-            Ok(address) if !address.is_empty() => Self { address, child: None, folder: None, settings: &[] },
+            Ok(address) if !address.is_empty() => Self { address, child: None, folder: None, settings: Vec::new() },
             Ok(_) | Err(_) => Self::own(&[]),
         }
     }
@@ -69,7 +69,9 @@ impl Broker {
         vec![broker, Self::own(&["pyralog.private.apis.enable=false"])]
     }
 
-    fn own(settings: &'static [&'static str]) -> Self {
+    /// One of our own with these settings.
+    pub fn own(settings: &[&str]) -> Self {
+        let settings = settings.iter().map(ToString::to_string).collect();
         let folder = std::env::temp_dir().join(unique("pyralog-client-test"));
         let mut broker = Self { address: "127.0.0.1:0".into(), child: None, folder: Some(folder), settings };
         broker.start();
@@ -88,7 +90,7 @@ impl Broker {
                 "--set",
                 "num.partitions=4",
             ])
-            .args(self.settings.iter().flat_map(|setting| ["--set", setting]))
+            .args(self.settings.iter().flat_map(|setting| ["--set", setting.as_str()]))
             .arg("--data")
             .arg(self.folder.as_ref().unwrap())
             .stdin(Stdio::null())

@@ -61,6 +61,8 @@ pub struct Batch<T> {
     pub sequence: Option<Sequence>,
     /// Why the last attempt failed.
     pub last_failure: Option<super::Failure>,
+    /// It may be in the log, or still come there: it was sent, and what came of that is not known.
+    pub in_doubt: bool,
 }
 
 impl<T> Batch<T> {
@@ -74,6 +76,7 @@ impl<T> Batch<T> {
             not_before: MonoMs(0),
             sequence: None,
             last_failure: None,
+            in_doubt: false,
         }
     }
 

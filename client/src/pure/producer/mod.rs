@@ -110,6 +110,11 @@ pub enum Failure {
         /// What happened.
         reason: String,
     },
+    /// The request did not leave.
+    Unsent {
+        /// What happened.
+        reason: String,
+    },
     /// The caller gave it up.
     GivenUp {
         /// Why.
@@ -165,6 +170,8 @@ pub struct Outcome<T> {
     pub tokens: Vec<T>,
     /// First offset and append time, or why not.
     pub result: Result<(LogOffset, Option<i64>), Failure>,
+    /// Of those that failed: whether they may be in the log, or still come there, as a copy that the network delays.
+    pub in_doubt: bool,
 }
 
 /// Number of a request.
@@ -178,7 +185,7 @@ pub enum Output<T> {
     Identify,
     /// Ask for metadata of this log, then call [`Producer::learn`].
     Refresh(LogId),
-    /// Send this to a broker; then call [`Producer::answered`] or [`Producer::lost`]. Requests to one broker leave in the
+    /// Send this to a broker; then call [`Producer::answered`], [`Producer::lost`] or [`Producer::unsent`]. Requests to one broker leave in the
     /// order in which they come out here.
     Send {
         /// Names the request in answers.
@@ -351,6 +358,13 @@ impl<T> Producer<T> {
         }
     }
 
+    /// [`Self::mend`], as another producer, once every record has its outcome.
+    pub fn mend_as(&mut self, id: i64, epoch: i16) {
+        self.identified(id, epoch);
+        self.logs.values_mut().flat_map(|log| &mut log.partitions).for_each(Partition::forget_sequence);
+        self.halted = false;
+    }
+
     /// Where order is strict, the first failure is the end of all that waits.
     fn halt(&mut self, out: &mut Vec<Output<T>>) {
         let has_failed = |output: &Output<T>| matches!(output, Output::Done(Outcome { result: Err(_), .. }));
@@ -426,8 +440,7 @@ impl<T> Producer<T> {
             let mut expired = Vec::new();
             wake.at(partition.expire(timeout_ms, now, &mut expired));
             out.extend(expired.into_iter().map(|mut batch| {
-                let last = batch.last_failure.take();
-                let sent = last.is_some();
+                let (last, sent) = (batch.last_failure.take(), batch.in_doubt);
                 failed(&key.0, key.1, batch, Failure::Expired { sent, last: last.map(Box::new) })
             }));
             if partition.is_idle() {
@@ -579,9 +592,18 @@ impl<T> Producer<T> {
 
     /// A request or its answer was lost: whether its batches were appended is unknown.
     pub fn lost(&mut self, flight: Flight, reason: &str, now: MonoMs) {
+        self.repeat_all(flight, Failure::Lost { reason: reason.to_owned() }, now);
+    }
+
+    /// A request was not sent: its batches were not appended.
+    pub fn unsent(&mut self, flight: Flight, reason: &str, now: MonoMs) {
+        self.repeat_all(flight, Failure::Unsent { reason: reason.to_owned() }, now);
+    }
+
+    fn repeat_all(&mut self, flight: Flight, failure: Failure, now: MonoMs) {
         for (log, index, order) in self.land(flight) {
             let key = (log, index);
-            self.repeat(&key, order, Failure::Lost { reason: reason.to_owned() }, now);
+            self.repeat(&key, order, failure.clone(), now);
             // The leader may be gone; whoever asks for metadata finds out.
             self.want_refresh(&key.0);
             self.put_to_rest(&key);
@@ -648,7 +670,7 @@ impl<T> Producer<T> {
         });
         out.extend(landed.map(|batch| {
             let (log, partition) = (key.0.clone(), key.1);
-            Output::Done(Outcome { log, partition, tokens: batch.tokens, result: Ok((base, time)) })
+            Output::Done(Outcome { log, partition, tokens: batch.tokens, result: Ok((base, time)), in_doubt: false })
         }));
     }
 
@@ -657,6 +679,8 @@ impl<T> Producer<T> {
         let Some(partition) = partition_mut(&mut self.logs, key) else { return };
         let Some(mut batch) = partition.land(order) else { return };
         batch.failures = batch.failures.saturating_add(1);
+        // Also of one that was refused for now: some refusals, such as REQUEST_TIMED_OUT, are of batches that were appended.
+        batch.in_doubt |= !matches!(failure, Failure::Unsent { .. });
         batch.not_before = backoff.next(now, batch.failures, draw);
         batch.last_failure = Some(failure);
         partition.send_again(order, batch);
@@ -690,13 +714,14 @@ impl<T> Producer<T> {
             out.push(failed(&key.0, key.1, batch, Failure::Refused { code, message }));
             return;
         }
+        let in_doubt = batch.in_doubt;
         for (index, token) in batch.tokens.into_iter().enumerate() {
             let failure = match records.iter().find(|(at, _)| *at == index) {
                 Some((_, reason)) => Failure::Refused { code, message: reason.clone().or(message.clone()) },
                 None => Failure::InBadCompany { code, message: message.clone() },
             };
             let (log, partition) = (key.0.clone(), key.1);
-            out.push(Output::Done(Outcome { log, partition, tokens: vec![token], result: Err(failure) }));
+            out.push(Output::Done(Outcome { log, partition, tokens: vec![token], result: Err(failure), in_doubt }));
         }
     }
 }
@@ -743,5 +768,6 @@ fn partition_mut<'a, T>(
 }
 
 fn failed<T>(log: &LogId, partition: u32, batch: Batch<T>, failure: Failure) -> Output<T> {
-    Output::Done(Outcome { log: log.clone(), partition, tokens: batch.tokens, result: Err(failure) })
+    let (log, in_doubt) = (log.clone(), batch.in_doubt);
+    Output::Done(Outcome { log, partition, tokens: batch.tokens, result: Err(failure), in_doubt })
 }

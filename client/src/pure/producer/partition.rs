@@ -166,6 +166,11 @@ impl<T> Partition<T> {
         self.epoch_ends |= self.next.is_some();
     }
 
+    /// Has what comes next numbered from 0 by whoever the producer is then. Nothing is unanswered or waits.
+    pub fn forget_sequence(&mut self) {
+        (self.next, self.epoch_ends, self.is_known) = (None, false, false);
+    }
+
     /// Begins the next epoch if one is due. `fresh` is an identity to continue with when the epochs of the old one are
     /// used up; the answer is whether one is needed.
     pub fn begin_epoch(&mut self, fresh: Option<(i64, i16)>) -> bool {

@@ -384,6 +384,42 @@ fn records_whose_time_is_up_fail_and_the_others_go_on() {
 }
 
 #[test]
+fn in_doubt_is_what_was_sent_and_whose_fate_is_not_known() {
+    let fate = |happens: &dyn Fn(&mut Producer<u64>, Flight, &mut Vec<Output<u64>>)| {
+        let mut machine: Producer<u64> = Producer::new(Settings { strict: true, ..settings(true) }, Draw::new(1));
+        machine.learn(&log(), &[Some(NodeId(1))]);
+        machine.identified(1, 0);
+        let record = NewRecord { timestamp: 0, key: None, value: Some(&[1]), headers: &[] };
+        machine.push(&log(), Target::Key, record, 9, MonoMs(0)).unwrap();
+        let mut out = Vec::new();
+        machine.step(MonoMs(0), &mut out);
+        let Some(Output::Send { flight, .. }) = out.pop() else { panic!("{out:?}") };
+        happens(&mut machine, flight, &mut out);
+        machine.give_up(None, "enough", &mut out);
+        let Some(Output::Done(Outcome { result: Err(_), in_doubt, .. })) = out.last() else { panic!("{out:?}") };
+        *in_doubt
+    };
+    let refused = |code| BTreeMap::from([((log(), 0), Answer::Refused { code, message: None, records: Vec::new() })]);
+    let (too_large, timed_out) = (refused(10), refused(7));
+    assert!(fate(&|machine, flight, _| machine.lost(flight, "broken", MonoMs(1))), "it may have arrived");
+    assert!(!fate(&|machine, flight, _| machine.unsent(flight, "no connection", MonoMs(1))));
+    assert!(!fate(&|machine, flight, out| machine.answered(flight, too_large.clone(), MonoMs(1), out)));
+    assert!(
+        fate(&|machine, flight, out| machine.answered(flight, timed_out.clone(), MonoMs(1), out)),
+        "it was appended"
+    );
+    assert!(
+        fate(&|machine, flight, out| {
+            machine.lost(flight, "broken", MonoMs(1));
+            machine.step(MonoMs(1000), out);
+            let Some(Output::Send { flight, .. }) = out.pop() else { panic!("{out:?}") };
+            machine.answered(flight, too_large.clone(), MonoMs(1001), out);
+        }),
+        "the first copy may still arrive"
+    );
+}
+
+#[test]
 fn i08_sequences_wrap_after_2147483647() {
     let last = Sequence { id: 1, epoch: 0, first: i32::MAX - 1 };
     assert_eq!(last.after(1).first, i32::MAX);

@@ -1,0 +1,164 @@
+//! A network that delivers late what was sent: no record takes the place of another one that is acknowledged.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Broker, unique};
+use pyralog_client::{ClientConfig, LogConfig, ProducerConfig, PyralogClient, VlsnClient, VlsnError, VlsnRead};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What lies between clients and a broker.
+struct Network {
+    /// What clients send on connections that were made before this moment waits.
+    late: watch::Sender<Option<Instant>>,
+    _broker: Broker,
+    address: String,
+}
+
+impl Network {
+    async fn with_broker(settings: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let advertised = format!("advertised.listeners=PLAINTEXT://{address}");
+        let broker = Broker::own(&[&[advertised.as_str()], settings].concat());
+        let (late, states) = watch::channel(None);
+        let behind = broker.address().to_owned();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, behind.clone(), states.clone()));
+            }
+        });
+        Self { late, _broker: broker, address }
+    }
+
+    /// Nothing comes through.
+    fn hold(&self) {
+        self.late.send_replace(Some(Instant::now() + Duration::from_secs(3600)));
+    }
+
+    /// What was sent so far stays where it is; connections that are made from now on are quick.
+    fn overtake(&self) {
+        self.late.send_replace(Some(Instant::now()));
+    }
+
+    fn deliver(&self) {
+        self.late.send_replace(None);
+    }
+
+    /// A client that gives up soon.
+    async fn client(&self) -> PyralogClient {
+        let producer = ProducerConfig { delivery_timeout: Duration::from_millis(700), ..Default::default() };
+        let (request_timeout, connect_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+        let config = ClientConfig { request_timeout, connect_timeout, producer, ..ClientConfig::new(&self.address) };
+        config.connect().await.unwrap()
+    }
+}
+
+async fn carry(client: TcpStream, behind: String, mut late: watch::Receiver<Option<Instant>>) {
+    let made = Instant::now();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_broker, mut to_broker) = TcpStream::connect(behind).await.unwrap().into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_client).await });
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(count) = from_client.read(&mut bytes).await {
+        let is_over = late.wait_for(|late| late.is_none_or(|late| made >= late)).await.is_err();
+        if is_over || count == 0 || to_broker.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn log_behind(network: &Network) -> (PyralogClient, String) {
+    let (client, name) = (network.client().await, unique("late"));
+    let config = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
+    client.create_log_with_config(&name, config).await.unwrap();
+    (client, name)
+}
+
+/// What VLSNs have, from 0 on; all of it is decided.
+async fn values(log: &VlsnClient) -> Vec<String> {
+    let page = log.read_range(0, 100).await.unwrap();
+    page.records.iter().map(|record| format!("{} {}", record.offset, String::from_utf8_lossy(&record.value))).collect()
+}
+
+/// The second record of the log, whose time is up before the network delivers it.
+async fn fail_late(network: &Network, log: &VlsnClient) {
+    assert_eq!(log.write("first").await.unwrap(), 0);
+    network.hold();
+    let failed = log.write("debit").await.unwrap_err();
+    assert!(matches!(failed, VlsnError::Produce(_)), "{failed}");
+    network.overtake();
+}
+
+/// Resumes, and has it delivered then.
+async fn resume_before_it_comes(network: &Network, log: &VlsnClient) {
+    fail_late(network, log).await;
+    assert_eq!(log.resume().await.unwrap().last, Some(0), "it is still on its way");
+    network.deliver();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_comes_late_keeps_the_vlsn_that_it_was_given() {
+    for settings in [&[][..], &["pyralog.private.apis.enable=false"]] {
+        let network = Network::with_broker(settings).await;
+        let (client, name) = log_behind(&network).await;
+        let log = VlsnClient::open(client, &name).await.unwrap();
+        resume_before_it_comes(&network, &log).await;
+        let late = log.wait(1, Duration::from_secs(10)).await.unwrap();
+        assert!(late.is_found(), "the network delivers it: {late:?}");
+        assert_eq!(log.write("credit").await.unwrap(), 2);
+        assert_eq!(values(&log).await, ["0 first", "1 debit", "2 credit"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_exclusive_writer_gave_up_does_not_come_late() {
+    let network = Network::with_broker(&[]).await;
+    for is_conditional in [false, true] {
+        let (client, name) = log_behind(&network).await;
+        let log = VlsnClient::builder(client, &name).exclusive().open().await.unwrap();
+        let epoch = log.writer_epoch();
+        resume_before_it_comes(&network, &log).await;
+        assert!(log.writer_epoch() > epoch);
+        assert_eq!(log.wait(1, Duration::from_millis(500)).await.unwrap(), VlsnRead::NotYet, "it is refused");
+        let written = match is_conditional {
+            true => log.write_if(1, Some(0), "credit").await,
+            false => log.write("credit").await,
+        };
+        assert_eq!(written.unwrap(), 1);
+        assert_eq!(values(&log).await, ["0 first", "1 credit"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exclusive_writer_that_lost_the_log_does_not_take_it_back_by_resuming() {
+    let network = Network::with_broker(&[]).await;
+    let (client, name) = log_behind(&network).await;
+    let first = VlsnClient::builder(client, &name).exclusive().open().await.unwrap();
+    fail_late(&network, &first).await;
+    let second = VlsnClient::builder(network.client().await, &name).exclusive().open().await.unwrap();
+    let resumed = first.resume().await.unwrap_err();
+    assert!(matches!(resumed, VlsnError::Fenced { .. }), "{resumed}");
+    assert_eq!(second.write("credit").await.unwrap(), 1);
+    network.deliver();
+    assert_eq!(values(&second).await, ["0 first", "1 credit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_write_that_comes_late_keeps_its_vlsn() {
+    let network = Network::with_broker(&[]).await;
+    let (client, name) = log_behind(&network).await;
+    let log = VlsnClient::open(client, &name).await.unwrap();
+    assert_eq!(log.write_if(0, None, "first").await.unwrap(), 0);
+    network.hold();
+    let given_up = tokio::time::timeout(Duration::from_millis(100), log.write_if(1, Some(0), "debit")).await;
+    assert!(given_up.is_err());
+    network.deliver();
+    assert!(log.wait(1, Duration::from_secs(10)).await.unwrap().is_found());
+    assert_eq!(log.write("credit").await.unwrap(), 2);
+    assert_eq!(values(&log).await, ["0 first", "1 debit", "2 credit"]);
+}
