@@ -236,7 +236,8 @@ impl PyralogClient {
 
     /// Reads what is there now, from this offset on in every partition, at most `max` records: those with the lowest offsets,
     /// by offset and then partition. [`LogOffset::ZERO`] begins with the first record that is still there, [`LogOffset::MAX`]
-    /// waits a moment for new ones.
+    /// waits a moment for new ones. It fails if one partition cannot be read, so that nothing is left out unnoticed; a
+    /// [reader](Self::reader) goes on with the others.
     ///
     /// ```no_run
     /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -254,7 +255,7 @@ impl PyralogClient {
         offset: LogOffset,
         max: usize,
     ) -> Result<Vec<Record>, ConsumeError> {
-        self.reader(log).start(offset).open().await?.read_now(max).await
+        self.reader(log).start(offset).open_whole().await?.read_now(max).await
     }
 
     /// [`Self::consume`] of one partition.
@@ -275,7 +276,7 @@ impl PyralogClient {
         offset: LogOffset,
         max: usize,
     ) -> Result<Vec<Record>, ConsumeError> {
-        self.reader(log).partitions([partition]).start(offset).open().await?.read_now(max).await
+        self.reader(log).partitions([partition]).start(offset).open_whole().await?.read_now(max).await
     }
 
     /// How long a log may take to serve after it was created.

@@ -146,7 +146,7 @@ pub struct GroupPosition {
     pub partition: u32,
     /// The first offset that is still to be read.
     pub committed: LogOffset,
-    /// Where the partition ends; `None` if it is not there any more.
+    /// Where the partition ends; `None` if it is not there any more, or cannot be read now.
     pub end: Option<LogOffset>,
 }
 
@@ -246,6 +246,9 @@ fn of_log(group: &str, error: LogError) -> GroupError {
             let reason = BrokerError::new(ErrorCode::LeaderNotAvailable.code(), None);
             GroupError::RefusedPartition { group: group.to_owned(), log: log.to_string(), partition, reason }
         }
+        LogError::RefusedPartition { log, partition, reason } => {
+            GroupError::RefusedPartition { group: group.to_owned(), log: log.to_string(), partition, reason }
+        }
         LogError::Refused { reason, .. } | LogError::RefusedAll(reason) => {
             GroupError::Refused { group: group.to_owned(), reason }
         }
@@ -340,8 +343,11 @@ impl PyralogClient {
         let logs: BTreeSet<LogId> = committed.keys().map(|(log, _)| log.clone()).collect();
         let mut ends = BTreeMap::new();
         for log in logs {
-            match self.log_offsets(&log, StartAt::Latest).await {
-                Ok(offsets) => ends.extend(offsets.into_iter().map(|(partition, end)| ((log.clone(), partition), end))),
+            match self.partition_offsets(&log, StartAt::Latest).await {
+                Ok(offsets) => {
+                    let known = offsets.into_iter().filter_map(|(partition, end)| Some((partition, end.ok()?)));
+                    ends.extend(known.map(|(partition, end)| ((log.clone(), partition), end)));
+                }
                 Err(LogError::Unknown { .. }) => {}
                 Err(error) => return Err(of_log(group, error)),
             }
@@ -400,26 +406,31 @@ impl PyralogClient {
         let mut changes = Vec::new();
         for log in logs {
             let failed = |error| of_log(group, error);
-            let starts = self.log_offsets(&log, StartAt::Earliest).await.map_err(failed)?;
-            let ends = self.log_offsets(&log, StartAt::Latest).await.map_err(failed)?;
+            let wanted: BTreeSet<u32> = of.iter().filter(|(of, _)| *of == log).filter_map(|(_, p)| *p).collect();
+            let is_whole = of.iter().any(|(of, partition)| *of == log && partition.is_none());
+            let count = self.view_of(&log).await.map_err(failed)?.partitions.len();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            if let Some(&partition) = wanted.iter().find(|partition| **partition >= count) {
+                return Err(failed(LogError::NoPartition { log, partition, count }));
+            }
+            let is_committed = |partition| committed.contains_key(&(log.clone(), partition));
+            let is_meant = |partition: u32| match of {
+                [] => is_committed(partition),
+                _ => is_whole || wanted.contains(&partition),
+            };
+            let starts = self.offsets_in(&log, is_meant, StartAt::Earliest).await.map_err(failed)?;
+            let ends = self.offsets_in(&log, is_meant, StartAt::Latest).await.map_err(failed)?;
             let found = match to {
-                GroupReset::Time(time) => self.log_offsets(&log, StartAt::Time(time)).await.map_err(failed)?,
+                GroupReset::Time(time) => self.offsets_in(&log, is_meant, StartAt::Time(time)).await.map_err(failed)?,
                 GroupReset::Earliest | GroupReset::Latest | GroupReset::Offset(_) | GroupReset::Shift(_) => {
                     BTreeMap::new()
                 }
             };
-            let wanted: BTreeSet<u32> = of.iter().filter(|(of, _)| *of == log).filter_map(|(_, p)| *p).collect();
-            let is_whole = of.iter().any(|(of, partition)| *of == log && partition.is_none());
-            if let Some(partition) = wanted.iter().find(|partition| !ends.contains_key(partition)) {
-                let count = u32::try_from(ends.len()).unwrap_or(u32::MAX);
-                return Err(of_log(group, LogError::NoPartition { log, partition: *partition, count }));
-            }
             for (&partition, &end) in &ends {
                 let from = committed.get(&(log.clone(), partition)).copied();
-                let is_meant = if of.is_empty() { from.is_some() } else { is_whole || wanted.contains(&partition) };
                 let start = starts.get(&partition).copied().unwrap_or_default();
                 let found = found.get(&partition).copied();
-                if let Some(to) = is_meant.then(|| read::reset(&to, from, start..=end, found)).flatten() {
+                if let Some(to) = read::reset(&to, from, start..=end, found) {
                     changes.push(OffsetChange { log: log.clone(), partition, from, to });
                 }
             }

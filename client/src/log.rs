@@ -302,6 +302,8 @@ pub struct LogStats {
     pub write_rate: f64,
     /// The same of each partition, by number.
     pub partitions: Vec<PartitionStats>,
+    /// Partitions that cannot be read now, and are not among those above.
+    pub unreadable: Vec<u32>,
 }
 
 /// What a partition holds.

@@ -36,6 +36,9 @@ const SAMPLE_AGE_MAX: Duration = Duration::from_secs(60);
 /// Logs whose samples are remembered.
 const SAMPLES_MAX: usize = 1024;
 
+/// The offset of a position in each partition, or why it is not known.
+pub(crate) type PartitionOffsets = BTreeMap<u32, Result<LogOffset, LogError>>;
+
 fn unexpected(api: ApiKey, log: &LogId) -> CallError {
     CallError::Unexpected { address: "a broker".to_owned(), api, reason: format!("it says nothing of log {log}") }
 }
@@ -51,12 +54,19 @@ impl LogError {
 
     pub(crate) fn is_retriable(&self) -> bool {
         match self {
-            Self::Refused { reason, .. } | Self::RefusedAll(reason) => reason.is_retriable(),
+            Self::Refused { reason, .. } | Self::RefusedPartition { reason, .. } | Self::RefusedAll(reason) => {
+                reason.is_retriable()
+            }
             Self::Call(error) => error.is_retriable(),
             Self::NoLeader { .. } => true,
             Self::Name(_) | Self::Unknown { .. } | Self::NoPartition { .. } => false,
         }
     }
+}
+
+/// The offsets that are known.
+fn readable(offsets: &PartitionOffsets) -> BTreeMap<u32, LogOffset> {
+    offsets.iter().filter_map(|(partition, found)| Some((*partition, *found.as_ref().ok()?))).collect()
 }
 
 fn is_unknown(code: i16) -> bool {
@@ -299,11 +309,11 @@ impl PyralogClient {
         }
     }
 
-    async fn view_of(&self, log: &LogId) -> Result<LogView, LogError> {
+    pub(crate) async fn view_of(&self, log: &LogId) -> Result<LogView, LogError> {
         self.cluster().repeat(LogError::is_retriable, || self.view_of_once(log)).await
     }
 
-    async fn view_of_once(&self, log: &LogId) -> Result<LogView, LogError> {
+    pub(crate) async fn view_of_once(&self, log: &LogId) -> Result<LogView, LogError> {
         self.cluster().look_up(log).await.map_err(|failure| LogError::from_failure(log, failure))
     }
 
@@ -407,7 +417,7 @@ impl PyralogClient {
                 Some(sample) => sample,
                 None => {
                     is_fresh = true;
-                    (Instant::now(), self.log_offsets(log, StartAt::Latest).await?)
+                    (Instant::now(), readable(&self.partition_offsets(log, StartAt::Latest).await?))
                 }
             };
             before.insert(log.clone(), sample);
@@ -433,15 +443,21 @@ impl PyralogClient {
         before: &BTreeMap<u32, LogOffset>,
     ) -> Result<LogStats, LogError> {
         let now = Instant::now();
-        let ends = self.log_offsets(log, StartAt::Latest).await?;
-        let starts = self.log_offsets(log, StartAt::Earliest).await?;
+        let found = self.partition_offsets(log, StartAt::Latest).await?;
+        let mut ends = readable(&found);
+        let starts = readable(&self.partition_offsets(log, StartAt::Earliest).await?);
+        ends.retain(|partition, _| starts.contains_key(partition));
+        let unreadable = found.into_keys().filter(|partition| !ends.contains_key(partition)).collect();
         let sizes = self.partition_bytes(log).await?;
         let seconds = now.duration_since(since).as_secs_f64().max(0.001);
         let distance = |from: LogOffset, to: LogOffset| u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
         let partition = |(&partition, &end): (&u32, &LogOffset)| {
             let start = starts.get(&partition).copied().unwrap_or_default();
-            // A partition that is new since the first look was empty then.
-            let written = distance(before.get(&partition).copied().unwrap_or_default(), end);
+            let written = match before.get(&partition) {
+                Some(before) => distance(*before, end),
+                // It was not there at the first look, or could not be read: what it held when it came is not known.
+                None => 0,
+            };
             PartitionStats {
                 partition,
                 start,
@@ -462,6 +478,7 @@ impl PyralogClient {
             size_bytes: partitions.iter().fold(0, |sum, of| sum.saturating_add(of.size_bytes)),
             write_rate: partitions.iter().map(|of| of.write_rate).sum(),
             partitions,
+            unreadable,
         })
     }
 
@@ -490,7 +507,7 @@ impl PyralogClient {
         Ok(bytes)
     }
 
-    /// The offset of a position in every partition of a log.
+    /// The offset of a position in every partition of a log; an error if one of them cannot be read.
     ///
     /// ```no_run
     /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -510,10 +527,58 @@ impl PyralogClient {
         position: StartAt,
     ) -> Result<BTreeMap<u32, LogOffset>, LogError> {
         let log = log.into_log_id()?;
-        self.cluster().repeat(LogError::is_retriable, || self.log_offsets_once(&log, position)).await
+        self.offsets_in(&log, |_| true, position).await
     }
 
-    async fn log_offsets_once(&self, log: &LogId, position: StartAt) -> Result<BTreeMap<u32, LogOffset>, LogError> {
+    /// [`Self::log_offsets`] of those partitions that are wanted.
+    pub(crate) async fn offsets_in(
+        &self,
+        log: &LogId,
+        is_wanted: impl Fn(u32) -> bool,
+        position: StartAt,
+    ) -> Result<BTreeMap<u32, LogOffset>, LogError> {
+        let all = async || {
+            let view = self.view_of_once(log).await?;
+            let found = self.offsets_once(log, &view, &is_wanted, position).await;
+            found.into_iter().map(|(partition, offset)| Ok((partition, offset?))).collect()
+        };
+        self.cluster().repeat(LogError::is_retriable, all).await
+    }
+
+    /// [`Self::log_offsets`], as of now, where one partition that cannot be read does not matter to the others: each has an
+    /// outcome of its own.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// use pyralog_client::StartAt;
+    ///
+    /// for (partition, end) in client.partition_offsets("visits", StartAt::Latest).await? {
+    ///     match end {
+    ///         Ok(end) => println!("partition {partition} ends at {end}"),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn partition_offsets(
+        &self,
+        log: impl IntoLogId,
+        position: StartAt,
+    ) -> Result<BTreeMap<u32, Result<LogOffset, LogError>>, LogError> {
+        let log = log.into_log_id()?;
+        let view = self.view_of(&log).await?;
+        Ok(self.offsets_once(&log, &view, &|_| true, position).await)
+    }
+
+    /// The offset of a position in those partitions that are wanted, as of now.
+    pub(crate) async fn offsets_once(
+        &self,
+        log: &LogId,
+        view: &LogView,
+        is_wanted: &impl Fn(u32) -> bool,
+        position: StartAt,
+    ) -> PartitionOffsets {
         const LATEST: i64 = -1;
         const EARLIEST: i64 = -2;
         let timestamp = match position {
@@ -521,50 +586,60 @@ impl PyralogClient {
             StartAt::Latest => LATEST,
             StartAt::Time(time) => to_ms(time).max(0),
         };
-        let mut offsets = self.offsets_of(log, timestamp).await?;
+        let mut offsets = self.offsets_of(log, view, is_wanted, timestamp).await;
         if let StartAt::Offset(asked) = position {
-            offsets.values_mut().for_each(|start| *start = asked.max(*start));
+            offsets.values_mut().flatten().for_each(|start| *start = asked.max(*start));
         }
-        if offsets.values().any(|offset| offset.0 < 0) {
-            // All records are older: behind the last one.
-            let ends = self.offsets_of(log, LATEST).await?;
-            for (partition, offset) in offsets.iter_mut().filter(|(_, offset)| offset.0 < 0) {
-                *offset = ends.get(partition).copied().unwrap_or_default();
-            }
+        // All records are older: behind the last one.
+        let is_past = |found: &Result<LogOffset, LogError>| found.as_ref().is_ok_and(|offset| offset.0 < 0);
+        if offsets.values().any(is_past) {
+            let is_past = |partition| offsets.get(&partition).is_some_and(is_past);
+            let ends = self.offsets_of(log, view, &is_past, LATEST).await;
+            offsets.extend(ends);
         }
-        Ok(offsets)
+        offsets
     }
 
     /// What ListOffsets says of a timestamp; -1 where nothing is that new.
-    async fn offsets_of(&self, log: &LogId, timestamp: i64) -> Result<BTreeMap<u32, LogOffset>, LogError> {
-        let view = self.view_of_once(log).await?;
-        let mut by_node: BTreeMap<NodeId, Vec<ListOffsetsPartition>> = BTreeMap::new();
-        for (partition, known) in (0u32..).zip(&view.partitions) {
-            let leader = known.leader.ok_or_else(|| LogError::NoLeader { log: log.clone(), partition })?;
-            let asked = ListOffsetsPartition::default()
-                .with_partition_index(i32::try_from(partition).unwrap_or(i32::MAX))
-                .with_timestamp(timestamp);
-            by_node.entry(leader).or_default().push(asked);
-        }
+    async fn offsets_of(
+        &self,
+        log: &LogId,
+        view: &LogView,
+        is_wanted: &impl Fn(u32) -> bool,
+        timestamp: i64,
+    ) -> PartitionOffsets {
         let mut offsets = BTreeMap::new();
-        for (node, partitions) in by_node {
-            let topic =
-                ListOffsetsTopic::default().with_name(str_bytes(log.as_str()).into()).with_partitions(partitions);
-            let request = kp::ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
-            let answer = self.cluster().ask_node(node, request).await?;
-            for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-                if found.error_code != 0 {
-                    let reason = BrokerError::new(found.error_code, None);
-                    return Err(LogError::Refused { log: log.clone(), reason });
-                }
-                let Ok(partition) = u32::try_from(found.partition_index) else { continue };
-                offsets.insert(partition, LogOffset(found.offset));
+        let mut by_node: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+        for (partition, known) in (0u32..).zip(&view.partitions).filter(|(partition, _)| is_wanted(*partition)) {
+            match known.leader {
+                Some(leader) => by_node.entry(leader).or_default().push(partition),
+                None => drop(offsets.insert(partition, Err(LogError::NoLeader { log: log.clone(), partition }))),
             }
         }
-        if offsets.len() != view.partitions.len() {
-            return Err(unexpected(ApiKey::ListOffsets, log).into());
+        for (node, partitions) in by_node {
+            let asked = partitions.iter().map(|partition| {
+                let index = i32::try_from(*partition).unwrap_or(i32::MAX);
+                ListOffsetsPartition::default().with_partition_index(index).with_timestamp(timestamp)
+            });
+            let topic =
+                ListOffsetsTopic::default().with_name(str_bytes(log.as_str()).into()).with_partitions(asked.collect());
+            let request = kp::ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+            let answer = self.cluster().ask_node(node, request).await;
+            let silent = answer.as_ref().err().cloned().unwrap_or_else(|| unexpected(ApiKey::ListOffsets, log));
+            offsets.extend(partitions.iter().map(|partition| (*partition, Err(silent.clone().into()))));
+            for found in answer.iter().flat_map(|answer| &answer.topics).flat_map(|topic| &topic.partitions) {
+                let partition = u32::try_from(found.partition_index).unwrap_or(u32::MAX);
+                let Some(offset) = offsets.get_mut(&partition) else { continue };
+                *offset = match found.error_code {
+                    0 => Ok(LogOffset(found.offset)),
+                    code => {
+                        let (log, reason) = (log.clone(), BrokerError::new(code, None));
+                        Err(LogError::RefusedPartition { log, partition, reason })
+                    }
+                };
+            }
         }
-        Ok(offsets)
+        offsets
     }
 
     pub(crate) fn timeout_ms(&self) -> i32 {

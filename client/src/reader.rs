@@ -1,7 +1,8 @@
 //! Reading a log from a position on, across its partitions.
 //!
 //! Holds: every record of a partition comes once and in order of its offset, as long as the reader lives; across partitions
-//! there is no order. At most one answer per broker is held, which [`ReaderConfig`](crate::ReaderConfig) bounds.
+//! there is no order. A partition that cannot be read keeps no other from being read. At most one answer per broker is held,
+//! which [`ReaderConfig`](crate::ReaderConfig) bounds.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,9 +20,11 @@ use tokio::time::Instant;
 use crate::client::PyralogClient;
 use crate::error::{BrokerError, CallError, ConsumeError, LogError};
 use crate::log::{IntoLogId, StartAt};
+use crate::logs::PartitionOffsets;
 use crate::net::cluster::{Cluster, Lane, LogFailure, str_bytes};
 use crate::pure::fetch::read_records;
 use crate::pure::verdict::verdict;
+use crate::pure::view::LogView;
 use crate::record::Record;
 
 /// How a reader is opened.
@@ -68,7 +71,9 @@ pub enum OffsetReset {
     Fail,
 }
 
-/// Reads a log. Dropping it ends its connections.
+/// Reads a log. Dropping it ends its connections. While one partition cannot be read (it has no leader, or is damaged), the
+/// others are; the reader fails with what is wrong only when nothing else has come for
+/// [`ClientConfig::call_timeout`](crate::ClientConfig::call_timeout), and goes on where it was when it is asked again.
 ///
 /// ```no_run
 /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -86,6 +91,9 @@ pub struct LogReader {
     lane: Lane,
     /// The next offset to be fetched.
     positions: BTreeMap<u32, LogOffset>,
+    /// Partitions that have no position yet, because they could not be read: they begin at `start` once they can.
+    unplaced: BTreeSet<u32>,
+    start: StartAt,
     reset: OffsetReset,
     /// Fetched and not handed out.
     buffer: VecDeque<Record>,
@@ -173,7 +181,8 @@ impl ReaderBuilder {
         self
     }
 
-    /// Finds out the positions.
+    /// Finds out the positions. Those of partitions that cannot be read now are found out later, if there are others that
+    /// can.
     ///
     /// ```no_run
     /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -182,25 +191,55 @@ impl ReaderBuilder {
     /// # }
     /// ```
     pub async fn open(self) -> Result<LogReader, ConsumeError> {
-        static LANES: AtomicU64 = AtomicU64::new(0);
-        let log = self.log?;
-        let mut positions = self.client.log_offsets(&log, self.start).await?;
-        let count = u32::try_from(positions.len()).unwrap_or(u32::MAX);
-        if let Some(wanted) = &self.partitions {
-            if let Some(partition) = wanted.iter().find(|partition| !positions.contains_key(partition)) {
-                return Err(ConsumeError::NoPartition { log, partition: *partition, count });
-            }
-            positions.retain(|partition, _| wanted.contains(partition));
-        }
-        for (partition, offset) in self.from {
-            if let Some(position) = positions.get_mut(&partition) {
-                *position = offset;
-            }
-        }
-        let lane = Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed));
-        let (client, reset) = (self.client, self.reset);
-        Ok(LogReader { client, log, lane, positions, reset, buffer: VecDeque::new(), failures: 0 })
+        self.open_when(|placed, _| placed > 0).await
     }
+
+    /// [`Self::open`], with every position or not at all.
+    pub(crate) async fn open_whole(self) -> Result<LogReader, ConsumeError> {
+        self.open_when(|_, unplaced| unplaced == 0).await
+    }
+
+    /// Asks for positions until these numbers of partitions with and without one are good enough.
+    async fn open_when(self, is_enough: impl Fn(usize, usize) -> bool) -> Result<LogReader, ConsumeError> {
+        static LANES: AtomicU64 = AtomicU64::new(0);
+        let (log, client) = (self.log?, self.client);
+        let attempt = async || {
+            let view = client.view_of_once(&log).await?;
+            let count = u32::try_from(view.partitions.len()).unwrap_or(u32::MAX);
+            let wanted = self.partitions.clone().unwrap_or_else(|| (0..count).collect());
+            if let Some(&partition) = wanted.iter().find(|partition| **partition >= count) {
+                return Err(LogError::NoPartition { log: log.clone(), partition, count });
+            }
+            let given = self.from.iter().filter(|(partition, _)| wanted.contains(partition));
+            let mut positions: BTreeMap<u32, LogOffset> = given.map(|(partition, at)| (*partition, *at)).collect();
+            let is_unknown = |partition| wanted.contains(&partition) && !self.from.contains_key(&partition);
+            let found = client.offsets_once(&log, &view, &is_unknown, self.start).await;
+            let (unplaced, failed) = place(&mut positions, found);
+            match failed {
+                Some(error) if !is_enough(positions.len(), unplaced.len()) => Err(error),
+                Some(_) | None => Ok((positions, unplaced)),
+            }
+        };
+        let (positions, unplaced) = client.cluster().repeat(LogError::is_retriable, attempt).await?;
+        let lane = Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed));
+        let (start, reset) = (self.start, self.reset);
+        Ok(LogReader { client, log, lane, positions, unplaced, start, reset, buffer: VecDeque::new(), failures: 0 })
+    }
+}
+
+/// Takes in what was found; the answer is which partitions are without a position, and why one of them is.
+fn place(positions: &mut BTreeMap<u32, LogOffset>, found: PartitionOffsets) -> (BTreeSet<u32>, Option<LogError>) {
+    let (mut unplaced, mut failed) = (BTreeSet::new(), None);
+    for (partition, offset) in found {
+        match offset {
+            Ok(offset) => drop(positions.insert(partition, offset)),
+            Err(error) => {
+                unplaced.insert(partition);
+                failed = Some(error);
+            }
+        }
+    }
+    (unplaced, failed)
 }
 
 impl From<LogError> for ConsumeError {
@@ -214,6 +253,7 @@ impl From<LogError> for ConsumeError {
                 Self::Refused { log, partition, reason }
             }
             LogError::Refused { log, reason } => Self::Log { log, reason },
+            LogError::RefusedPartition { log, partition, reason } => Self::Refused { log, partition, reason },
             LogError::RefusedAll(reason) => {
                 Self::Call(CallError::NoBroker { tried: format!("the broker says {reason}") })
             }
@@ -262,7 +302,8 @@ impl LogReader {
         Ok(self.buffer.drain(..count).collect())
     }
 
-    /// The next offset of each partition: that of the first record which was not handed out yet.
+    /// The next offset of each partition: that of the first record which was not handed out yet. Partitions that could not be
+    /// read yet are not among them.
     ///
     /// ```no_run
     /// # fn example(reader: pyralog_client::LogReader) {
@@ -281,7 +322,8 @@ impl LogReader {
 
     /// What is there now, lowest offsets first; waits a moment only if there is nothing at all.
     pub(crate) async fn read_now(&mut self, max: usize) -> Result<Vec<Record>, ConsumeError> {
-        let ends = self.client.log_offsets(&self.log, StartAt::Latest).await?;
+        let is_read = |partition| self.positions.contains_key(&partition);
+        let ends = self.client.offsets_in(&self.log, is_read, StartAt::Latest).await?;
         let max_wait = self.client.cluster().config.reader.max_wait;
         let mut records: Vec<Record> = Vec::new();
         let mut wait = Duration::ZERO;
@@ -340,21 +382,20 @@ impl LogReader {
     async fn fetch_once(&mut self, wait: Duration) -> Result<(), ConsumeError> {
         let cluster = self.client.cluster().clone();
         let view = cluster.find_log(&self.log).await.map_err(|failure| self.unknown(failure))?;
+        let mut failed: Option<ConsumeError> = self.place_rest(&view).await.map(ConsumeError::from);
         let mut by_node: BTreeMap<NodeId, Vec<FetchPartition>> = BTreeMap::new();
         for (&partition, &position) in &self.positions {
             let index = usize::try_from(partition).unwrap_or(usize::MAX);
-            let Some(leader) = view.partitions.get(index).and_then(|known| known.leader) else {
-                let reason = BrokerError { code: ErrorCode::LeaderNotAvailable.code(), message: None };
-                return Err(ConsumeError::Refused { log: self.log.clone(), partition, reason });
-            };
-            by_node.entry(leader).or_default().push(asked(partition, position, &cluster));
+            match view.partitions.get(index).and_then(|known| known.leader) {
+                Some(leader) => by_node.entry(leader).or_default().push(asked(partition, position, &cluster)),
+                None => failed = Some(LogError::NoLeader { log: self.log.clone(), partition }.into()),
+            }
         }
         let mut answers = JoinSet::new();
         for (node, partitions) in by_node {
             let request = request(&self.log, partitions, wait, &cluster);
             answers.spawn(ask(cluster.clone(), node, self.lane, request, wait));
         }
-        let mut failed = None;
         while let Some(answer) = answers.join_next().await {
             match answer {
                 Ok(Ok(answer)) => {
@@ -371,6 +412,18 @@ impl LogReader {
             Some(error) if self.buffer.is_empty() => Err(error),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Finds positions for partitions that have none yet; the answer is why one of them has none still.
+    async fn place_rest(&mut self, view: &LogView) -> Option<LogError> {
+        if self.unplaced.is_empty() {
+            return None;
+        }
+        let is_unplaced = |partition| self.unplaced.contains(&partition);
+        let found = self.client.offsets_once(&self.log, view, &is_unplaced, self.start).await;
+        let (unplaced, failed) = place(&mut self.positions, found);
+        self.unplaced = unplaced;
+        failed
     }
 
     fn unknown(&self, failure: LogFailure) -> ConsumeError {
@@ -421,8 +474,9 @@ impl LogReader {
     /// A position outside: what [`OffsetReset`] says.
     async fn go_into_range(&mut self, partition: u32, offset: LogOffset) -> Result<(), ConsumeError> {
         let of = |offsets: BTreeMap<u32, LogOffset>| offsets.get(&partition).copied().unwrap_or_default();
-        let start = of(self.client.log_offsets(&self.log, StartAt::Earliest).await?);
-        let end = of(self.client.log_offsets(&self.log, StartAt::Latest).await?);
+        let is_it = |other| other == partition;
+        let start = of(self.client.offsets_in(&self.log, is_it, StartAt::Earliest).await?);
+        let end = of(self.client.offsets_in(&self.log, is_it, StartAt::Latest).await?);
         if (start..=end).contains(&offset) {
             return Ok(()); // it is there by now
         }

@@ -64,7 +64,8 @@ impl PyralogClient {
             for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
                 if found.error_code != 0 {
                     let reason = BrokerError::new(found.error_code, None);
-                    return Err(LogError::Refused { log: log.clone(), reason });
+                    let partition = u32::try_from(found.partition_index).unwrap_or(u32::MAX);
+                    return Err(LogError::RefusedPartition { log: log.clone(), partition, reason });
                 }
                 let Ok(partition) = u32::try_from(found.partition_index) else { continue };
                 starts.insert(partition, LogOffset(found.low_watermark));

@@ -663,3 +663,36 @@ fn sequencers_hand_out_each_number_once() {
     assert_eq!(json(at, &["sequencer", "show", &name])["next"].as_u64(), Some(11));
     assert!(!run(at, &["sequencer", "reserve", &name, "0"]).status.success());
 }
+
+#[test]
+fn a_damaged_partition_is_named_and_keeps_no_command_from_the_others() {
+    let Some(mut broker) = private(BrokerOptions::new()) else { return };
+    let log = create(broker.kafka(), "cli-damaged", "3");
+    for partition in ["0", "1", "2"] {
+        produce(broker.kafka(), &log, &["-p", partition], format!("a{partition}\nb{partition}\n").as_bytes());
+    }
+    broker.terminate();
+    let segment = broker.folder().join("logs").join(format!("{log}-1")).join(format!("{:020}.log", 0));
+    std::fs::File::options().write(true).open(segment).unwrap().set_len(50).unwrap();
+    broker.restart();
+    let at = broker.kafka();
+
+    assert_eq!(printed(at, &["consume", &log, "-e", "-p", "2"]), "a2\nb2\n");
+    assert_eq!(printed(at, &["consume", &log, "-e", "-p", "2", "-f", "-1"]), "b2\n");
+    let output = run(at, &["consume", &log, "-e"]);
+    let (code, said) = failed(&output);
+    assert_eq!((code, said.contains("partition 1")), (1, true), "{said}");
+    let mut lines: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["a0", "a2", "b0", "b2"]);
+    produce(at, &log, &["-p", "2"], b"c2\n");
+    let described = json(at, &["log", "describe", &log]);
+    let ends: Vec<&Value> = (0..3).map(|n| &described["partitions"][n]["end_offset"]).collect();
+    assert_eq!((&described["records"], ends), (&5.into(), vec![&2.into(), &Value::Null, &3.into()]));
+    let stats = run(at, &["log", "stats", &log]);
+    assert!(stats.status.success() && text(&stats.stderr).contains("cannot be read now: 1"), "{stats:?}");
+    let (group, of) = (unique("cli-group"), format!("{log}:2"));
+    printed(at, &["group", "reset", &group, "--log", &of, "--to", "latest", "--yes"]);
+    let (code, said) = failed(&run(at, &["consume", &log, "-e", "-p", "3"]));
+    assert_eq!((code, said.contains("no partition 3")), (4, true), "{said}");
+}

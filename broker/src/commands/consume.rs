@@ -1,13 +1,16 @@
 //! `pyralog consume`: records to the standard output.
 //!
 //! Holds: records of a partition come in order and once. With `--until-end` the command reads up to where each partition
-//! ended when it began; otherwise it waits for more until Ctrl-C, which is a success. With `--group`, a position is committed
+//! ended when it began, and fails then if there is one that it could not read; otherwise it waits for more until Ctrl-C, which is a success. With `--group`, a position is committed
 //! only after the records before it were printed.
 
 use std::collections::BTreeMap;
 
 use clap::Args;
-use pyralog_client::{ClientConfig, LogOffset, LogReader, PartitionCommitTracker, PyralogClient, Record, StartAt};
+use pyralog_client::{
+    ClientConfig, LogError, LogId, LogOffset, LogReader, PartitionCommitTracker, PyralogClient, PyralogError, Record,
+    StartAt,
+};
 
 use super::failure::Failure;
 use super::output;
@@ -76,7 +79,10 @@ async fn consume(args: &ConsumeArgs, client: &PyralogClient) -> Result<(), Failu
         None => None,
     };
     let mut builder = client.reader(log);
-    if !args.partition.is_empty() {
+    let (ends, unread) = if args.until_end { ends(args, client).await? } else { (None, None) };
+    if let Some(ends) = &ends {
+        builder = builder.partitions(ends.keys().copied());
+    } else if !args.partition.is_empty() {
         builder = builder.partitions(args.partition.clone());
     }
     builder = match args.from {
@@ -87,7 +93,6 @@ async fn consume(args: &ConsumeArgs, client: &PyralogClient) -> Result<(), Failu
             None => builder.start(StartAt::Earliest),
         },
     };
-    let ends = if args.until_end { Some(client.log_offsets(log, StartAt::Latest).await?) } else { None };
     let mut reader = builder.open().await?;
     let outcome = read(args, &mut reader, ends.as_ref(), tracker.as_mut()).await;
     if let Some(tracker) = &mut tracker {
@@ -97,19 +102,41 @@ async fn consume(args: &ConsumeArgs, client: &PyralogClient) -> Result<(), Failu
             Err(_) => Ok(()),
         })?;
     }
-    outcome
+    outcome.and_then(|()| unread.map_or(Ok(()), |error| Err(error.into())))
+}
+
+/// Where the partitions that are to be read end, and why one of them cannot be read, which keeps none of the others from it.
+async fn ends(
+    args: &ConsumeArgs,
+    client: &PyralogClient,
+) -> Result<(Option<BTreeMap<u32, LogOffset>>, Option<LogError>), Failure> {
+    let mut found = client.partition_offsets(&args.log, StartAt::Latest).await?;
+    let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
+    if let Some(&partition) = args.partition.iter().find(|partition| **partition >= count) {
+        let log = LogId::new(&args.log).map_err(PyralogError::from)?;
+        return Err(LogError::NoPartition { log, partition, count }.into());
+    }
+    found.retain(|partition, _| args.partition.is_empty() || args.partition.contains(partition));
+    let (mut ends, mut unread) = (BTreeMap::new(), None);
+    for (partition, end) in found {
+        match end {
+            Ok(end) => drop(ends.insert(partition, end)),
+            Err(error) => unread = Some(error),
+        }
+    }
+    Ok((Some(ends), unread))
 }
 
 /// The positions so many records before the ends.
 async fn last(client: &PyralogClient, log: &str, count: u64) -> Result<BTreeMap<u32, LogOffset>, Failure> {
-    let starts = client.log_offsets(log, StartAt::Earliest).await?;
-    let mut ends = client.log_offsets(log, StartAt::Latest).await?;
+    let starts = client.partition_offsets(log, StartAt::Earliest).await?;
+    let ends = client.partition_offsets(log, StartAt::Latest).await?;
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    for (partition, end) in &mut ends {
-        let start = starts.get(partition).copied().unwrap_or_default();
-        *end = LogOffset(end.0.saturating_sub(count)).max(start);
-    }
-    Ok(ends)
+    let from = ends.into_iter().filter_map(|(partition, end)| {
+        let start = *starts.get(&partition)?.as_ref().ok()?;
+        Some((partition, LogOffset(end.ok()?.0.saturating_sub(count)).max(start)))
+    });
+    Ok(from.collect())
 }
 
 async fn read(
@@ -145,7 +172,7 @@ async fn read(
 fn is_at_end(reader: &LogReader, ends: Option<&BTreeMap<u32, LogOffset>>) -> bool {
     ends.is_some_and(|ends| {
         let positions = reader.positions();
-        positions.iter().all(|(partition, at)| ends.get(partition).is_none_or(|end| at >= end))
+        ends.iter().all(|(partition, end)| positions.get(partition).is_some_and(|at| at >= end))
     })
 }
 

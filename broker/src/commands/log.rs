@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use pyralog_client::{
-    LogConfig, LogError, LogId, LogMetadata, LogStats, LogUpdate, PyralogClient, RetentionConfig, StartAt,
+    LogConfig, LogError, LogId, LogMetadata, LogOffset, LogStats, LogUpdate, PyralogClient, RetentionConfig, StartAt,
     UpdateLogError,
 };
 use serde::Serialize;
@@ -276,8 +276,15 @@ struct DescribedPartition {
     epoch: i32,
     replicas: Vec<i32>,
     in_sync_replicas: Vec<i32>,
-    start_offset: i64,
-    end_offset: i64,
+    /// Unset like the end if the partition cannot be read now.
+    start_offset: Option<i64>,
+    end_offset: Option<i64>,
+}
+
+impl DescribedPartition {
+    fn records(&self) -> Option<i64> {
+        Some(self.end_offset?.saturating_sub(self.start_offset?))
+    }
 }
 
 impl Row for DescribedPartition {
@@ -285,15 +292,16 @@ impl Row for DescribedPartition {
         &["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "START", "END", "RECORDS"];
 
     fn cells(&self) -> Vec<String> {
+        let known = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         vec![
             self.partition.to_string(),
             self.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
             self.epoch.to_string(),
             output::list(&self.replicas),
             output::list(&self.in_sync_replicas),
-            self.start_offset.to_string(),
-            self.end_offset.to_string(),
-            self.end_offset.saturating_sub(self.start_offset).to_string(),
+            known(self.start_offset),
+            known(self.end_offset),
+            known(self.records()),
         ]
     }
 }
@@ -309,10 +317,11 @@ async fn describe(args: DescribeArgs) -> Result<(), Failure> {
 
 async fn described(client: &PyralogClient, log: &str) -> Result<Described, Failure> {
     let metadata: LogMetadata = client.get_log_metadata(log).await?;
-    let starts = client.log_offsets(log, StartAt::Earliest).await?;
-    let ends = client.log_offsets(log, StartAt::Latest).await?;
-    let at = |offsets: &BTreeMap<u32, pyralog_client::LogOffset>, partition| {
-        offsets.get(&partition).map_or(0, |offset: &pyralog_client::LogOffset| offset.0)
+    let starts = client.partition_offsets(log, StartAt::Earliest).await?;
+    let ends = client.partition_offsets(log, StartAt::Latest).await?;
+    ends.values().filter_map(|end| end.as_ref().err()).for_each(|error| eprintln!("{error}"));
+    let at = |offsets: &BTreeMap<u32, Result<LogOffset, LogError>>, partition: u32| {
+        offsets.get(&partition).and_then(|offset| Some(offset.as_ref().ok()?.0))
     };
     let partitions: Vec<DescribedPartition> = metadata
         .partitions
@@ -329,7 +338,7 @@ async fn described(client: &PyralogClient, log: &str) -> Result<Described, Failu
         .collect();
     let records = partitions
         .iter()
-        .map(|partition| u64::try_from(partition.end_offset.saturating_sub(partition.start_offset)).unwrap_or(0))
+        .map(|partition| u64::try_from(partition.records().unwrap_or(0)).unwrap_or(0))
         .fold(0, u64::saturating_add);
     Ok(Described {
         name: metadata.log_id.to_string(),
@@ -494,6 +503,9 @@ async fn stats(args: StatsArgs) -> Result<(), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
+    for (log, stats) in stats.iter().filter(|(_, stats)| !stats.unreadable.is_empty()) {
+        eprintln!("log {log} without partitions that cannot be read now: {}", output::list(&stats.unreadable));
+    }
     let counted: Vec<Counted> = stats.into_iter().map(|(log, stats)| counted(log.as_str(), &stats)).collect();
     if args.partitions && !args.json {
         let partitions = counted.into_iter().flat_map(|log| log.partitions);

@@ -116,7 +116,7 @@ pub fn yes_no(is: bool) -> String {
 }
 
 /// Numbers as a list: `1,2,3`, `-` when there are none.
-pub fn list(numbers: &[i32]) -> String {
+pub fn list(numbers: &[impl ToString]) -> String {
     if numbers.is_empty() {
         return "-".to_owned();
     }

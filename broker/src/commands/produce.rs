@@ -92,12 +92,12 @@ pub async fn run(args: ProduceArgs) -> Result<(), Failure> {
     };
     let client = args.target.connect_with(pyralog_client::ClientConfig { producer, ..config }).await?;
     // Before anything is read: an unknown log or partition is said at once.
-    let found = client.log_offsets(&args.log, pyralog_client::StartAt::Latest).await;
+    let found = client.get_log_metadata(&args.log).await.map(|log| log.partition_count);
     match (found, args.partition) {
         (Err(error), _) => return Err(suggest_log(&client, &args.log, error).await),
-        (Ok(ends), Some(partition)) if !ends.contains_key(&partition) => {
+        (Ok(count), Some(partition)) if partition >= count => {
             let text =
-                format!("log {} has no partition {partition}, it has 0 to {}", args.log, ends.len().saturating_sub(1));
+                format!("log {} has no partition {partition}, it has 0 to {}", args.log, count.saturating_sub(1));
             return Err(Failure::Said(Exit::Missing, text));
         }
         (Ok(_), _) => {}

@@ -136,7 +136,9 @@ impl PyralogError {
                 LogError::Name(_) => ErrorKind::Input,
                 LogError::Unknown { .. } | LogError::NoPartition { .. } => ErrorKind::Missing,
                 LogError::NoLeader { .. } => ErrorKind::Unreachable,
-                LogError::Refused { reason, .. } | LogError::RefusedAll(reason) => reason.kind(),
+                LogError::Refused { reason, .. }
+                | LogError::RefusedPartition { reason, .. }
+                | LogError::RefusedAll(reason) => reason.kind(),
                 LogError::Call(error) => error.kind(),
             },
             Self::Group(error) => match error {

@@ -159,6 +159,16 @@ pub enum LogError {
         /// What the broker says.
         reason: BrokerError,
     },
+    /// The broker says no for one partition.
+    #[error("partition {partition} of log {log}: {reason}")]
+    RefusedPartition {
+        /// The log.
+        log: LogId,
+        /// The partition.
+        partition: u32,
+        /// What the broker says.
+        reason: BrokerError,
+    },
     /// The broker says no to a question about all logs.
     #[error(transparent)]
     RefusedAll(BrokerError),

@@ -235,7 +235,9 @@ impl From<LogError> for VlsnError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Unknown { log } => Self::UnknownLog { log },
-            LogError::Refused { log, reason } => Self::of_answer(&log, reason),
+            LogError::Refused { log, reason } | LogError::RefusedPartition { log, reason, .. } => {
+                Self::of_answer(&log, reason)
+            }
             LogError::Name(error) => Self::Name(error),
             LogError::Call(error) => Self::Call(error),
             other @ (LogError::NoPartition { .. } | LogError::NoLeader { .. } | LogError::RefusedAll(_)) => {

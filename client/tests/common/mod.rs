@@ -113,6 +113,20 @@ impl Broker {
         child.wait().unwrap();
     }
 
+    /// Stops it in order, breaks off the end of the newest segment of a partition, so that acknowledged records are damaged,
+    /// and starts it again.
+    pub fn damage(&mut self, log: &str, partition: u32) {
+        let mut child = self.child.take().unwrap();
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        child.wait().unwrap();
+        let folder = self.folder.as_ref().unwrap().join("logs").join(format!("{log}-{partition}"));
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let newest = files.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap();
+        let file = std::fs::File::options().write(true).open(newest).unwrap();
+        file.set_len(50).unwrap();
+        self.start();
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
