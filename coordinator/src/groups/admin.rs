@@ -113,7 +113,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Removes offsets that are past their retention, and empty groups that hold none; goes on with the group where the
+    /// Removes offsets that are past their retention, and empty groups that hold none; goes on behind the group where the
     /// last step stopped. Each group is its own atomic set.
     pub(super) fn keep_house(&mut self, topics: &dyn TopicView, now: Now, out: &mut Effects) {
         let (mut work, mut plans, mut stopped_at) = (0, Vec::new(), None);
