@@ -22,9 +22,10 @@ mod tests;
 /// Longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 4096;
 /// Largest compiled pattern, in bytes.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
-/// Memory in which a compiled pattern may keep what it found out while matching, in bytes.
-const SCRATCH_BYTES_MAX: usize = 256 << 10;
+const COMPILED_BYTES_MAX: usize = 512 << 10;
+/// Memory in which a compiled pattern may keep what it found out while matching, in bytes. With less than the largest pattern
+/// takes, one like `(.*){450}` goes through all of its states for each byte of each name instead: seconds for some hundred names.
+const SCRATCH_BYTES_MAX: usize = COMPILED_BYTES_MAX;
 /// Deepest nesting of groups and repetitions.
 const NESTING_MAX: u32 = 100;
 /// Patterns that are kept.

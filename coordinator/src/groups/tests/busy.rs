@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages as m;
 use pyralog_protocol::{Draw, MonoMs, WallMs, kafka_protocol};
 
+use super::super::consumer::pattern::Patterns;
 use super::super::record::{Blob, Committed, GroupHead, MemberJoin, Stage};
 use super::super::{GroupRecord, GroupSettings};
 use super::machine::Machine;
@@ -100,6 +101,21 @@ fn deleting_many_topics_is_one_look_at_each_group() {
     let (group, topic) = ("g7".to_string(), "u".to_string());
     let record = GroupRecord::TopicRemoved { group, topic };
     assert_eq!(removed, BTreeMap::from([("u".to_string(), vec![record])]));
+}
+
+#[test]
+fn a_large_pattern_is_matched_with_many_long_names_in_no_time() {
+    let mut machine = machine();
+    (0..200).for_each(|n| drop(machine.topics.put(&format!("{n:x<249}"), 1)));
+    for pattern in ["(.*){450}", "(.*[a-z].*){200}[^x]"] {
+        let mut patterns = Patterns::default();
+        patterns.check(pattern).unwrap();
+        let start = Instant::now();
+        for _ in 0..10 {
+            patterns.topics(pattern, &machine.topics, MonoMs(0), 0);
+        }
+        assert!(start.elapsed() < IN_TIME, "{pattern} took {:?}", start.elapsed());
+    }
 }
 
 #[test]
