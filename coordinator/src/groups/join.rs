@@ -17,6 +17,10 @@ use crate::command::Context;
 /// client that went away meanwhile comes back under a new one: without a bound they would pile up.
 const FRESH_MEMBER_WAIT_MS: i64 = 300_000;
 
+/// How long a promised member id is kept, in milliseconds, also for those who ask for a longer session. Clients come back at once;
+/// who never does should not take memory for half an hour, nor hold up the others' rebalances.
+const PROMISE_MS_MAX: i64 = 60_000;
+
 /// Protocols of one member. Clients send one to three; to choose one takes the square of their number for each member.
 const PROTOCOLS_MAX: usize = 16;
 
@@ -226,7 +230,8 @@ impl Groups {
         if live.pending.len() >= max {
             return Err(JoinError::GroupFull { max });
         }
-        let due = now.mono.after_ms(joining.description.session_timeout_ms.into());
+        let life_ms = i64::from(joining.description.session_timeout_ms).min(PROMISE_MS_MAX);
+        let due = now.mono.after_ms(life_ms);
         live.pending.insert(id.clone(), due);
         self.wake_by(joining.group, due);
         Err(JoinError::MemberIdRequired { id })

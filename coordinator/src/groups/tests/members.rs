@@ -394,3 +394,18 @@ fn a_member_knows_a_few_protocols_at_most() {
          m2 join v3 g=k protocols={most} -> gen 2 p0",
     ));
 }
+
+#[test]
+fn g03_a_promised_id_is_kept_for_a_minute_at_most() {
+    check(
+        "m1 join session=1800000 -> 79
+         m2 join session=10000 -> 79
+         wait 10000
+         m2 join session=10000 -> 25
+         wait 49999
+         x list -> 0 g()=Empty/classic
+         wait 1
+         x list -> 0
+         m1 join session=1800000 -> 25",
+    );
+}
