@@ -12,9 +12,10 @@ use pyralog_coordinator::raft::RocksStore;
 use pyralog_node::control_loop::{Asker, ControlLoop, Released};
 use pyralog_node::lifecycle::Left;
 use pyralog_node::{Call, Outputs};
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::disk::RealDisk;
+use crate::logging;
 use crate::opening::open_all;
 use crate::shell::Shell;
 
@@ -91,17 +92,16 @@ pub fn start(
 /// and answer nothing, and what it had half changed in memory must not be served.
 pub fn or_exit(work: impl FnOnce()) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
-        let name = thread::current().name().unwrap_or_default().to_owned();
-        error!(thread = %name, "a thread of the broker failed an assertion; the broker stops");
-        eprintln!("pyralog: the thread {name} failed an assertion; the next start checks the ends of all logs");
-        std::process::exit(1);
+        let thread = thread::current();
+        let name = thread.name().unwrap_or_default();
+        logging::end(&format!(
+            "the broker stops, because the thread {name} failed an assertion; the next start checks the ends of all logs"
+        ));
     }
 }
 
 fn die(error: &MemberError) -> ! {
-    error!(%error, "the broker stops, because it cannot make changes durable any more");
-    eprintln!("pyralog: {error}");
-    std::process::exit(1);
+    logging::end(&format!("the broker stops, because it cannot make changes durable any more: {error}"))
 }
 
 /// Waits for requests or a deadline, and hands in what there is. `None`: everybody who could ask is gone.

@@ -19,6 +19,7 @@ mod intake;
 mod journaling;
 mod lanes;
 mod listener;
+mod log_lines;
 mod logging;
 mod mailbox;
 mod metrics;
@@ -62,11 +63,9 @@ fn main() -> ExitCode {
         cli::Command::Storage(command) => offline::run(command),
         cli::Command::Bench(command) => pyralog_bench::run(&command).map_err(|error| error.to_string()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pyralog: {error}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &outcome {
+        logging::tell(error);
     }
+    logging::flush();
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

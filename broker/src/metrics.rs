@@ -97,6 +97,8 @@ pub struct Levels {
     pub refused_for_room: u64,
     /// Reads of records that failed.
     pub read_failures: u64,
+    /// Log lines that stderr did not take.
+    pub log_lines_lost: u64,
     /// How far the look at old segments is.
     pub scrub: ScrubProgress,
     /// Since the start.
@@ -153,6 +155,9 @@ impl Metrics {
         let failed = Count::default();
         failed.add(levels.read_failures);
         counter("pyralog_log_read_failures", "Reads of records, and look-ups in them, that failed", None, &failed);
+        let lost = Count::default();
+        lost.add(levels.log_lines_lost);
+        counter("pyralog_log_lines_lost", "Log lines that stderr did not take", None, &lost);
         let refused = Count::default();
         refused.add(levels.http_refused);
         counter("pyralog_http_connections_refused", "HTTP connections refused at the limit", None, &refused);

@@ -17,6 +17,7 @@ use pyralog_node::outputs::{Grave, Removal};
 use pyralog_storage::{Disk, PartitionMeta};
 use tracing::{debug, info, warn};
 
+use crate::control::or_exit;
 use crate::disk::RealDisk;
 
 /// Files and folders that wait at most; with one more the oldest goes at once.
@@ -52,7 +53,10 @@ impl Remover {
         }
         let tight = Arc::new(AtomicBool::new(false));
         let worker = Worker { disk: Arc::clone(&disk), tight: Arc::clone(&tight), waiting: BTreeMap::new(), count: 0 };
-        thread::Builder::new().name("remover".into()).stack_size(256 << 10).spawn(move || worker.run(&receiver))?;
+        thread::Builder::new()
+            .name("remover".into())
+            .stack_size(256 << 10)
+            .spawn(move || or_exit(|| worker.run(&receiver)))?;
         Ok(Self { disk, messages, tight })
     }
 

@@ -160,8 +160,7 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     }
     let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), buffers, kafka));
     progress.set_ready(true);
-    println!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis());
-    let _ = std::io::stdout().flush();
+    announce(format!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis()));
     info!(kafka = %kafka_at, http = %web_at, "serving");
     stop.first().await;
     info!("stopping; a second signal stops at once");
@@ -171,12 +170,24 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     let outcome = tokio::select! {
         outcome = stopped => outcome.unwrap_or_else(|e| Err(e.to_string())),
         () = stop.second() => {
-            eprintln!("pyralog: stopped at once; the next start checks the ends of all logs");
-            std::process::exit(1);
+            logging::end("stopped at once; the next start checks the ends of all logs")
         }
     };
     http.abort();
     outcome
+}
+
+/// Says on stdout that the broker serves. In a thread of its own, for nobody may be there who takes it.
+fn announce(ready: String) {
+    let say = move || {
+        let mut out = std::io::stdout().lock();
+        if let Err(error) = writeln!(out, "{ready}").and_then(|()| out.flush()) {
+            warn!(%error, "the ready line could not be written to stdout");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("ready".into()).stack_size(128 << 10).spawn(say) {
+        warn!(%error, "the ready line could not be written to stdout");
+    }
 }
 
 /// SIGTERM and SIGINT.

@@ -191,16 +191,25 @@ impl Broker {
 
     /// SIGTERM; the broker must end with exit code 0 within [`PATIENCE`].
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+        self.wait_for_end();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.running().child), signal).expect("a signal");
+    }
+
+    /// Waits for it to end, with exit code 0 and within [`PATIENCE`], after it was told to.
+    pub fn wait_for_end(&mut self) {
         let mut process = self.process.take().expect("a running broker");
-        let pid = Pid::from_child(&process.child);
-        kill_process(pid, Signal::TERM).expect("SIGTERM");
         let status = wait(&mut process.child, PATIENCE);
         let stderr = process.stderr.lock().expect("stderr").clone();
         if status.is_none() {
             process.child.kill().expect("kill");
             process.child.wait().expect("wait");
         }
-        assert!(status.is_some_and(|s| s.success()), "SIGTERM ended with {status:?}; stderr:\n{stderr}");
+        assert!(status.is_some_and(|s| s.success()), "it ended with {status:?}; stderr:\n{stderr}");
     }
 
     /// Starts again on the same folder; ends the process first (SIGTERM) if it still runs. Ports change.
@@ -269,7 +278,36 @@ fn spawn(options: &BrokerOptions, folder: &Path) -> Result<Process, FailedStart>
     Err(FailedStart { status, stderr })
 }
 
-fn command(options: &BrokerOptions, folder: &Path) -> Command {
+/// A process that dies with its handle, for tests that see to its streams themselves.
+pub struct Leashed(pub Child);
+
+impl Leashed {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Leashed {
+        Leashed(command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", binary().display())))
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("SIGTERM");
+    }
+
+    /// Its exit code, if it ends within [`PATIENCE`] and by itself.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        wait(&mut self.0, PATIENCE)?.code()
+    }
+}
+
+impl Drop for Leashed {
+    fn drop(&mut self) {
+        // Nothing to do about an error here: the process is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What starts the binary: its stdout and stderr go into pipes.
+pub fn command(options: &BrokerOptions, folder: &Path) -> Command {
     let mut words: Vec<std::ffi::OsString> = options.wrapper.iter().map(Into::into).collect();
     words.push(binary().into());
     let mut command = Command::new(&words[0]);
