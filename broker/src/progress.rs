@@ -1,5 +1,6 @@
 //! How far a start is: told by `/health/ready`, and by a line on the terminal every now and then once it takes longer than
-//! a second. A start that has much to check must not look like one that hangs.
+//! a second. A start that has much to check must not look like one that hangs. Also whether it was called off: what is not
+//! begun then is left.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,7 @@ pub enum Stage {
 pub struct Progress {
     begun: Instant,
     ready: AtomicBool,
+    called_off: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -52,7 +54,12 @@ struct State {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { begun: Instant::now(), ready: AtomicBool::new(false), state: Mutex::default() }
+        Self {
+            begun: Instant::now(),
+            ready: AtomicBool::default(),
+            called_off: AtomicBool::default(),
+            state: Mutex::default(),
+        }
     }
 }
 
@@ -66,6 +73,16 @@ impl Progress {
     /// Whether it serves.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// Somebody wants the broker to stop before it serves.
+    pub fn call_off(&self) {
+        self.called_off.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody does.
+    pub fn is_called_off(&self) -> bool {
+        self.called_off.load(Ordering::Acquire)
     }
 
     /// The next stage begins.
@@ -98,7 +115,7 @@ impl Progress {
         std::thread::Builder::new().name("progress".into()).stack_size(128 << 10).spawn(move || {
             let mut pause = TELL_AFTER;
             while waiting.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                info!("starting: {progress}");
+                info!("{}: {progress}", if progress.is_called_off() { "stopping" } else { "starting" });
                 pause = (pause + pause / 2).min(TELL_EVERY_MAX);
             }
         })?;

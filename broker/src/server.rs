@@ -9,7 +9,7 @@ use pyralog_node::lifecycle::Closing;
 use pyralog_node::{Limits, Node};
 use pyralog_protocol::Draw;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{debug, error, info, warn};
 
 use crate::cli::ServerArgs;
@@ -150,31 +150,52 @@ async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), S
     // Before the logs are open: liveness probes must not kill a node that recovers.
     let http =
         tokio::spawn(http::serve(web, Http::new(Arc::clone(&cell), Arc::clone(&progress), FileShares::of(files).web)));
-    let running = tokio::task::block_in_place(|| Running::start(settings, clock, files, &progress))?;
-    let _ = cell.set(Arc::clone(&running.shell));
-    let buffers = SocketBuffers::of(&running.shell.node.topology().image.broker().network);
-    let backlog = running.shell.node.topology().image.broker().network.backlog;
+    let running = start_unless_stopped(settings, (clock, files), &progress, &mut stop).await?;
+    if !progress.is_called_off() {
+        let _ = cell.set(Arc::clone(&running.shell));
+        let accepting = accept(&running.shell, kafka);
+        progress.set_ready(true);
+        announce(format!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis()));
+        info!(kafka = %kafka_at, http = %web_at, "serving");
+        stop.first().await;
+        info!("stopping; a second signal stops at once");
+        progress.set_ready(false);
+        accepting.abort();
+    }
+    let outcome = stop.second_ends(tokio::task::spawn_blocking(move || running.stop())).await;
+    http.abort();
+    outcome
+}
+
+/// Starts. If it is told to stop meanwhile, it leaves out what it has not begun, and the caller is to stop what there is: so
+/// whatever it has recovered by then is closed in order, and the next start has no work with it.
+async fn start_unless_stopped(
+    settings: Settings,
+    (clock, files): (Clock, u64),
+    progress: &Arc<Progress>,
+    stop: &mut Stop,
+) -> Result<Running, String> {
+    let for_start = Arc::clone(progress);
+    let mut starting = tokio::task::spawn_blocking(move || Running::start(settings, clock, files, &for_start));
+    tokio::select! {
+        started = &mut starting => return started.unwrap_or_else(|e| Err(e.to_string())),
+        () = stop.first() => {}
+    }
+    progress.call_off();
+    info!("stopping, before the start is done; a second signal stops at once");
+    stop.second_ends(starting).await
+}
+
+/// Lets clients in.
+fn accept(shell: &Arc<Shell>, kafka: TcpListener) -> tokio::task::JoinHandle<()> {
+    let topology = shell.node.topology();
+    let network = &topology.image.broker().network;
+    let (buffers, backlog) = (SocketBuffers::of(network), network.backlog);
     // Until now nobody was accepted, and whoever came waited in a queue of the system's own length.
     if let Err(error) = rustix::net::listen(&kafka, backlog) {
         warn!(%error, backlog, "socket.listen.backlog.size could not be set");
     }
-    let accepting = tokio::spawn(listener::accept(Arc::clone(&running.shell), buffers, kafka));
-    progress.set_ready(true);
-    announce(format!("pyralog ready kafka={kafka_at} http={web_at} in {} ms", clock.elapsed().as_millis()));
-    info!(kafka = %kafka_at, http = %web_at, "serving");
-    stop.first().await;
-    info!("stopping; a second signal stops at once");
-    progress.set_ready(false);
-    accepting.abort();
-    let stopped = tokio::task::spawn_blocking(move || running.stop());
-    let outcome = tokio::select! {
-        outcome = stopped => outcome.unwrap_or_else(|e| Err(e.to_string())),
-        () = stop.second() => {
-            logging::end("stopped at once; the next start checks the ends of all logs")
-        }
-    };
-    http.abort();
-    outcome
+    tokio::spawn(listener::accept(Arc::clone(shell), buffers, kafka))
 }
 
 /// Says on stdout that the broker serves. In a thread of its own, for nobody may be there who takes it.
@@ -192,8 +213,8 @@ fn announce(ready: String) {
 
 /// SIGTERM and SIGINT.
 struct Stop {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
+    term: Signal,
+    int: Signal,
 }
 
 impl Stop {
@@ -206,8 +227,14 @@ impl Stop {
         tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
     }
 
-    async fn second(&mut self) {
-        self.first().await;
+    /// Waits for work of the start or the stop; a signal ends the process meanwhile.
+    async fn second_ends<T>(&mut self, work: tokio::task::JoinHandle<Result<T, String>>) -> Result<T, String> {
+        tokio::select! {
+            outcome = work => return outcome.unwrap_or_else(|e| Err(e.to_string())),
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+        logging::end("stopped at once; the next start checks the ends of all logs")
     }
 }
 
@@ -272,7 +299,8 @@ impl Running {
         start::open_partitions(&shell, &folder, (image, &replay), &how);
         drop(replay);
         progress.enter(Stage::Last);
-        if let Err(wrong) = start::declare_logs(&shell, &mut control, settings.logs) {
+        let declared = if progress.is_called_off() { Vec::new() } else { settings.logs };
+        if let Err(wrong) = start::declare_logs(&shell, &mut control, declared) {
             // Nothing was served yet: a typing mistake in the file must not cost the next start a recovery.
             close_folder(&shell, &folder)?;
             return Err(wrong);

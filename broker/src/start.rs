@@ -15,7 +15,7 @@ use pyralog_node::control_loop::{Asker, Released};
 use pyralog_node::lifecycle::{Left, PartitionSpec, partitions_of};
 use pyralog_protocol::{Draw, LogOffset, NodeId};
 use pyralog_storage::{Disk, OpenHint, PartitionKey, PartitionMeta, Replay, Settle};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::disk::RealDisk;
@@ -186,16 +186,18 @@ pub fn open_partitions(
     // What is left to a later sync keeps its file open until then (IO-02).
     let settle = if specs.len() as u64 > how.files / 4 { Settle::All } else { Settle::Unproven };
     let left = |spec: &PartitionSpec| {
+        let pass_over = how.progress.is_called_off();
         how.progress.opening(&spec.dir());
         let recovery_point = points.get(&spec.key()).copied().unwrap_or_default();
         let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };
         let clean = folder.is_clean(&spec.key());
-        Left { hint: OpenHint { clean, recovery_point, settle }, points_lost, redo: replay.of(key) }
+        Left { hint: OpenHint { clean, recovery_point, settle }, points_lost, redo: replay.of(key), pass_over }
     };
     let opened = open_all(shell, &specs, how.threads, left, |open, _| {
         how.progress.opened(&open.partition.dir, open.outcome.as_ref().ok());
         match &open.outcome {
             Ok(report) => tell_recovery(&open.partition.dir, report),
+            Err(reason) if how.progress.is_called_off() => debug!(%reason, "a partition is offline"),
             Err(reason) => error!(%reason, "a partition is offline; the others serve"),
         }
     });
@@ -207,7 +209,7 @@ pub fn open_partitions(
     if points_lost && let Err(error) = folder.write_recovery_points(&shell.node.recovery_points()) {
         warn!(%error, "the recovery points could not be written");
     }
-    if !specs.is_empty() {
+    if !specs.is_empty() && !how.progress.is_called_off() {
         info!(
             partitions = specs.len(),
             ms = %started.elapsed().as_millis(),

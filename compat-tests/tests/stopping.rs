@@ -1,11 +1,13 @@
 //! How a broker stops: in order, and without making its clients wait.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use pyralog_compat_tests::broker::binary;
+use pyralog_compat_tests::broker::{Leashed, binary, command};
 use pyralog_compat_tests::calls::Fetch;
-use pyralog_compat_tests::{Batch, Broker, BrokerOptions};
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, unique};
 
 #[test]
 fn a_stop_answers_a_long_poll_and_loses_nothing() {
@@ -59,4 +61,75 @@ fn io_10_a_partition_that_is_offline_since_the_start_does_not_make_a_stop_unclea
     std::fs::write(&meta, whole).expect("write");
     broker.restart();
     assert_eq!(broker.connect().read(&bad, 0, 0)[0].values(), ["a-0", "a-1", "a-2"]);
+}
+
+/// A server process, and what it says.
+fn start_process(folder: &Path) -> (Leashed, BufReader<ChildStderr>) {
+    let mut process = Leashed::start(command(&BrokerOptions::new(), folder).stdout(Stdio::null()));
+    let stderr = BufReader::new(process.0.stderr.take().expect("stderr"));
+    (process, stderr)
+}
+
+fn read_until(stderr: &mut impl BufRead, what: &str) {
+    let mut said = String::new();
+    while !said.contains(what) {
+        assert!(stderr.read_line(&mut said).expect("stderr") > 0, "{what:?} is not in {said}");
+    }
+}
+
+#[test]
+fn a_stop_during_the_start_keeps_what_was_recovered_by_then_and_a_second_one_does_not_wait() {
+    // Partitions that open, as many as threads that do not, and some that nobody comes to.
+    let threads = std::thread::available_parallelism().map_or(8, |cores| cores.get().max(8));
+    let (stuck, count) = (4..4 + threads, 8 + threads);
+    let mut broker = Broker::start(BrokerOptions::new());
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("slow", i32::try_from(count).expect("few"), &[]);
+    for partition in 0..count {
+        conn.append(&name, i32::try_from(partition).expect("few"), &Batch::of("a", 3).encode());
+    }
+    let epoch = epoch_of(&broker, &name).as_i64().expect("an epoch");
+    broker.kill9();
+    // Whoever opens a pipe waits for somebody to write into it.
+    let metas: Vec<_> = stuck
+        .map(|index| broker.folder().join("logs").join(format!("{name}-{index}")).join("partition.meta"))
+        .collect();
+    let contents: Vec<_> = metas.iter().map(|meta| std::fs::read(meta).expect("partition.meta")).collect();
+    for meta in &metas {
+        std::fs::remove_file(meta).expect("remove");
+        assert!(Command::new("mkfifo").arg(meta).status().expect("mkfifo").success());
+    }
+    let marker = broker.folder().join("clean-shutdown");
+    for patient in [false, true] {
+        let (mut process, mut stderr) = start_process(broker.folder());
+        read_until(&mut stderr, &format!("starting: 4 of {count} partitions open"));
+        process.terminate();
+        read_until(&mut stderr, "stopping, before the start is done");
+        if !patient {
+            process.terminate();
+            assert_eq!(process.exit_code(), Some(1));
+            assert!(!marker.exists());
+            continue;
+        }
+        let aside = std::env::temp_dir().join(unique("pyralog-compat-test-pipe"));
+        for (meta, content) in metas.iter().zip(&contents) {
+            std::fs::rename(meta, &aside).expect("rename");
+            std::fs::write(meta, content).expect("write");
+            drop(std::fs::OpenOptions::new().write(true).open(&aside).expect("a reader"));
+        }
+        std::fs::remove_file(aside).expect("remove");
+        assert_eq!(process.exit_code(), Some(0));
+    }
+    let named = std::fs::read_to_string(&marker).expect("the marker of a clean stop");
+    assert_eq!(named.lines().filter(|line| line.starts_with("offline ")).count(), count - 4, "{named}");
+    broker.try_restart().unwrap_or_else(|failed| panic!("{failed:?}"));
+    // Once for each start after an unclean end.
+    assert_eq!(epoch_of(&broker, &name), epoch + 2);
+    let mut conn = broker.connect();
+    for partition in 0..count {
+        let batches = conn.read(&name, i32::try_from(partition).expect("few"), 0);
+        assert_eq!(batches[0].values(), ["a-0", "a-1", "a-2"], "{partition}");
+    }
+    broker.terminate();
+    assert_eq!(std::fs::read_to_string(&marker).expect("the marker"), "clean\n");
 }

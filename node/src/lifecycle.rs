@@ -64,12 +64,14 @@ pub struct Left<'r, D: Disk> {
     pub points_lost: bool,
     /// What the journal has of it.
     pub redo: Option<&'r Redo<D::File>>,
+    /// It is not to be opened, because nobody will come to use it: it stays as it was left.
+    pub pass_over: bool,
 }
 
 impl<D: Disk> Default for Left<'_, D> {
     /// It is new.
     fn default() -> Self {
-        Self { hint: OpenHint::default(), points_lost: false, redo: None }
+        Self { hint: OpenHint::default(), points_lost: false, redo: None, pass_over: false }
     }
 }
 
@@ -145,8 +147,13 @@ impl<D: Disk> Node<D> {
         };
         let hint = OpenHint { settle, ..hint };
         let mut aside = None;
-        let place = self.place((&dir, topic), &mut aside);
-        let (log, outcome) = match open_or_create(disk, place, self.log_config(&spec.log), (hint, redo), now) {
+        let open = if left.pass_over {
+            Err(OpenRefused::PassedOver { dir: dir.clone() })
+        } else {
+            let place = self.place((&dir, topic), &mut aside);
+            open_or_create(disk, place, self.log_config(&spec.log), (hint, redo), now)
+        };
+        let (log, outcome) = match open {
             Ok((log, report)) => (Ok(log), Ok(report)),
             Err(error) => (Err(error.refusal()), Err(error.to_string())),
         };
@@ -344,13 +351,15 @@ enum OpenRefused {
          that of {topic} back), or delete the log to give its records up"
     )]
     Foreign { dir: String, found: TopicId, topic: TopicId, point: LogOffset },
+    #[error("{dir}: it was not opened, because the start was called off")]
+    PassedOver { dir: String },
 }
 
 impl OpenRefused {
     fn refusal(&self) -> Refusal {
         match self {
             Self::Io { .. } => Refusal::Uncreated,
-            Self::Open(_) | Self::Vanished { .. } | Self::Foreign { .. } => Refusal::Offline,
+            Self::Open(_) | Self::Vanished { .. } | Self::Foreign { .. } | Self::PassedOver { .. } => Refusal::Offline,
         }
     }
 }
