@@ -211,23 +211,34 @@ fn announce(ready: String) {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 struct Stop {
     term: Signal,
     int: Signal,
+    /// The terminal or the session is gone. Not if we were told to survive that (nohup).
+    hup: Option<Signal>,
 }
 
 impl Stop {
     fn listen() -> Result<Self, String> {
         let open = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
-        Ok(Self { term: open(SignalKind::terminate())?, int: open(SignalKind::interrupt())? })
+        let hup = if ignores_hangups() { None } else { Some(open(SignalKind::hangup())?) };
+        Ok(Self { term: open(SignalKind::terminate())?, int: open(SignalKind::interrupt())?, hup })
     }
 
     async fn first(&mut self) {
-        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+        let Self { term, int, hup } = self;
+        let hangup = async {
+            match hup {
+                Some(hup) => hup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {}, _ = hangup => {} }
     }
 
-    /// Waits for work of the start or the stop; a signal ends the process meanwhile.
+    /// Waits for work of the start or the stop; a signal ends the process meanwhile. Hangups do not: a terminal that goes away sends one,
+    /// and its shell another.
     async fn second_ends<T>(&mut self, work: tokio::task::JoinHandle<Result<T, String>>) -> Result<T, String> {
         tokio::select! {
             outcome = work => return outcome.unwrap_or_else(|e| Err(e.to_string())),
@@ -236,6 +247,14 @@ impl Stop {
         }
         logging::end("stopped at once; the next start checks the ends of all logs")
     }
+}
+
+/// Whether SIGHUP was switched off for us.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is the first signal.
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1))
 }
 
 /// A broker whose threads run.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pyralog_compat_tests::broker::{Leashed, binary, command};
 use pyralog_compat_tests::calls::Fetch;
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, unique};
+use rustix::process::Signal;
 
 #[test]
 fn a_stop_answers_a_long_poll_and_loses_nothing() {
@@ -61,6 +62,27 @@ fn io_10_a_partition_that_is_offline_since_the_start_does_not_make_a_stop_unclea
     std::fs::write(&meta, whole).expect("write");
     broker.restart();
     assert_eq!(broker.connect().read(&bad, 0, 0)[0].values(), ["a-0", "a-1", "a-2"]);
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_a_broker_in_order_and_one_under_nohup_not() {
+    for (wrapper, stops) in [("env", true), ("nohup", false)] {
+        let mut broker = Broker::start(BrokerOptions::new().wrapper(&[wrapper]));
+        let (name, _) = broker.connect().new_topic("hung-up", 1, &[]);
+        broker.connect().append(&name, 0, &Batch::of("a", 3).encode());
+        // Of the kernel, and of the shell.
+        broker.signal(Signal::HUP);
+        broker.signal(Signal::HUP);
+        if stops {
+            broker.wait_for_end();
+        } else {
+            std::thread::sleep(Duration::from_millis(500));
+            broker.terminate();
+        }
+        assert!(broker.folder().join("clean-shutdown").exists(), "{wrapper}");
+        broker.restart();
+        assert_eq!(broker.connect().read(&name, 0, 0)[0].values(), ["a-0", "a-1", "a-2"]);
+    }
 }
 
 /// A server process, and what it says.
