@@ -52,7 +52,7 @@ pub fn run(args: ServerArgs) -> Result<(), String> {
     let clock = Clock::start();
     // Threads with little to keep would hold whole pages of 2 MiB: 40 MB at rest instead of 28, and no request is faster for it.
     let small_pages = rustix::thread::disable_transparent_huge_pages(true);
-    let settings = Settings::gather(args, std::env::vars()).map_err(|e| e.to_string())?;
+    let settings = Settings::gather(args, std::env::vars_os()).map_err(|e| e.to_string())?;
     logging::start(settings.log_format, &settings.log)?;
     for warning in &settings.warnings {
         warn!("{warning}");

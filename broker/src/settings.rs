@@ -1,6 +1,7 @@
 //! Where the settings of a server come from: flag, then environment, then file, then default.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -29,6 +30,14 @@ pub enum SettingsError {
         path: PathBuf,
         /// What and where.
         message: String,
+    },
+    /// A variable of ours is not text.
+    #[error("the environment variable {PREFIX}{name} is not UTF-8: {found:?}")]
+    NotText {
+        /// Its name, without the prefix.
+        name: String,
+        /// What was found.
+        found: OsString,
     },
     /// `--set` without `=`.
     #[error("--set {0}: write NAME=VALUE, for instance --set num.partitions=4")]
@@ -130,10 +139,9 @@ impl Settings {
     /// Brings all sources together. `environment` holds every variable of the process.
     pub fn gather(
         args: ServerArgs,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
-        let env: BTreeMap<String, String> =
-            environment.filter_map(|(k, v)| Some((k.strip_prefix(PREFIX)?.to_owned(), v))).collect();
+        let env = ours(environment)?;
         let file = read_file(args.config.clone().or_else(|| env.get("CONFIG").map(PathBuf::from)))?;
         let pick = |flag: Option<String>, variable: &str, file: Option<String>| {
             flag.or_else(|| env.get(variable).cloned()).or(file)
@@ -213,6 +221,16 @@ fn read_file(named: Option<PathBuf>) -> Result<File, SettingsError> {
     };
     let text = std::fs::read_to_string(&path).map_err(|cause| SettingsError::File { path: path.clone(), cause })?;
     toml::from_str(&text).map_err(|e| SettingsError::Syntax { path, message: e.to_string() })
+}
+
+/// Our variables, without the prefix. What is in those of others is nobody's business here.
+fn ours(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, SettingsError> {
+    let ours = environment.filter_map(|(name, value)| Some((name.to_str()?.strip_prefix(PREFIX)?.to_owned(), value)));
+    let texts = ours.map(|(name, value)| match value.into_string() {
+        Ok(text) => Ok((name, text)),
+        Err(found) => Err(SettingsError::NotText { name, found }),
+    });
+    texts.collect()
 }
 
 /// TOML reads `num.partitions = 4` as a table in a table: both that and `"num.partitions" = 4` mean the config.

@@ -11,7 +11,7 @@ fn config_file(name: &str, text: &str) -> PathBuf {
 fn gather(flags: ServerArgs, env: &[(&str, &str)], file: &str, name: &str) -> Result<Settings, SettingsError> {
     let path = config_file(name, file);
     let args = ServerArgs { config: Some(path.clone()), ..flags };
-    let gathered = Settings::gather(args, env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+    let gathered = Settings::gather(args, env.iter().map(|(n, v)| (n.into(), v.into())));
     std::fs::remove_file(path).unwrap();
     gathered
 }
@@ -99,4 +99,17 @@ fn a_foreign_variable_is_told_and_no_error() {
     let settings = gather(ServerArgs::default(), &env, "", "foreign").unwrap();
     assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
     assert!(settings.warnings.iter().any(|w| w.contains("num.partitions")), "{:?}", settings.warnings);
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_if_it_is_ours_and_nothing_otherwise() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let gather = |name: &std::ffi::OsStr| {
+        let file = ServerArgs { config: Some("/dev/null".into()), ..ServerArgs::default() };
+        Settings::gather(file, [(name.to_owned(), odd.to_owned())].into_iter())
+    };
+    assert!(gather("FOO".as_ref()).is_ok() && gather(odd).is_ok());
+    let refused = gather("PYRALOG_KAFKA_LISTEN".as_ref()).unwrap_err().to_string();
+    assert!(refused.contains("PYRALOG_KAFKA_LISTEN is not UTF-8"), "{refused}");
 }
