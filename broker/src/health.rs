@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::sockets::with_host;
+
 /// Longest wait for the connection, and for each read and write. Orchestrators ask again anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of the answer that are looked at: the status line lies in them.
@@ -31,7 +33,7 @@ fn ask(address: &str) -> std::io::Result<String> {
 /// The beginning of the answer to a request without a body, at most so many bytes of it.
 pub fn request(address: &str, what: &str, answer_bytes: usize) -> std::io::Result<String> {
     let mut last = std::io::Error::other("the name has no address");
-    for target in address.to_socket_addrs()? {
+    for target in with_host(address).to_socket_addrs()? {
         match TcpStream::connect_timeout(&reachable(target), PATIENCE) {
             Ok(stream) => return exchange(stream, address, what, answer_bytes),
             Err(error) => last = error,
@@ -67,8 +69,10 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request with `head`, and gives the outcome of the check.
-    fn asked(head: &'static str) -> Result<(), String> {
+    const READY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n";
+
+    /// Answers one request with `head`, and gives the outcome of a check that was told this host.
+    fn asked(host: &str, head: &'static str) -> Result<(), String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || {
@@ -82,16 +86,23 @@ mod tests {
             assert!(request.starts_with(b"GET /health/ready HTTP/1.1\r\n"));
             stream.write_all(head.as_bytes()).unwrap();
         });
-        let outcome = check(&format!("0.0.0.0:{port}"));
+        let outcome = check(&format!("{host}:{port}"));
         server.join().unwrap();
         outcome
     }
 
     #[test]
     fn only_200_counts_and_the_reason_is_told() {
-        assert_eq!(asked("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n"), Ok(()));
-        assert!(asked("HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap_err().contains("503"));
-        assert!(asked("").unwrap_err().contains("empty answer"));
+        assert_eq!(asked("127.0.0.1", READY), Ok(()));
+        assert!(asked("127.0.0.1", "HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap_err().contains("503"));
+        assert!(asked("127.0.0.1", "").unwrap_err().contains("empty answer"));
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
+        for host in ["0.0.0.0", ""] {
+            assert_eq!(asked(host, READY), Ok(()), "{host:?}");
+        }
     }
 
     #[test]

@@ -113,11 +113,10 @@ fn network_threads() -> usize {
 const HANDOVER: Duration = Duration::from_secs(1);
 
 async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
-    // As in Kafka's `listeners`, no host means all interfaces.
-    let all = address.starts_with(':').then(|| format!("0.0.0.0{address}"));
+    let with_host = sockets::with_host(address);
     let until = Instant::now() + HANDOVER;
     let bound = loop {
-        match TcpListener::bind(all.as_deref().unwrap_or(address)).await {
+        match TcpListener::bind(&*with_host).await {
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -1,5 +1,6 @@
 //! What the broker asks of the kernel for its sockets.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
@@ -62,6 +63,11 @@ fn told(result: rustix::io::Result<()>) {
     if let Err(error) = result {
         debug!(%error, "the buffer of a connection could not be made larger");
     }
+}
+
+/// An address to listen on. As in Kafka's `listeners`, no host means all interfaces.
+pub fn with_host(address: &str) -> Cow<'_, str> {
+    if address.starts_with(':') { format!("0.0.0.0{address}").into() } else { address.into() }
 }
 
 /// On loopback no link can be congested. Where the system's own choice is BBR, what is sent would be paced by timers: a fifth of the
