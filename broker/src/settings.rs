@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -325,14 +326,21 @@ fn take_listeners(configs: &mut BTreeMap<String, String>) -> Result<Listeners, S
 fn advertised(origin: &str, text: &str) -> Result<(String, u16), SettingsError> {
     let wrong = || SettingsError::Address { origin: origin.to_owned(), found: text.to_owned() };
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let port = port.parse::<u16>().ok().filter(|p| *p != 0).ok_or_else(wrong)?;
-    if host.is_empty() || host == "0.0.0.0" || host == "::" {
+    // A zone is of use on the broker's own links only, and is left to whoever writes one.
+    let ip = bare.split('%').next().and_then(|ip| ip.parse::<IpAddr>().ok());
+    if bare.is_empty() || ip.is_some_and(|ip| ip.is_unspecified()) {
         return Err(SettingsError::Configs(format!(
-            "{origin} {text}: clients cannot connect to {host:?}; name an address or host name that they can reach"
+            "{origin} {text}: clients cannot connect to {bare:?}; name an address or host name that they can reach"
         )));
     }
-    Ok((host.to_owned(), port))
+    // What else an address could be meant to be, a URL or a pattern, clients would take for a name.
+    let is_name = || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    if ip.is_none() && !is_name() {
+        return Err(wrong());
+    }
+    Ok((bare.to_owned(), port))
 }
 
 fn declared(name: String, table: LogTable) -> Result<DeclaredLog, SettingsError> {

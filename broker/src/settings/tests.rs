@@ -74,10 +74,17 @@ fn op_01_an_address_that_sends_clients_to_themselves_is_not_advertised() {
     let advertise = |text: &str, name: &str| {
         gather(ServerArgs { advertise: Some(text.to_owned()), ..ServerArgs::default() }, &[], "", name)
     };
-    for wrong in ["0.0.0.0:9092", "[::]:9092", ":9092", "host", "host:0", "host:70000"] {
-        assert!(advertise(wrong, "bad").is_err(), "{wrong}");
+    let to_themselves = ["0.0.0.0:9092", "[::]:9092", "[::0]:9092", ":9092", "[]:9092"];
+    let malformed =
+        ["host", "host:0", "host:70000", "PLAINTEXT://host:9092", "http://host:1", "a host:1", "*:1", "[host]:1"];
+    for wrong in to_themselves.into_iter().chain(malformed) {
+        let refused = advertise(wrong, "bad").unwrap_err().to_string();
+        assert!(refused.contains(wrong), "{refused}");
     }
-    assert_eq!(advertise("[::1]:9092", "six").unwrap().advertise, Some(("::1".into(), 9092)));
+    for (host, port) in [("::1", 1), ("fe80::1%eth0", 2), ("10.0.0.1", 3), ("my_host-1.example", 4)] {
+        let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        assert_eq!(advertise(&text, "good").unwrap().advertise, Some((host.into(), port)), "{text}");
+    }
 }
 
 #[test]
