@@ -135,6 +135,9 @@ struct LogTable {
 /// Environment variables with our prefix that are settings of the server itself, not broker configs.
 const OWN_VARIABLES: [&str; 7] = ["KAFKA_LISTEN", "HTTP_LISTEN", "ADVERTISE", "DATA", "CONFIG", "LOG_FORMAT", "LOG"];
 const PREFIX: &str = "PYRALOG_";
+/// Kafka's names of what is `kafka_listen` and `advertise` here.
+const LISTENERS: &str = "listeners";
+const ADVERTISED: &str = "advertised.listeners";
 
 impl Settings {
     /// Brings all sources together. `environment` holds every variable of the process.
@@ -148,21 +151,28 @@ impl Settings {
             flag.or_else(|| env.get(variable).cloned()).or(file)
         };
         let mut warnings = Vec::new();
-        let mut configs = flatten(&file.broker)?;
-        configs.extend(from_environment(&env, &mut warnings));
-        for set in &args.set {
+        let set = args.set.iter().map(|set| {
             let (name, value) = set.split_once('=').ok_or_else(|| SettingsError::Set(set.clone()))?;
-            configs.insert(name.trim().to_owned(), value.to_owned());
-        }
-        let listeners = take_listeners(&mut configs)?;
+            Ok((name.trim().to_owned(), value.to_owned()))
+        });
+        let set: BTreeMap<_, _> = set.collect::<Result<_, SettingsError>>()?;
+        let variables = from_environment(&env, &mut warnings).collect();
+        let sources = [set, variables, flatten(&file.broker)?];
+        let mut address = |ours: [Option<String>; 3], name: &str| {
+            first_address(ours, name, sources.each_ref().map(|configs| configs.get(name)), &mut warnings)
+        };
+        let listen = [args.kafka_listen, env.get("KAFKA_LISTEN").cloned(), file.server.kafka_listen];
+        let kafka_listen = address(listen, LISTENERS)?;
+        let advertise = [args.advertise, env.get("ADVERTISE").cloned(), file.server.advertise];
+        let advertise = address(advertise, ADVERTISED)?;
+        // The last one wins.
+        let mut configs: BTreeMap<String, String> = sources.into_iter().rev().flatten().collect();
+        configs.retain(|name, _| name != LISTENERS && name != ADVERTISED);
         refuse_ours(&configs)?;
         warnings.extend(configs.keys().filter_map(|name| unused_warning(name)));
         let format = pick(args.log_format.map(word_of), "LOG_FORMAT", file.server.log_format);
-        let advertise = pick(args.advertise, "ADVERTISE", file.server.advertise).or(listeners.advertised);
         Ok(Self {
-            kafka_listen: pick(args.kafka_listen, "KAFKA_LISTEN", file.server.kafka_listen)
-                .or(listeners.listen)
-                .unwrap_or_else(|| "127.0.0.1:9092".into()),
+            kafka_listen: kafka_listen.unwrap_or_else(|| "127.0.0.1:9092".into()),
             http_listen: pick(args.http_listen, "HTTP_LISTEN", file.server.http_listen)
                 .unwrap_or_else(|| "127.0.0.1:8080".into()),
             advertise: advertise.map(|a| advertised("--advertise", &a)).transpose()?,
@@ -301,25 +311,36 @@ fn unused_warning(name: &str) -> Option<String> {
     Some(format!("{name} is set. {}", why.reason()))
 }
 
-#[derive(Default)]
-struct Listeners {
-    listen: Option<String>,
-    advertised: Option<String>,
+/// An address by our own name or by Kafka's, from the first of the sources that has one: flags, environment, file.
+fn first_address(
+    ours: [Option<String>; 3],
+    name: &str,
+    kafkas: [Option<&String>; 3],
+    warnings: &mut Vec<String>,
+) -> Result<Option<String>, SettingsError> {
+    for source in ours.into_iter().zip(kafkas) {
+        match source {
+            (None, None) => {}
+            (None, Some(value)) => return plaintext(name, value).map(Some),
+            (Some(address), None) => return Ok(Some(address)),
+            (Some(address), Some(value)) => {
+                warnings.push(format!("{name}={value} has no effect: {address} is set as well, by our own name"));
+                return Ok(Some(address));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Kafka's `listeners` and `advertised.listeners` with one plaintext listener each are understood; anything else is
 /// refused, because it would be ignored.
-fn take_listeners(configs: &mut BTreeMap<String, String>) -> Result<Listeners, SettingsError> {
-    let mut one = |name: &str| -> Result<Option<String>, SettingsError> {
-        let Some(value) = configs.remove(name) else { return Ok(None) };
-        match value.strip_prefix("PLAINTEXT://").filter(|rest| !rest.contains(',')) {
-            Some(address) => Ok(Some(address.to_owned())),
-            None => Err(SettingsError::Configs(format!(
-                "{name}={value}: one listener of the form PLAINTEXT://HOST:PORT is supported (or use --kafka-listen and --advertise)"
-            ))),
-        }
-    };
-    Ok(Listeners { listen: one("listeners")?, advertised: one("advertised.listeners")? })
+fn plaintext(name: &str, value: &str) -> Result<String, SettingsError> {
+    match value.strip_prefix("PLAINTEXT://").filter(|rest| !rest.contains(',')) {
+        Some(address) => Ok(address.to_owned()),
+        None => Err(SettingsError::Configs(format!(
+            "{name}={value}: one listener of the form PLAINTEXT://HOST:PORT is supported (or use --kafka-listen and --advertise)"
+        ))),
+    }
 }
 
 /// An address that clients can connect to: never 0.0.0.0, which would send them to themselves (OP-01).

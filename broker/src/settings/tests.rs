@@ -70,6 +70,43 @@ fn one_plaintext_listener_is_understood_and_nothing_else() {
 }
 
 #[test]
+fn addresses_by_kafkas_names_come_from_where_they_stand() {
+    let flags = |own: Option<&str>, set: bool| ServerArgs {
+        kafka_listen: own.map(Into::into),
+        advertise: own.map(Into::into),
+        set: if set {
+            ["", "advertised."].map(|name| format!("{name}listeners=PLAINTEXT://set:2")).into()
+        } else {
+            vec![]
+        },
+        ..ServerArgs::default()
+    };
+    let own = [("PYRALOG_KAFKA_LISTEN", "own-variable:3"), ("PYRALOG_ADVERTISE", "own-variable:3")];
+    let kafkas =
+        [("PYRALOG_LISTENERS", "PLAINTEXT://variable:4"), ("PYRALOG_ADVERTISED_LISTENERS", "PLAINTEXT://variable:4")];
+    let both: Vec<_> = own.into_iter().chain(kafkas).collect();
+    let own_file = "[server]\nkafka_listen = \"own-file:5\"\nadvertise = \"own-file:5\"\n";
+    let kafka_file = "[broker]\nlisteners = \"PLAINTEXT://file:6\"\nadvertised.listeners = \"PLAINTEXT://file:6\"\n";
+    let file = format!("{own_file}{kafka_file}");
+    let cases = [
+        (flags(Some("flag:1"), true), &both[..], &*file, "flag:1", 2),
+        (flags(None, true), &both[..], &*file, "set:2", 0),
+        (flags(None, false), &both, &file, "own-variable:3", 2),
+        (flags(None, false), &kafkas, &file, "variable:4", 0),
+        (flags(None, false), &[], &file, "own-file:5", 2),
+        (flags(None, false), &[], kafka_file, "file:6", 0),
+    ];
+    for (flags, env, file, wins, told) in cases {
+        let settings = gather(flags, env, file, "addresses").unwrap();
+        assert_eq!(settings.kafka_listen, wins);
+        let advertise = settings.advertise.as_ref().map(|(host, port)| format!("{host}:{port}"));
+        assert_eq!(advertise.as_deref(), Some(wins));
+        assert_eq!(settings.warnings.len(), told, "{wins}: {:?}", settings.warnings);
+        assert!(config(&settings, "listeners").is_none() && config(&settings, "advertised.listeners").is_none());
+    }
+}
+
+#[test]
 fn op_01_an_address_that_sends_clients_to_themselves_is_not_advertised() {
     let advertise = |text: &str, name: &str| {
         gather(ServerArgs { advertise: Some(text.to_owned()), ..ServerArgs::default() }, &[], "", name)
