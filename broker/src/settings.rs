@@ -132,8 +132,10 @@ struct LogTable {
     config: toml::Table,
 }
 
-/// Environment variables with our prefix that are settings of the server itself, not broker configs.
-const OWN_VARIABLES: [&str; 7] = ["KAFKA_LISTEN", "HTTP_LISTEN", "ADVERTISE", "DATA", "CONFIG", "LOG_FORMAT", "LOG"];
+/// Environment variables with our prefix that are no broker configs: settings of the server itself, and what the other commands
+/// read.
+const OWN_VARIABLES: [&str; 8] =
+    ["KAFKA_LISTEN", "HTTP_LISTEN", "ADVERTISE", "DATA", "CONFIG", "LOG_FORMAT", "LOG", "BOOTSTRAP"];
 const PREFIX: &str = "PYRALOG_";
 /// Kafka's names of what is `kafka_listen` and `advertise` here.
 const LISTENERS: &str = "listeners";
@@ -231,7 +233,16 @@ fn read_file(named: Option<PathBuf>) -> Result<File, SettingsError> {
         None => return Ok(File::default()),
     };
     let text = std::fs::read_to_string(&path).map_err(|cause| SettingsError::File { path: path.clone(), cause })?;
-    toml::from_str(&text).map_err(|e| SettingsError::Syntax { path, message: e.to_string() })
+    toml::from_str(&text).map_err(|e| {
+        let mut message = e.to_string();
+        if message.contains("cannot extend value") {
+            // As with max.connections and max.connections.per.ip.
+            message.push_str(
+                "where one name begins with another, write both in quotes, such as \"max.connections\" = 100",
+            );
+        }
+        SettingsError::Syntax { path, message }
+    })
 }
 
 /// Our variables, without the prefix. What is in those of others is nobody's business here.
@@ -371,11 +382,14 @@ fn declared(name: String, table: LogTable) -> Result<DeclaredLog, SettingsError>
         configs.insert("retention.bytes".into(), bytes.to_string());
     }
     if let Some(hours) = table.retention_hours {
-        let ms = hours.checked_mul(3_600_000).ok_or_else(|| SettingsError::Log {
-            name: name.clone(),
-            message: format!("retention_hours={hours} is too large"),
-        })?;
-        configs.insert("retention.ms".into(), ms.max(-1).to_string());
+        let wrong =
+            |why: &str| SettingsError::Log { name: name.clone(), message: format!("retention_hours={hours} {why}") };
+        let ms = match hours {
+            ..-1 => return Err(wrong("is less than nothing; -1 keeps records for ever")),
+            -1 => -1,
+            0.. => hours.checked_mul(3_600_000).ok_or_else(|| wrong("is too large"))?,
+        };
+        configs.insert("retention.ms".into(), ms.to_string());
     }
     if let Some(replicas) = table.min_in_sync_replicas {
         configs.insert("min.insync.replicas".into(), replicas.to_string());

@@ -133,8 +133,18 @@ fn declared_logs_take_the_short_names_and_any_config() {
     assert_eq!((log.log.as_str(), log.partition_count), ("orders", Some(4)));
     let has = |name: &str, value: &str| log.configs.iter().any(|(n, v)| n == name && v == value);
     assert!(has("retention.ms", "7200000") && has("min.insync.replicas", "1") && has("cleanup.policy", "compact"));
-    let wrong = gather(ServerArgs::default(), &[], "[logs.\"a/b\"]\n", "badlog");
-    assert!(matches!(wrong, Err(SettingsError::Log { .. })));
+    for wrong in [
+        "[logs.\"a/b\"]\n",
+        "[logs.a]\nretention_hours = -5\n",
+        "[logs.a]\nretention_hours = 9_000_000_000_000_000_000\n",
+    ] {
+        assert!(gather(ServerArgs::default(), &[], wrong, "badlog").is_err(), "{wrong}");
+    }
+    for (hours, ms) in [(-1, "-1"), (0, "0")] {
+        let file = format!("[logs.a]\nretention_hours = {hours}\n");
+        let settings = gather(ServerArgs::default(), &[], &file, "hours").unwrap();
+        assert_eq!(settings.logs[0].configs, [("retention.ms".to_owned(), ms.to_owned())]);
+    }
 }
 
 #[test]
@@ -143,6 +153,12 @@ fn a_foreign_variable_is_told_and_no_error() {
     let settings = gather(ServerArgs::default(), &env, "", "foreign").unwrap();
     assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
     assert!(settings.warnings.iter().any(|w| w.contains("num.partitions")), "{:?}", settings.warnings);
+}
+
+#[test]
+fn what_the_commands_for_people_read_is_no_foreign_variable() {
+    let settings = gather(ServerArgs::default(), &[("PYRALOG_BOOTSTRAP", "localhost:9092")], "", "bootstrap").unwrap();
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
 }
 
 #[test]
@@ -156,4 +172,14 @@ fn a_variable_that_is_no_text_is_refused_if_it_is_ours_and_nothing_otherwise() {
     assert!(gather("FOO".as_ref()).is_ok() && gather(odd).is_ok());
     let refused = gather("PYRALOG_KAFKA_LISTEN".as_ref()).unwrap_err().to_string();
     assert!(refused.contains("PYRALOG_KAFKA_LISTEN is not UTF-8"), "{refused}");
+}
+
+#[test]
+fn names_of_which_one_begins_with_another_are_told_to_need_quotes() {
+    let file = "[broker]\nmax.connections = 5\nmax.connections.per.ip = 3\n";
+    let refused = gather(ServerArgs::default(), &[], file, "extends").unwrap_err().to_string();
+    assert!(refused.contains("\"max.connections\" = 100"), "{refused}");
+    let file = "[broker]\n\"max.connections\" = 5\n\"max.connections.per.ip\" = 3\n";
+    let settings = gather(ServerArgs::default(), &[], file, "quoted").unwrap();
+    assert_eq!(config(&settings, "max.connections.per.ip"), Some("3"));
 }
