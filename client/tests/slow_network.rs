@@ -162,3 +162,24 @@ async fn a_conditional_write_that_comes_late_keeps_its_vlsn() {
     assert_eq!(log.write("credit").await.unwrap(), 2);
     assert_eq!(values(&log).await, ["0 first", "1 debit", "2 credit"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_are_given_up_take_no_room() {
+    let network = Network::with_broker(&[]).await;
+    let mut config = ClientConfig::new(&network.address);
+    config.producer.request_bytes = 200_000;
+    config.producer.buffer_bytes = 200_000;
+    config.producer.buffer_timeout = Duration::from_secs(20);
+    let (client, name) = (config.connect().await.unwrap(), unique("room"));
+    let settings = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
+    client.create_log_with_config(&name, settings).await.unwrap();
+    let log = VlsnClient::builder(client, &name).sequencer(unique("room"), 1).open().await.unwrap();
+    network.hold();
+    for _ in 0..5 {
+        // It has room, and waits for a number.
+        let given_up = tokio::time::timeout(Duration::from_millis(100), log.enqueue(vec![0; 50_000])).await;
+        assert!(given_up.is_err());
+    }
+    network.deliver();
+    log.write(vec![0; 50_000]).await.unwrap();
+}

@@ -15,7 +15,7 @@ use pyralog_protocol::batch::{BATCH_HEADER_BYTES, NewRecord};
 use pyralog_protocol::kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use pyralog_protocol::kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use pyralog_protocol::{LogId, LogOffset, MonoMs, NodeId, Response};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::clock::{draw, ms};
 use super::cluster::{Cluster, Lane, LogFailure, str_bytes};
@@ -34,7 +34,7 @@ const UNKNOWN_LOG_PATIENCE: Duration = Duration::from_secs(3);
 /// Who waits for a record.
 struct Token {
     reply: Reply,
-    bytes: u32,
+    room: Room,
 }
 
 /// Where the outcome of a record goes.
@@ -69,11 +69,9 @@ pub struct Mode {
     pub identity: Option<(i64, i16)>,
 }
 
-/// Room in the buffer for one record, to be given to [`Writer::push`].
+/// Room in the buffer for one record, to be given to [`Writer::push`]. Dropped, it is there for others again.
 #[derive(Debug)]
-pub struct Room {
-    bytes: u32,
-}
+pub struct Room(OwnedSemaphorePermit);
 
 /// The writing half of a client.
 pub struct Writer {
@@ -83,7 +81,7 @@ pub struct Writer {
     work: Notify,
     /// Every record has its outcome.
     settled: Notify,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     is_closing: AtomicBool,
 }
 
@@ -137,7 +135,7 @@ impl Writer {
             compression: config.compression(),
             strict: mode.strict,
         };
-        let room = Semaphore::new(config.buffer_bytes);
+        let room = Arc::new(Semaphore::new(config.buffer_bytes));
         let mut machine = Producer::new(settings, draw());
         if let Some((id, epoch)) = mode.identity {
             machine.identified(id, epoch);
@@ -204,14 +202,11 @@ impl Writer {
             return Err(ProduceError::TooLarge { bytes, limit });
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match tokio::time::timeout(config.buffer_timeout, self.room.acquire_many(bytes)).await {
-            Ok(Ok(room)) => room.forget(),
-            Ok(Err(_)) => return Err(ProduceError::ClientClosed),
-            Err(_) => {
-                return Err(ProduceError::BufferFull { bytes: config.buffer_bytes, waited: config.buffer_timeout });
-            }
+        match tokio::time::timeout(config.buffer_timeout, self.room.clone().acquire_many_owned(bytes)).await {
+            Ok(Ok(room)) => Ok(Room(room)),
+            Ok(Err(_)) => Err(ProduceError::ClientClosed),
+            Err(_) => Err(ProduceError::BufferFull { bytes: config.buffer_bytes, waited: config.buffer_timeout }),
         }
-        Ok(Room { bytes })
     }
 
     /// Takes a record for which there is room. Records of a partition are written in the order of these calls.
@@ -223,15 +218,11 @@ impl Writer {
         reply: Reply,
     ) -> Result<(), Untaken> {
         let target = partition.map_or(Target::Key, Target::Partition);
-        let token = Token { reply, bytes: room.bytes };
+        let token = Token { reply, room };
         let now = self.cluster.clock.now();
-        match as_new(record, |new| self.machine().push(log, target, new, token, now)) {
-            Ok(true) => self.work.notify_one(),
-            Ok(false) => {}
-            Err((untaken, token)) => {
-                self.room.add_permits(usize::try_from(token.bytes).unwrap_or(0));
-                return Err(untaken);
-            }
+        let pushed = as_new(record, |new| self.machine().push(log, target, new, token, now));
+        if pushed.map_err(|(untaken, _)| untaken)? {
+            self.work.notify_one();
         }
         Ok(())
     }
@@ -271,9 +262,13 @@ impl Writer {
 
     fn settle(&self, outcome: Outcome<Token>) {
         let Outcome { log, partition, tokens, result, in_doubt } = outcome;
-        let mut bytes = 0;
+        // Of the whole batch, to be given back at once.
+        let mut room: Option<OwnedSemaphorePermit> = None;
         for (index, token) in (0i64..).zip(tokens) {
-            bytes += usize::try_from(token.bytes).unwrap_or(0);
+            match &mut room {
+                Some(room) => room.merge(token.room.0),
+                None => room = Some(token.room.0),
+            }
             let result = match &result {
                 Ok((base, time)) => Ok(Appended {
                     partition,
@@ -293,7 +288,6 @@ impl Writer {
                 }
             }
         }
-        self.room.add_permits(bytes);
     }
 }
 
