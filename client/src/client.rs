@@ -14,7 +14,8 @@ use crate::net::cluster::Cluster;
 use crate::net::writer::{Delivery, Mode, Writer};
 use crate::record::{Appended, Record};
 
-/// A client of a cluster. Clones share connections, metadata and the buffer of what is being written.
+/// A client of a cluster. Clones share connections, metadata and the buffer of what is being written. The tokio runtime in which
+/// it connects sends what is written: once that has ended, writing fails with [`ProduceError::ClientClosed`].
 ///
 /// ```no_run
 /// use pyralog_client::{LogOffset, PyralogClient, Record};

@@ -111,8 +111,9 @@ pub enum ProduceError {
     /// No broker was reached or understood.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The client was closed.
-    #[error("the client is closed")]
+    /// The client was closed, or the tokio runtime in which it was connected has ended. A record that was handed over before may
+    /// have been written in the second case.
+    #[error("the client is closed, or the runtime in which it was connected has ended")]
     ClientClosed,
 }
 
@@ -143,6 +144,7 @@ impl ProduceError {
             Untaken::UnknownLog => Self::UnknownLog { log },
             Untaken::NoPartition { count } => Self::NoPartition { log, partition: target.unwrap_or(0), count },
             Untaken::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit },
+            Untaken::Closed => Self::ClientClosed,
             Untaken::Halted => Self::NotSent { log, reason: "an earlier record of the log was not written".to_owned() },
         }
     }
@@ -160,6 +162,7 @@ impl ProduceError {
                 let last = last.map_or(String::new(), |last| format!("; {}", describe(&last)));
                 Self::Expired { log, partition, after: timeout, sent, last }
             }
+            Failure::Closed => Self::ClientClosed,
             Failure::Lost { reason }
             | Failure::Unsent { reason }
             | Failure::GivenUp { reason }
@@ -174,6 +177,7 @@ fn describe(failure: &Failure) -> String {
             BrokerError { code: *code, message: message.clone() }.to_string()
         }
         Failure::Expired { .. } => "no acknowledgement".to_owned(),
+        Failure::Closed => "the client is closed".to_owned(),
         Failure::Lost { reason }
         | Failure::Unsent { reason }
         | Failure::GivenUp { reason }

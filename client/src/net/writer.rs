@@ -1,7 +1,8 @@
 //! Drives the producer: one task owns the steps of the machine, one more per broker keeps its requests in order.
 //!
 //! Holds: what waits takes at most [`ProducerConfig::buffer_bytes`](crate::ProducerConfig); above it, writing waits. When
-//! the last handle of the client is dropped, what was taken is still sent.
+//! the last handle of the client is dropped, what was taken is still sent. Where the driving task ends, or its runtime does, every
+//! record that has no outcome fails, and nothing is taken any more.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -253,7 +254,7 @@ impl Writer {
         }
     }
 
-    /// Takes nothing more; what was taken is still sent.
+    /// Takes nothing more once everything has its outcome; what was taken is still sent.
     pub fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
         self.machine().hurry();
@@ -322,6 +323,20 @@ struct Driver {
     aging: MonoMs,
 }
 
+impl Drop for Driver {
+    /// Nobody takes the steps any more, perhaps because the runtime ends.
+    fn drop(&mut self) {
+        let mut outputs = Vec::new();
+        self.writer.machine().close(&mut outputs);
+        for output in outputs {
+            if let Output::Done(outcome) = output {
+                self.writer.settle(outcome);
+            }
+        }
+        self.writer.settled.notify_waiters();
+    }
+}
+
 impl Driver {
     fn new(writer: Arc<Writer>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
@@ -334,11 +349,15 @@ impl Driver {
         loop {
             let now = writer.cluster.clock.now();
             let mut outputs = Vec::new();
-            let (wake, is_idle, logs) = {
+            let (wake, is_idle, is_over, logs) = {
                 let mut machine = writer.machine();
                 let wake = machine.step(now, &mut outputs);
+                let is_over = machine.is_idle() && writer.is_closing.load(Ordering::Acquire);
+                if is_over {
+                    machine.close(&mut outputs);
+                }
                 let logs: Vec<LogId> = if now >= self.aging { machine.logs().cloned().collect() } else { Vec::new() };
-                (wake, machine.is_idle(), logs)
+                (wake, machine.is_idle(), is_over, logs)
             };
             if now >= self.aging {
                 self.aging = now.after_ms(ms(writer.cluster.config.metadata_max_age).max(1000));
@@ -347,9 +366,9 @@ impl Driver {
             outputs.into_iter().for_each(|output| self.carry_out(output));
             if is_idle {
                 writer.settled.notify_waiters();
-                if writer.is_closing.load(Ordering::Acquire) {
-                    return;
-                }
+            }
+            if is_over {
+                return;
             }
             let wake = writer.cluster.instant(wake.map_or(self.aging, |wake| wake.min(self.aging)));
             tokio::select! {

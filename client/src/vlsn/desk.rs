@@ -61,6 +61,8 @@ struct Unsettled {
     doubtful: Option<u64>,
     /// Why nothing is taken any more.
     stopped: Option<VlsnError>,
+    /// The last handle is gone.
+    is_closing: bool,
 }
 
 struct Entry {
@@ -114,10 +116,32 @@ impl Sink for Desk {
         if unsettled.in_air == 0 {
             let needs_repair = unsettled.failure.is_some();
             drop(unsettled);
-            self.settled.notify_waiters();
+            self.tell_settled();
             if needs_repair {
-                tokio::spawn(self.repair());
+                tokio::spawn(Repair { desk: self, is_made: false }.make());
             }
+        }
+    }
+}
+
+/// A repair that is due. If it is not made to its end, because the runtime has ended, nothing is left without an outcome.
+struct Repair {
+    desk: Arc<Desk>,
+    is_made: bool,
+}
+
+impl Repair {
+    async fn make(mut self) {
+        self.desk.clone().repair().await;
+        self.is_made = true;
+    }
+}
+
+impl Drop for Repair {
+    fn drop(&mut self) {
+        let first = self.desk.unsettled().records.keys().next().copied();
+        if let Some(vlsn) = first.filter(|_| !self.is_made) {
+            self.desk.stop(vlsn, &VlsnError::Produce(ProduceError::ClientClosed));
         }
     }
 }
@@ -149,7 +173,21 @@ impl Desk {
         if let Ok(mut order) = self.order.try_lock() {
             order.counter = Counter::Memory;
         }
-        self.writer.close();
+        self.unsettled().is_closing = true;
+        self.tell_settled();
+    }
+
+    /// Tells who waits for outcomes. If the last handle is gone and everything has one, the writer is not needed any more; before,
+    /// a repair may need it.
+    fn tell_settled(&self) {
+        self.settled.notify_waiters();
+        let is_over = {
+            let unsettled = self.unsettled();
+            unsettled.is_closing && unsettled.records.is_empty()
+        };
+        if is_over {
+            self.writer.close();
+        }
     }
 
     /// Waits until everything has its outcome.
@@ -309,7 +347,7 @@ impl Desk {
             self.hand_over(partition, vlsn, &record, room);
         }
         if self.unsettled().in_air == 0 {
-            self.settled.notify_waiters();
+            self.tell_settled();
         }
         Ok(())
     }
@@ -351,7 +389,7 @@ impl Desk {
             let outcome = if number == vlsn { error.clone() } else { stopped.clone() };
             let _ = entry.reply.send(Err(outcome));
         }
-        self.settled.notify_waiters();
+        self.tell_settled();
     }
 
     /// Looks at the log, and takes records again.

@@ -79,6 +79,8 @@ pub enum Untaken {
     },
     /// An earlier record failed, and the machine is [strict](Settings::strict).
     Halted,
+    /// The machine takes nothing more.
+    Closed,
 }
 
 /// Why a record was not written.
@@ -120,6 +122,8 @@ pub enum Failure {
         /// Why.
         reason: String,
     },
+    /// Nobody goes on with it.
+    Closed,
     /// The batch could not be made.
     Unbuildable {
         /// Why.
@@ -235,6 +239,7 @@ pub struct Producer<T> {
     turn: Option<(LogId, u32)>,
     /// A record failed, and order is strict.
     halted: bool,
+    closed: bool,
 }
 
 /// The most bytes that a record can take in a batch.
@@ -261,6 +266,7 @@ impl<T> Producer<T> {
             hurry: false,
             turn: None,
             halted: false,
+            closed: false,
         }
     }
 
@@ -309,6 +315,9 @@ impl<T> Producer<T> {
         if BATCH_HEADER_BYTES + bytes > limit {
             return Err((Untaken::TooLarge { bytes: BATCH_HEADER_BYTES + bytes, limit }, token));
         }
+        if self.closed {
+            return Err((Untaken::Closed, token));
+        }
         if self.halted {
             return Err((Untaken::Halted, token));
         }
@@ -356,6 +365,19 @@ impl<T> Producer<T> {
         for partition in self.logs.values_mut().flat_map(|log| &mut log.partitions) {
             partition.begin_anew();
         }
+    }
+
+    /// Takes nothing more, and fails what has no outcome yet: whoever carried out what is to be done has gone.
+    pub fn close(&mut self, out: &mut Vec<Output<T>>) {
+        self.closed = true;
+        for key in std::mem::take(&mut self.active) {
+            let Some(partition) = partition_mut(&mut self.logs, &key) else { continue };
+            let mut left = Vec::new();
+            partition.drain(&mut left);
+            out.extend(left.into_iter().map(|batch| failed(&key.0, key.1, batch, Failure::Closed)));
+        }
+        self.flights.clear();
+        self.nodes.clear();
     }
 
     /// [`Self::mend`], as another producer, once every record has its outcome.

@@ -201,6 +201,15 @@ impl<T> Partition<T> {
         waiting.map(|batch| batch.since.after_ms(timeout_ms)).min()
     }
 
+    /// Takes out every batch.
+    pub fn drain(&mut self, out: &mut Vec<Batch<T>>) {
+        for mut batch in std::mem::take(&mut self.in_flight).into_values() {
+            batch.in_doubt = true;
+            out.push(batch);
+        }
+        self.drain_waiting(out);
+    }
+
     /// Takes out every batch that is not in the air.
     pub fn drain_waiting(&mut self, out: &mut Vec<Batch<T>>) {
         out.extend(std::mem::take(&mut self.again).into_values());
