@@ -6,7 +6,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Broker, unique};
-use pyralog_client::{ClientConfig, LogConfig, ProducerConfig, PyralogClient, VlsnClient, VlsnError, VlsnRead};
+use pyralog_client::{
+    Acks, ClientConfig, LogConfig, ProduceError, ProducerConfig, PyralogClient, Record, VlsnClient, VlsnError, VlsnRead,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -182,4 +184,43 @@ async fn writes_that_are_given_up_take_no_room() {
     }
     network.deliver();
     log.write(vec![0; 50_000]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_acknowledgements_the_buffer_is_bounded_too() {
+    let network = Network::with_broker(&[]).await;
+    let producer = ProducerConfig {
+        acks: Acks::None,
+        idempotent: false,
+        request_bytes: 200_000,
+        buffer_bytes: 200_000,
+        buffer_timeout: Duration::from_millis(300),
+        delivery_timeout: Duration::from_millis(700),
+        ..Default::default()
+    };
+    let request_timeout = Duration::from_millis(500);
+    let config = ClientConfig {
+        request_timeout,
+        connect_timeout: request_timeout,
+        producer,
+        ..ClientConfig::new(&network.address)
+    };
+    let client = config.connect().await.unwrap();
+    let name = common::log(&client, "unanswered", 1).await;
+    client.produce(&name, Record::from("there")).await.unwrap();
+    network.hold();
+    let (mut taken, mut failed) = (Vec::new(), None);
+    // Far more than the system has room for in its sockets.
+    while failed.is_none() && taken.len() < 800 {
+        match client.enqueue(&name, Record::from(vec![0; 50_000])).await {
+            Ok(delivery) => taken.push(delivery),
+            Err(error) => failed = Some(error),
+        }
+    }
+    assert!(matches!(failed, Some(ProduceError::BufferFull { .. })), "{} were taken, {failed:?}", taken.len());
+    // What no socket takes has its time as well.
+    tokio::time::timeout(Duration::from_secs(10), client.flush()).await.unwrap();
+    assert!(matches!(taken.pop().unwrap().await, Err(ProduceError::Expired { .. })));
+    network.deliver();
+    while client.produce(&name, Record::from("there again")).await.is_err() {}
 }

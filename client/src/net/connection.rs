@@ -45,8 +45,28 @@ pub struct Connection {
 #[derive(Debug)]
 struct Outgoing {
     frame: BytesMut,
-    /// Nobody waits for an answer that does not come (acks=0).
-    answer: Option<Waiting>,
+    end: Awaited,
+}
+
+/// What ends a request.
+#[derive(Debug)]
+enum Awaited {
+    Answer(Waiting),
+    /// Brokers do not answer it (acks=0): it is done when the socket has taken it.
+    Written(Unsent),
+}
+
+#[derive(Debug)]
+struct Unsent {
+    deadline: Instant,
+    reply: oneshot::Sender<()>,
+}
+
+/// Bytes to be written.
+#[derive(Debug)]
+struct Frame {
+    bytes: BytesMut,
+    unsent: Option<Unsent>,
 }
 
 #[derive(Debug)]
@@ -72,6 +92,22 @@ impl Pending {
     pub async fn answer(self) -> Result<Response, CallError> {
         let Self { address, api, reply } = self;
         reply.await.unwrap_or_else(|_| Err(closed(&address, api, "the client's runtime ended")))
+    }
+}
+
+/// A request that is not answered, on its way into the socket.
+#[derive(Debug)]
+pub struct Unanswered {
+    address: Arc<str>,
+    api: ApiKey,
+    reply: oneshot::Receiver<()>,
+}
+
+impl Unanswered {
+    /// Waits until the socket has taken it.
+    pub async fn written(self) -> Result<(), CallError> {
+        let Self { address, api, reply } = self;
+        reply.await.map_err(|_| closed(&address, api, "it ended before the request was written"))
     }
 }
 
@@ -160,15 +196,19 @@ impl Connection {
         let frame = self.encode(correlation_id, version, &request)?;
         let (reply, receiver) = oneshot::channel();
         let waiting = Waiting { correlation_id, api, version, deadline: Instant::now() + timeout, timeout, reply };
-        self.send(Outgoing { frame, answer: Some(waiting) }, api)?;
+        self.send(Outgoing { frame, end: Awaited::Answer(waiting) }, api)?;
         Ok(Pending { address: self.address.clone(), api, reply: receiver })
     }
 
-    /// Sends something that brokers do not answer.
-    pub fn send_unanswered(&self, request: &Request) -> Result<(), CallError> {
+    /// Sends something that brokers do not answer, in the order of the calls.
+    pub fn send_unanswered(&self, request: &Request, timeout: Duration) -> Result<Unanswered, CallError> {
+        let api = request.api();
         let correlation_id = self.next_correlation.fetch_add(1, Ordering::Relaxed);
-        let frame = self.encode(correlation_id, self.version(request.api())?, request)?;
-        self.send(Outgoing { frame, answer: None }, request.api())
+        let frame = self.encode(correlation_id, self.version(api)?, request)?;
+        let (reply, receiver) = oneshot::channel();
+        let unsent = Unsent { deadline: Instant::now() + timeout, reply };
+        self.send(Outgoing { frame, end: Awaited::Written(unsent) }, api)?;
+        Ok(Unanswered { address: self.address.clone(), api, reply: receiver })
     }
 
     fn send(&self, outgoing: Outgoing, api: ApiKey) -> Result<(), CallError> {
@@ -190,8 +230,7 @@ struct Task {
     limits: DecodeLimits,
     /// Requests that are sent, or about to be, oldest first.
     waiting: VecDeque<Waiting>,
-    /// Bytes to be written.
-    outbox: VecDeque<BytesMut>,
+    outbox: VecDeque<Frame>,
     inbox: BytesMut,
 }
 
@@ -237,7 +276,9 @@ impl Task {
         };
         tracing::debug!(address = %self.address, reason, "connection ended");
         while let Ok(outgoing) = requests.try_recv() {
-            self.waiting.extend(outgoing.answer);
+            if let Awaited::Answer(waiting) = outgoing.end {
+                self.waiting.push_back(waiting);
+            }
         }
         for waiting in self.waiting {
             let _ = waiting.reply.send(Err(closed(&self.address, waiting.api, &reason)));
@@ -262,7 +303,8 @@ impl Task {
             if !is_used && self.waiting.is_empty() && self.outbox.is_empty() {
                 return End::Unused;
             }
-            let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
+            let unsent = self.outbox.iter().filter_map(|frame| frame.unsent.as_ref()).map(|frame| frame.deadline);
+            let deadline = self.waiting.iter().map(|waiting| waiting.deadline).chain(unsent).min();
             self.make_room();
             tokio::select! {
                 request = requests.recv(), if is_used => match request {
@@ -287,12 +329,18 @@ impl Task {
     }
 
     fn enqueue(&mut self, outgoing: Outgoing) {
-        self.waiting.extend(outgoing.answer);
-        match self.outbox.back_mut() {
-            Some(last) if last.len() + outgoing.frame.len() <= SMALL_FRAME_BYTES => {
-                last.extend_from_slice(&outgoing.frame);
+        let Outgoing { frame: bytes, end } = outgoing;
+        let unsent = match end {
+            Awaited::Written(unsent) => Some(unsent),
+            Awaited::Answer(waiting) => {
+                self.waiting.push_back(waiting);
+                None
             }
-            Some(_) | None => self.outbox.push_back(outgoing.frame),
+        };
+        let last = self.outbox.back_mut().filter(|last| last.unsent.is_none());
+        match last.filter(|last| unsent.is_none() && last.bytes.len() + bytes.len() <= SMALL_FRAME_BYTES) {
+            Some(last) => last.bytes.extend_from_slice(&bytes),
+            None => self.outbox.push_back(Frame { bytes, unsent }),
         }
     }
 
@@ -351,14 +399,17 @@ impl Task {
 }
 
 /// Writes from the front; what is written leaves the outbox.
-async fn write(writer: &mut tokio::net::tcp::OwnedWriteHalf, outbox: &mut VecDeque<BytesMut>) -> std::io::Result<()> {
+async fn write(writer: &mut tokio::net::tcp::OwnedWriteHalf, outbox: &mut VecDeque<Frame>) -> std::io::Result<()> {
     let Some(front) = outbox.front_mut() else { return Ok(()) };
-    let written = writer.write_buf(front).await?;
+    let written = writer.write_buf(&mut front.bytes).await?;
     if written == 0 {
         return Err(std::io::ErrorKind::WriteZero.into());
     }
-    if front.is_empty() {
-        outbox.pop_front();
+    if front.bytes.is_empty()
+        && let Some(Unsent { reply, .. }) = outbox.pop_front().and_then(|frame| frame.unsent)
+    {
+        // Whoever sent it may have gone.
+        let _ = reply.send(());
     }
     Ok(())
 }

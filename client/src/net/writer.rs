@@ -473,9 +473,18 @@ async fn send_in_order(
                 ((p.log.clone(), p.partition), Answer::Written { base_offset: LogOffset(-1), append_time: None })
             };
             let answers = parcels.iter().map(written).collect();
-            match connection.send_unanswered(&request(parcels, acks, timeout).into()) {
-                Ok(()) => drop(events.send(Event::Answered(flight, answers))),
+            match connection.send_unanswered(&request(parcels, acks, timeout).into(), timeout) {
                 Err(error) => unsent(error),
+                Ok(sent) => {
+                    let events = events.clone();
+                    tokio::spawn(async move {
+                        let event = match sent.written().await {
+                            Ok(()) => Event::Answered(flight, answers),
+                            Err(error) => Event::Lost(flight, error.to_string()),
+                        };
+                        let _ = events.send(event);
+                    });
+                }
             }
             continue;
         }
