@@ -282,3 +282,23 @@ async fn id_01_each_record_once_and_in_order_through_kill_9() {
         assert!(before.is_none_or(|before| before < number), "out of order: {before:?} then {number}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_go_to_the_partitions_that_a_log_has_after_it_was_created_again() {
+    let broker = Broker::any();
+    let mut config = broker.config();
+    config.metadata_max_age = Duration::from_secs(1);
+    config.producer.delivery_timeout = Duration::from_secs(4);
+    let (client, other) = (config.connect().await.unwrap(), broker.client().await);
+    let name = log(&other, "again", 6).await;
+    client.produce_batch(&name, (0..12).map(numbered)).await.unwrap();
+    other.delete_log(&name).await.unwrap();
+    let fewer = LogConfig { partition_count: 2, ..Default::default() };
+    while other.create_log_with_config(&name, fewer.clone()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // As long as it takes to hear of it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let appended = client.produce_batch(&name, (0..12).map(numbered)).await.unwrap();
+    assert_eq!(appended.iter().map(|at| at.partition).collect::<BTreeSet<_>>(), BTreeSet::from([0, 1]));
+}

@@ -176,7 +176,7 @@ impl Writer {
         }
         if self.machine().partition_count(log).is_none() {
             let view = self.cluster.await_log(log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(log, f))?;
-            self.machine().learn(log, &leaders(&view));
+            self.machine().learn(log, view.id, &leaders(&view));
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Writer {
         };
         let view = self.cluster.repeat(is_retriable, || self.cluster.look_up(log)).await;
         let view = view.map_err(|failure| unknown(log, failure))?;
-        self.machine().learn(log, &leaders(&view));
+        self.machine().learn(log, view.id, &leaders(&view));
         Ok(())
     }
 
@@ -397,7 +397,7 @@ impl Driver {
                 Event::Identified(None) => machine.unidentified(now),
                 Event::Learnt(log, Ok(view)) => {
                     self.missing.remove(&log);
-                    machine.learn(&log, &leaders(&view));
+                    machine.learn(&log, view.id, &leaders(&view));
                 }
                 Event::Learnt(log, Err(LogFailure::Unknown)) => {
                     let since = *self.missing.entry(log.clone()).or_insert(now);

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, Compression, NewRecord};
-use pyralog_protocol::{Draw, ErrorCode, LogId, LogOffset, MonoMs, NodeId};
+use pyralog_protocol::{Draw, ErrorCode, LogId, LogOffset, MonoMs, NodeId, TopicId};
 
 use super::backoff::Backoff;
 use super::partitioner::partition_of;
@@ -204,6 +204,10 @@ pub enum Output<T> {
 }
 
 struct Log<T> {
+    /// Another one under the same name is another log.
+    id: TopicId,
+    /// Partitions that it has; those beyond are of a log of before, and keep what was taken for them until its time is up.
+    count: usize,
     partitions: Vec<Partition<T>>,
     /// Where records without keys go until a batch is full.
     sticky: Option<(u32, usize)>,
@@ -270,17 +274,23 @@ impl<T> Producer<T> {
         }
     }
 
-    /// Tells who leads the partitions of a log.
-    pub fn learn(&mut self, log: &LogId, leaders: &[Option<NodeId>]) {
+    /// Tells who leads the partitions of a log. A log has never fewer than before; one that was created again may.
+    pub fn learn(&mut self, log: &LogId, id: TopicId, leaders: &[Option<NodeId>]) {
         let entry = self.logs.entry(log.clone()).or_insert_with(|| Log {
+            id,
+            count: 0,
             partitions: Vec::new(),
             sticky: None,
             refresh_not_before: MonoMs(0),
             refresh_wanted: false,
             refreshes: 0,
         });
-        if entry.partitions.len() < leaders.len() {
-            entry.partitions.resize_with(leaders.len(), Partition::default);
+        if entry.id != id {
+            (entry.id, entry.count, entry.sticky) = (id, 0, None);
+        }
+        entry.count = entry.count.max(leaders.len());
+        if entry.partitions.len() < entry.count {
+            entry.partitions.resize_with(entry.count, Partition::default);
         }
         for (index, partition) in entry.partitions.iter_mut().enumerate() {
             partition.leader = leaders.get(index).copied().flatten();
@@ -298,7 +308,7 @@ impl<T> Producer<T> {
 
     /// Partitions of a log, if it is known.
     pub fn partition_count(&self, log: &LogId) -> Option<u32> {
-        self.logs.get(log).and_then(|log| u32::try_from(log.partitions.len()).ok()).filter(|count| *count > 0)
+        self.logs.get(log).and_then(|log| u32::try_from(log.count).ok()).filter(|count| *count > 0)
     }
 
     /// Takes a record. The answer is whether [`Self::step`] may have something to do now.
@@ -322,14 +332,16 @@ impl<T> Producer<T> {
             return Err((Untaken::Halted, token));
         }
         let Some(entry) = self.logs.get_mut(log) else { return Err((Untaken::UnknownLog, token)) };
-        let count = u32::try_from(entry.partitions.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(entry.count).unwrap_or(u32::MAX);
         let index = match (target, record.key) {
             (Target::Partition(index), _) => index,
             (Target::Key, Some(key)) => partition_of(key, count),
             (Target::Key, None) => entry.sticky(bytes, self.settings.batch_bytes, &mut self.draw),
         };
-        let slot = usize::try_from(index).ok().and_then(|index| entry.partitions.get_mut(index));
-        let Some(partition) = slot else { return Err((Untaken::NoPartition { count }, token)) };
+        let slot = usize::try_from(index).ok().filter(|index| *index < entry.count);
+        let Some(partition) = slot.and_then(|index| entry.partitions.get_mut(index)) else {
+            return Err((Untaken::NoPartition { count }, token));
+        };
         let (compression, batch_bytes) = (self.settings.compression, self.settings.batch_bytes);
         let was_idle = partition.is_idle();
         let open = partition.open.get_or_insert_with(|| Batch::open(compression, now));
@@ -772,9 +784,10 @@ impl<T> Log<T> {
             *filled += bytes;
             return *index;
         }
-        let led = (0u32..).zip(&self.partitions).filter(|(_, partition)| partition.leader.is_some());
+        let led =
+            (0u32..).zip(self.partitions.iter().take(self.count)).filter(|(_, partition)| partition.leader.is_some());
         let led: Vec<u32> = led.map(|(index, _)| index).collect();
-        let count = u64::try_from(if led.is_empty() { self.partitions.len() } else { led.len() }).unwrap_or(1).max(1);
+        let count = u64::try_from(if led.is_empty() { self.count } else { led.len() }).unwrap_or(1).max(1);
         let drawn = usize::try_from(draw.next_u64() % count).unwrap_or(0);
         let index = led.get(drawn).copied().unwrap_or(u32::try_from(drawn).unwrap_or(0));
         self.sticky = Some((index, bytes));

@@ -22,6 +22,8 @@ fn settings(idempotent: bool) -> Settings {
     }
 }
 
+const ID: TopicId = TopicId([1; 16]);
+
 fn log() -> LogId {
     LogId::new("log").unwrap()
 }
@@ -112,7 +114,7 @@ struct World {
 impl World {
     fn new(settings: Settings, seed: u64, plant: Plant) -> Self {
         let mut machine = Producer::new(settings, Draw::new(u128::from(seed)));
-        machine.learn(&log(), &[Some(NodeId(1)); PARTITIONS as usize]);
+        machine.learn(&log(), ID, &[Some(NodeId(1)); PARTITIONS as usize]);
         Self {
             machine,
             shelves: (0..PARTITIONS).map(|_| Shelf::default()).collect(),
@@ -139,7 +141,7 @@ impl World {
         for output in out {
             match output {
                 Output::Identify => self.machine.identified(7, 0),
-                Output::Refresh(log) => self.machine.learn(&log, &[Some(NodeId(1)); PARTITIONS as usize]),
+                Output::Refresh(log) => self.machine.learn(&log, ID, &[Some(NodeId(1)); PARTITIONS as usize]),
                 Output::Send { flight, parcels, .. } => self.air.push_back((flight, parcels)),
                 Output::Done(outcome) => {
                     for (index, token) in (0i64..).zip(outcome.tokens) {
@@ -387,7 +389,7 @@ fn records_whose_time_is_up_fail_and_the_others_go_on() {
 fn in_doubt_is_what_was_sent_and_whose_fate_is_not_known() {
     let fate = |happens: &dyn Fn(&mut Producer<u64>, Flight, &mut Vec<Output<u64>>)| {
         let mut machine: Producer<u64> = Producer::new(Settings { strict: true, ..settings(true) }, Draw::new(1));
-        machine.learn(&log(), &[Some(NodeId(1))]);
+        machine.learn(&log(), ID, &[Some(NodeId(1))]);
         machine.identified(1, 0);
         let record = NewRecord { timestamp: 0, key: None, value: Some(&[1]), headers: &[] };
         machine.push(&log(), Target::Key, record, 9, MonoMs(0)).unwrap();
@@ -420,6 +422,27 @@ fn in_doubt_is_what_was_sent_and_whose_fate_is_not_known() {
 }
 
 #[test]
+fn a_log_that_is_created_again_may_have_fewer_partitions() {
+    let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
+    let (leader, other) = (Some(NodeId(1)), TopicId([2; 16]));
+    machine.learn(&log(), ID, &[leader; 6]);
+    machine.learn(&log(), ID, &[leader; 2]);
+    assert_eq!(machine.partition_count(&log()), Some(6), "a broker that lags behind");
+    machine.learn(&log(), other, &[leader; 2]);
+    assert_eq!(machine.partition_count(&log()), Some(2));
+    let record = NewRecord { timestamp: 0, key: None, value: Some(&[1]), headers: &[] };
+    let gone = machine.push(&log(), Target::Partition(2), record, 9, MonoMs(0));
+    assert_eq!(gone, Err((Untaken::NoPartition { count: 2 }, 9)));
+    for n in 0..100u64 {
+        let key = n.to_be_bytes();
+        let keyed = NewRecord { key: Some(&key), ..record };
+        machine.push(&log(), Target::Key, keyed, n, MonoMs(0)).unwrap();
+        machine.push(&log(), Target::Key, record, n, MonoMs(0)).unwrap();
+    }
+    assert!(machine.active.iter().all(|(_, index)| *index < 2), "{:?}", machine.active);
+}
+
+#[test]
 fn i08_sequences_wrap_after_2147483647() {
     let last = Sequence { id: 1, epoch: 0, first: i32::MAX - 1 };
     assert_eq!(last.after(1).first, i32::MAX);
@@ -435,7 +458,7 @@ fn what_is_not_taken_comes_back() {
     let small = NewRecord { value: Some(&[1]), ..record };
     let now = MonoMs(0);
     assert_eq!(machine.push(&log(), Target::Key, small, 9, now), Err((Untaken::UnknownLog, 9)));
-    machine.learn(&log(), &[Some(NodeId(1))]);
+    machine.learn(&log(), ID, &[Some(NodeId(1))]);
     assert!(matches!(
         machine.push(&log(), Target::Key, record, 9, now),
         Err((Untaken::TooLarge { limit: 1000, .. }, 9))
