@@ -57,7 +57,7 @@ fn runtime() -> Runtime {
 fn a_client_whose_runtime_has_ended_writes_no_more() {
     let Some(broker) = Broker::pyralog() else { return };
     let name = unique("left");
-    let (client, log, deliveries) = runtime().block_on(async {
+    let (client, plain, log, unsent, unsent_vlsn) = runtime().block_on(async {
         let client = broker.client().await;
         let config = LogConfig::default().with("vlsn.enable", "true");
         client.create_log_with_config(&name, config).await.unwrap();
@@ -66,13 +66,12 @@ fn a_client_whose_runtime_has_ended_writes_no_more() {
         let plain = common::log(&client, "left", 1).await;
         client.produce(&plain, Record::from("there")).await.unwrap();
         let unsent = client.enqueue(&plain, Record::from("left behind")).await.unwrap();
-        let deliveries = (unsent, log.enqueue("left behind").await.unwrap());
-        ((client, plain), log, deliveries)
+        let unsent_vlsn = log.enqueue("left behind").await.unwrap();
+        (client, plain, log, unsent, unsent_vlsn)
     });
     runtime().block_on(async {
-        let (client, plain) = client;
-        assert!(timeout(LONG, deliveries.0).await.unwrap().is_err());
-        assert!(timeout(LONG, deliveries.1).await.unwrap().is_err());
+        assert_eq!(timeout(LONG, unsent).await.unwrap(), Err(ProduceError::ClientClosed));
+        assert!(timeout(LONG, unsent_vlsn).await.unwrap().is_err());
         let written = timeout(LONG, client.produce(&plain, Record::from("more"))).await.unwrap();
         assert_eq!(written, Err(ProduceError::ClientClosed));
         assert!(timeout(LONG, log.write("more")).await.unwrap().is_err());
