@@ -120,6 +120,11 @@ impl PartitionCommitTracker {
         Ok(())
     }
 
+    /// Whether anything is committed for a partition.
+    pub(crate) fn has(&self, partition: u32) -> bool {
+        self.offsets.contains_key(&partition)
+    }
+
     fn refused(&self, partition: u32, code: i16) -> GroupError {
         let group = self.consumer_group.clone();
         if code == ErrorCode::UnknownMemberId.code() {

@@ -203,9 +203,16 @@ impl Position {
         }
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, reader: &LogReader) -> Result<()> {
         match self {
             Self::Partitions { tracker, handled } => {
+                // Where nothing was handled yet, whoever comes next begins where this consumer did, and not behind what has
+                // been written since.
+                if reader.partitions().any(|partition| !tracker.has(partition) && !handled.contains_key(&partition)) {
+                    let begun = reader.positions().into_iter();
+                    let begun = begun.filter(|(of, _)| !tracker.has(*of) && !handled.contains_key(of));
+                    handled.extend(begun.collect::<Vec<_>>());
+                }
                 tracker.commit_all(handled.clone()).await?;
                 handled.clear();
             }
@@ -326,7 +333,7 @@ impl UnifiedConsumer {
     /// ```
     pub async fn commit(&mut self) -> Result<()> {
         if let Some(open) = &mut self.open {
-            open.position.commit().await?;
+            open.position.commit(&open.reader).await?;
             open.committed_at = Instant::now();
         }
         Ok(())

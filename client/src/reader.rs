@@ -1,8 +1,10 @@
 //! Reading a log from a position on, across its partitions.
 //!
 //! Holds: every record of a partition comes once and in order of its offset, as long as the reader lives; across partitions
-//! there is no order. A partition that cannot be read keeps no other from being read. At most one answer per broker is held,
-//! which [`ReaderConfig`](crate::ReaderConfig) bounds.
+//! there is no order. A partition that cannot be read keeps no other from being read. Partitions that are added while a
+//! reader of all of them lives are read from their first record on, once metadata is renewed
+//! ([`ClientConfig::metadata_max_age`](crate::ClientConfig)). At most one answer per broker is held, which
+//! [`ReaderConfig`](crate::ReaderConfig) bounds.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -94,6 +96,8 @@ pub struct LogReader {
     /// Partitions that have no position yet, because they could not be read: they begin at `start` once they can.
     unplaced: BTreeSet<u32>,
     start: StartAt,
+    /// How many partitions the log is known to have, if those that are added are to be read as well.
+    follows: Option<u32>,
     reset: OffsetReset,
     /// Fetched and not handed out.
     buffer: VecDeque<Record>,
@@ -217,13 +221,14 @@ impl ReaderBuilder {
             let (unplaced, failed) = place(&mut positions, found);
             match failed {
                 Some(error) if !is_enough(positions.len(), unplaced.len()) => Err(error),
-                Some(_) | None => Ok((positions, unplaced)),
+                Some(_) | None => Ok((positions, unplaced, self.partitions.is_none().then_some(count))),
             }
         };
-        let (positions, unplaced) = client.cluster().repeat(LogError::is_retriable, attempt).await?;
+        let (positions, unplaced, follows) = client.cluster().repeat(LogError::is_retriable, attempt).await?;
         let lane = Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed));
         let (start, reset) = (self.start, self.reset);
-        Ok(LogReader { client, log, lane, positions, unplaced, start, reset, buffer: VecDeque::new(), failures: 0 })
+        let buffer = VecDeque::new();
+        Ok(LogReader { client, log, lane, positions, unplaced, start, follows, reset, buffer, failures: 0 })
     }
 }
 
@@ -320,6 +325,11 @@ impl LogReader {
         positions
     }
 
+    /// The partitions that have a position.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = u32> {
+        self.positions.keys().copied()
+    }
+
     /// What is there now, lowest offsets first; waits a moment only if there is nothing at all.
     pub(crate) async fn read_now(&mut self, max: usize) -> Result<Vec<Record>, ConsumeError> {
         let is_read = |partition| self.positions.contains_key(&partition);
@@ -382,6 +392,7 @@ impl LogReader {
     async fn fetch_once(&mut self, wait: Duration) -> Result<(), ConsumeError> {
         let cluster = self.client.cluster().clone();
         let view = cluster.find_log(&self.log).await.map_err(|failure| self.unknown(failure))?;
+        self.follow(&view);
         let mut failed: Option<ConsumeError> = self.place_rest(&view).await.map(ConsumeError::from);
         let mut by_node: BTreeMap<NodeId, Vec<FetchPartition>> = BTreeMap::new();
         for (&partition, &position) in &self.positions {
@@ -411,6 +422,16 @@ impl LogReader {
         match failed {
             Some(error) if self.buffer.is_empty() => Err(error),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes in partitions that are new. Nobody has read of them before: they begin with their first record, wherever the
+    /// others began.
+    fn follow(&mut self, view: &LogView) {
+        let count = u32::try_from(view.partitions.len()).unwrap_or(u32::MAX);
+        if let Some(known) = &mut self.follows {
+            self.positions.extend((*known..count).map(|partition| (partition, LogOffset::ZERO)));
+            *known = count.max(*known);
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{Broker, log, unique};
 use pyralog_client::{
-    ClientConfig, CommitStrategy, ConsumeError, GroupReset, LogError, LogId, LogOffset, PartitionCommitTracker,
-    PyralogClient, Record, StartAt, UnifiedConsumer,
+    ClientConfig, CommitStrategy, ConsumeError, ConsumerConfig, GroupReset, LogError, LogId, LogOffset, LogUpdate,
+    PartitionCommitTracker, PyralogClient, Record, StartAt, UnifiedConsumer,
 };
 
 fn value(n: u32) -> Record {
@@ -81,4 +81,59 @@ async fn a_damaged_partition_is_named_and_the_others_are_described() {
     assert_eq!(plan.iter().map(|change| (change.partition, change.to.0)).collect::<Vec<_>>(), [(2, 2)]);
     let plan = client.plan_group_reset(&group, &[(log, None)], GroupReset::Latest).await;
     assert!(plan.as_ref().is_err_and(|error| error.to_string().contains("partition 1")), "{plan:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_are_read_from_their_first_record_on() {
+    let broker = Broker::any();
+    let config = ClientConfig { metadata_max_age: Duration::from_millis(300), ..broker.config() };
+    let client = config.connect().await.unwrap();
+    let name = log(&client, "grows", 1).await;
+    client.produce_to_partition(&name, 0, value(0)).await.unwrap();
+    let mut reader = client.reader(&name).start(StartAt::Latest).open().await.unwrap();
+    let mut chosen = client.reader(&name).partitions([0]).open().await.unwrap();
+    let config = ConsumerConfig { start: StartAt::Latest, ..Default::default() };
+    let consumer = |group: &str| UnifiedConsumer::with_config(client.clone(), &name, group, config.clone()).unwrap();
+    let group = unique("group");
+    let mut running = consumer(&group);
+    running.consume_some(10, |_| Ok(())).await.unwrap();
+
+    client.update_log_config(&name, LogUpdate::new().partition_count(3)).await.unwrap();
+    let writer = broker.client().await;
+    for partition in 0..3 {
+        writer.produce_to_partition(&name, partition, value(partition)).await.unwrap();
+    }
+    let new = BTreeSet::from([(0, 1), (1, 0), (2, 0)]);
+    let (mut read, mut consumed) = (BTreeSet::new(), BTreeSet::new());
+    let begun = std::time::Instant::now();
+    while (read.len() < 3 || consumed.len() < 3) && begun.elapsed() < Duration::from_secs(15) {
+        read.extend(reader.poll(10).await.unwrap().iter().map(|record| (record.partition, record.offset.0)));
+        let take = |record: Record| {
+            consumed.insert((record.partition, record.offset.0));
+            Ok(())
+        };
+        running.consume_some(10, take).await.unwrap();
+    }
+    assert_eq!((&read, &consumed), (&new, &new));
+    for _ in 0..4 {
+        assert!(chosen.poll(10).await.unwrap().iter().all(|record| record.partition == 0));
+    }
+
+    // Whoever takes over begins there too, where nothing was committed for want of records.
+    client.update_log_config(&name, LogUpdate::new().partition_count(4)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    running.consume_some(10, |_| Ok(())).await.unwrap();
+    running.commit().await.unwrap();
+    drop(running);
+    broker.client().await.produce_to_partition(&name, 3, value(9)).await.unwrap();
+    let mut places = Vec::new();
+    let mut next = consumer(&group);
+    for _ in 0..4 {
+        let take = |record: Record| {
+            places.push((record.partition, record.offset.0));
+            Ok(())
+        };
+        next.consume_some(10, take).await.unwrap();
+    }
+    assert_eq!(places, [(3, 0)]);
 }
