@@ -154,7 +154,7 @@ fn group_error(group: &str, failure: GroupFailure) -> GroupError {
 }
 
 async fn fetch(client: &PyralogClient, log: &LogId, group: &str) -> Result<BTreeMap<u32, LogOffset>, GroupError> {
-    let view = client.cluster().await_log(log, std::time::Duration::ZERO).await.map_err(|failure| match failure {
+    let view = client.cluster().await_log(log).await.map_err(|failure| match failure {
         crate::net::cluster::LogFailure::Unknown => GroupError::UnknownLog { log: log.clone() },
         crate::net::cluster::LogFailure::Refused(reason) => GroupError::Refused { group: group.to_owned(), reason },
         crate::net::cluster::LogFailure::Call(error) => GroupError::Call(error),

@@ -302,3 +302,27 @@ async fn keys_go_to_the_partitions_that_a_log_has_after_it_was_created_again() {
     let appended = client.produce_batch(&name, (0..12).map(numbered)).await.unwrap();
     assert_eq!(appended.iter().map(|at| at.partition).collect::<BTreeSet<_>>(), BTreeSet::from([0, 1]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_created_by_writing_and_by_nothing_else() {
+    let broker = Broker::any();
+    let mut config = broker.config();
+    (config.auto_create_logs, config.metadata_max_age) = (true, Duration::from_millis(500));
+    let client = config.connect().await.unwrap();
+    let other = broker.client().await;
+    let name = unique("by-writing");
+    assert!(!client.log_exists(&name).await.unwrap());
+    assert!(matches!(client.reader(&name).open().await, Err(ConsumeError::UnknownLog { .. })));
+    assert!(!other.log_exists(&name).await.unwrap(), "asking created it");
+    client.produce(&name, numbered(0)).await.unwrap();
+    client.delete_log(&name).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!other.log_exists(&name).await.unwrap(), "whoever deleted it created it");
+    client.produce(&name, numbered(1)).await.unwrap();
+    other.delete_log(&name).await.unwrap();
+    // Longer than metadata lives, so that the writer asks for what it knows.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(!other.log_exists(&name).await.unwrap(), "nobody writes, and it is there again");
+    client.produce(&name, numbered(2)).await.unwrap();
+    assert!(other.log_exists(&name).await.unwrap());
+}

@@ -187,12 +187,16 @@ impl Cluster {
         self.node(node, Lane::Calls).await?.call(request, self.config.request_timeout).await
     }
 
-    /// Asks for metadata of these logs (`None`: of all), once, and takes in what is said.
+    /// Asks for metadata of these logs (`None`: of all), once, and takes in what is said. Asking creates nothing.
     pub async fn metadata(&self, logs: Option<&[LogId]>) -> Result<MetadataResponse, CallError> {
+        self.metadata_of(logs, false).await
+    }
+
+    async fn metadata_of(&self, logs: Option<&[LogId]>, creates: bool) -> Result<MetadataResponse, CallError> {
         let topic = |log: &LogId| MetadataRequestTopic::default().with_name(Some(str_bytes(log.as_str()).into()));
         let request = MetadataRequest::default()
             .with_topics(logs.map(|logs| logs.iter().map(topic).collect()))
-            .with_allow_auto_topic_creation(self.config.auto_create_logs);
+            .with_allow_auto_topic_creation(creates);
         let answer = self.ask(request).await?;
         let now = self.clock.now();
         let mut view = unpoisoned(self.view.write());
@@ -202,17 +206,31 @@ impl Cluster {
 
     /// A log, from what is known or asked for once.
     pub async fn find_log(&self, log: &LogId) -> Result<LogView, LogFailure> {
+        match self.known_log(log) {
+            Some(known) => Ok(known),
+            None => self.look_up(log).await,
+        }
+    }
+
+    fn known_log(&self, log: &LogId) -> Option<LogView> {
         let now = self.clock.now();
         let is_fresh = |known: &&LogView| now < known.as_of.after_ms(ms(self.config.metadata_max_age));
-        if let Some(known) = self.view().logs.get(log).filter(is_fresh) {
-            return Ok(known.clone());
-        }
-        self.look_up(log).await
+        self.view().logs.get(log).filter(is_fresh).cloned()
     }
 
     /// A log, asked for once.
     pub async fn look_up(&self, log: &LogId) -> Result<LogView, LogFailure> {
-        let answer = self.metadata(Some(std::slice::from_ref(log))).await?;
+        self.look_up_once(log, false).await
+    }
+
+    /// A log that there is something to write to, asked for once: it is created where that is wanted
+    /// ([`ClientConfig::auto_create_logs`]).
+    pub async fn look_up_to_write(&self, log: &LogId) -> Result<LogView, LogFailure> {
+        self.look_up_once(log, self.config.auto_create_logs).await
+    }
+
+    async fn look_up_once(&self, log: &LogId, creates: bool) -> Result<LogView, LogFailure> {
+        let answer = self.metadata_of(Some(std::slice::from_ref(log)), creates).await?;
         let view = self.view();
         match view.learnt(&answer, log) {
             Learnt::Known => view.logs.get(log).cloned().ok_or(LogFailure::Unknown),
@@ -225,19 +243,26 @@ impl Cluster {
         }
     }
 
-    /// A log, asked for again while the broker cannot be reached or says "later". With `patience` also while it does not
-    /// exist: one that was just created may not be known everywhere.
-    pub async fn await_log(&self, log: &LogId, patience: Duration) -> Result<LogView, LogFailure> {
+    /// A log, asked for again while the broker cannot be reached or says "later".
+    pub async fn await_log(&self, log: &LogId) -> Result<LogView, LogFailure> {
+        match self.find_log(log).await {
+            Err(failure) if failure.is_retriable() => self.repeat(LogFailure::is_retriable, || self.look_up(log)).await,
+            settled => settled,
+        }
+    }
+
+    /// [`Self::await_log`] for one that there is something to write to; for a while also while it does not exist, because one
+    /// that was just created may not be known everywhere.
+    pub async fn await_log_to_write(&self, log: &LogId, patience: Duration) -> Result<LogView, LogFailure> {
+        if let Some(known) = self.known_log(log) {
+            return Ok(known);
+        }
         let patient_until = Instant::now() + patience;
         let is_retriable = |failure: &LogFailure| match failure {
             LogFailure::Unknown => Instant::now() < patient_until,
-            LogFailure::Refused(reason) => reason.is_retriable(),
-            LogFailure::Call(error) => error.is_retriable(),
+            LogFailure::Refused(_) | LogFailure::Call(_) => failure.is_retriable(),
         };
-        match self.find_log(log).await {
-            Err(failure) if is_retriable(&failure) => self.repeat(is_retriable, || self.look_up(log)).await,
-            settled => settled,
-        }
+        self.repeat(is_retriable, || self.look_up_to_write(log)).await
     }
 
     /// The node that keeps a group's offsets.
@@ -323,6 +348,16 @@ pub enum LogFailure {
     Refused(BrokerError),
     /// The broker was not reached or not understood.
     Call(CallError),
+}
+
+impl LogFailure {
+    fn is_retriable(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Refused(reason) => reason.is_retriable(),
+            Self::Call(error) => error.is_retriable(),
+        }
+    }
 }
 
 impl From<CallError> for LogFailure {

@@ -175,7 +175,7 @@ impl Writer {
             return Err(ProduceError::ClientClosed);
         }
         if self.machine().partition_count(log).is_none() {
-            let view = self.cluster.await_log(log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(log, f))?;
+            let view = self.cluster.await_log_to_write(log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(log, f))?;
             self.machine().learn(log, view.id, &leaders(&view));
         }
         Ok(())
@@ -361,7 +361,7 @@ impl Driver {
             };
             if now >= self.aging {
                 self.aging = now.after_ms(ms(writer.cluster.config.metadata_max_age).max(1000));
-                logs.into_iter().for_each(|log| self.look_up(log));
+                logs.into_iter().for_each(|log| self.look_up(log, false));
             }
             outputs.into_iter().for_each(|output| self.carry_out(output));
             if is_idle {
@@ -415,7 +415,8 @@ impl Driver {
     fn carry_out(&mut self, output: Output<Token>) {
         match output {
             Output::Done(outcome) => self.writer.settle(outcome),
-            Output::Refresh(log) => self.look_up(log),
+            // Something waits to be written there.
+            Output::Refresh(log) => self.look_up(log, true),
             Output::Identify => self.identify(),
             Output::Send { flight, node, parcels } => {
                 let (writer, events) = (&self.writer, &self.sender);
@@ -430,10 +431,10 @@ impl Driver {
         }
     }
 
-    fn look_up(&self, log: LogId) {
+    fn look_up(&self, log: LogId, to_write: bool) {
         let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
         tokio::spawn(async move {
-            let learnt = cluster.look_up(&log).await;
+            let learnt = if to_write { cluster.look_up_to_write(&log).await } else { cluster.look_up(&log).await };
             let _ = events.send(Event::Learnt(log, learnt));
         });
     }

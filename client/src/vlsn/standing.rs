@@ -108,7 +108,7 @@ pub(crate) async fn from_partitions(
     log: &LogId,
     view: &View,
 ) -> Result<VlsnStanding, VlsnError> {
-    let found = client.cluster().await_log(log, std::time::Duration::ZERO).await;
+    let found = client.cluster().await_log(log).await;
     found.map_err(|failure| match failure {
         LogFailure::Unknown => VlsnError::UnknownLog { log: log.clone() },
         LogFailure::Refused(reason) => VlsnError::of_answer(log, reason),
