@@ -268,7 +268,8 @@ impl UnifiedConsumer {
     }
 
     /// Hands records over as they come, until the function or the cluster fails. What was handled is committed then too,
-    /// unless commits are the caller's business.
+    /// unless commits are the caller's business. The record that the function failed for is the next one when this is called
+    /// again.
     ///
     /// ```no_run
     /// # async fn example(mut consumer: pyralog_client::UnifiedConsumer) -> pyralog_client::Result<()> {
@@ -302,19 +303,31 @@ impl UnifiedConsumer {
     where
         F: FnMut(Record) -> Result<()>,
     {
-        let records = self.open().await?.reader.poll(max).await?;
+        let records = match self.open().await?.reader.poll(max).await {
+            Ok(records) => records,
+            Err(error) => {
+                if self.config.auto_commit {
+                    // If this fails too, the error is the same or says less.
+                    drop(self.commit().await);
+                }
+                return Err(error.into());
+            }
+        };
         let count = records.len();
-        for record in records {
-            let (partition, offset) = (record.partition, record.offset);
-            let record = self.open().await?.position.placed(record);
-            if let Err(error) = handler(record) {
-                // The records behind it have to come again.
-                let committed = if self.config.auto_commit { self.commit().await } else { Ok(()) };
-                self.open = None;
-                committed?;
+        let mut records = records.into_iter();
+        while let Some(record) = records.next() {
+            let place = (record.partition, record.offset);
+            let Open { reader, position, .. } = self.open().await?;
+            if let Err(error) = handler(position.placed(record)) {
+                // It has to come again, with those behind it.
+                let behind = records.as_slice().iter().map(|record| (record.partition, record.offset));
+                reader.go_back(std::iter::once(place).chain(behind));
+                if self.config.auto_commit {
+                    self.commit().await?;
+                }
                 return Err(error);
             }
-            self.open().await?.position.done(partition, offset);
+            position.done(place.0, place.1);
         }
         let interval = self.config.auto_commit_interval;
         if self.config.auto_commit && self.open().await?.committed_at.elapsed() >= interval {

@@ -330,6 +330,14 @@ impl LogReader {
         self.positions.keys().copied()
     }
 
+    /// Has records come again that were handed out, given in that order.
+    pub(crate) fn go_back(&mut self, records: impl DoubleEndedIterator<Item = (u32, LogOffset)>) {
+        self.positions = self.positions();
+        self.buffer.clear();
+        // The first of each partition is the last to be put.
+        self.positions.extend(records.rev());
+    }
+
     /// What is there now, lowest offsets first; waits a moment only if there is nothing at all.
     pub(crate) async fn read_now(&mut self, max: usize) -> Result<Vec<Record>, ConsumeError> {
         let is_read = |partition| self.positions.contains_key(&partition);

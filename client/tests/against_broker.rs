@@ -326,3 +326,33 @@ async fn logs_are_created_by_writing_and_by_nothing_else() {
     client.produce(&name, numbered(2)).await.unwrap();
     assert!(other.log_exists(&name).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_handler_fails_comes_again_and_those_before_it_can_be_committed() {
+    let broker = Broker::any();
+    let client = broker.client().await;
+    let name = log(&client, "handler", 1).await;
+    let manual = ConsumerConfig { auto_commit: false, start: StartAt::Latest, ..Default::default() };
+    let group = unique("manual");
+    let mut consumer = UnifiedConsumer::with_config(client.clone(), &name, &group, manual).unwrap();
+    assert_eq!(consumer.consume_some(10, |_| Ok(())).await.unwrap(), 0);
+    client.produce_batch(&name, (0..10).map(numbered)).await.unwrap();
+    let mut seen = Vec::new();
+    let mut fails = true;
+    while seen.len() < 11 {
+        let handled = consumer.consume_some(100, |record| {
+            seen.push(record.offset.0);
+            if record.offset.0 == 5 && std::mem::take(&mut fails) {
+                return Err(PyralogError::handler("not now"));
+            }
+            Ok(())
+        });
+        if let Err(error) = handled.await {
+            assert_eq!(error.to_string(), "not now");
+            consumer.commit().await.unwrap();
+            let tracker = PartitionCommitTracker::load(client.clone(), &name, &group).await.unwrap();
+            assert_eq!(tracker.resume_from_commits(), [(0, LogOffset::new(5))], "what was handled");
+        }
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]);
+}
