@@ -6,6 +6,7 @@
 //! length declares, and no answer is larger than the limit (SE-15). Absent: reconnecting; that is the pool's work.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -120,11 +121,7 @@ impl Connection {
     pub async fn open(endpoint: &Endpoint, config: &ClientConfig) -> Result<Self, CallError> {
         let address: Arc<str> = endpoint.to_string().into();
         let failed = |reason: String| CallError::Connect { address: address.to_string(), reason };
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
-        let stream = tokio::time::timeout(config.connect_timeout, stream)
-            .await
-            .map_err(|_| failed(format!("no answer within {} ms", config.connect_timeout.as_millis())))?
-            .map_err(|error| failed(error.to_string()))?;
+        let stream = connect(endpoint, Instant::now() + config.connect_timeout).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
         let (requests, receiver) = mpsc::unbounded_channel();
         let task = Task { address: address.clone(), answer_bytes_max: config.answer_bytes_max, ..Task::new() };
@@ -221,6 +218,30 @@ impl Connection {
         let head = RequestHead { api, version, correlation_id, client_id };
         encode_request(&head, request).map_err(|error| CallError::Encode { api, reason: error.to_string() })
     }
+}
+
+/// Connects to an address of the host.
+async fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<TcpStream, String> {
+    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port));
+    let found = tokio::time::timeout_at(deadline, found).await.map_err(|_| "its address was not found in time")?;
+    connect_to_any(&found.map_err(|error| error.to_string())?.collect::<Vec<_>>(), deadline).await
+}
+
+/// Tries addresses one after the other, each for its share of the time that is left: names often have one for IPv6 that
+/// nobody answers at. An error says how each of them failed.
+async fn connect_to_any(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, String> {
+    let mut failures = Vec::new();
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = deadline.saturating_duration_since(Instant::now()) / left;
+        let failure = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", share.as_millis()),
+        };
+        failures.push(if addresses.len() == 1 { failure } else { format!("{address}: {failure}") });
+    }
+    Err(if failures.is_empty() { "it has no address".to_owned() } else { failures.join("; ") })
 }
 
 /// The task that owns the socket.
@@ -412,4 +433,45 @@ async fn write(writer: &mut tokio::net::tcp::OwnedWriteHalf, outbox: &mut VecDeq
         let _ = reply.send(());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    /// An address that does not answer: its only place for a connection that nobody has accepted is taken.
+    async fn silent() -> (SocketAddr, Vec<Box<dyn Send>>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held: Vec<Box<dyn Send>> = vec![Box::new(listener)];
+        for _ in 0..8 {
+            let connecting = tokio::time::timeout(Duration::from_millis(50), TcpStream::connect(address)).await;
+            match connecting {
+                Ok(connected) => held.push(Box::new(connected.unwrap())),
+                Err(_) => return (address, held),
+            }
+        }
+        panic!("it answers for ever");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_reached_by_any_of_its_addresses() {
+        let (silent, _held) = silent().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let within = |ms| Instant::now() + Duration::from_millis(ms);
+        let reached = connect_to_any(&[silent, good], within(600)).await.unwrap();
+        assert_eq!(reached.peer_addr().unwrap(), good);
+        let begun = Instant::now();
+        let error = connect_to_any(&[silent, silent], within(400)).await.unwrap_err();
+        assert!(error.matches(&format!("{silent}: no answer within")).count() == 2, "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "the time is shared");
+        assert_eq!(connect_to_any(&[], within(1)).await.unwrap_err(), "it has no address");
+        drop(listener);
+        let refused = connect_to_any(&[good], within(600)).await.unwrap_err();
+        assert!(refused.contains("refused") && !refused.contains(&good.to_string()), "{refused}");
+    }
 }
