@@ -29,6 +29,8 @@ use crate::record::to_ms;
 const TOPIC_RESOURCE: i8 = 2;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
+/// Whether writes are refused.
+const PAUSED: &str = "pyralog.paused";
 /// The write rate is measured over at least this long.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// A sample older than this says nothing of now.
@@ -200,6 +202,32 @@ impl PyralogClient {
             code if is_unknown(code) => Err(UpdateLogError::Unknown { log: log.clone() }),
             _ => Err(UpdateLogError::Partitions { log: log.clone(), reason }),
         }
+    }
+
+    /// Refuses writes to a log, while reads go on, until [`Self::resume_log`]. Producers wait for the end of the pause, as long as
+    /// their delivery timeout allows; with `pyralog.paused.error=fatal` ([`LogUpdate::set`]) they give up at once. Apache Kafka
+    /// cannot do this, and says so.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// client.pause_log("visits").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn pause_log(&self, log: impl IntoLogId) -> Result<(), UpdateLogError> {
+        self.update_log_config(log, LogUpdate::new().set(PAUSED, "true")).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
+    /// client.resume_log("visits").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn resume_log(&self, log: impl IntoLogId) -> Result<(), UpdateLogError> {
+        self.update_log_config(log, LogUpdate::new().reset(PAUSED)).await
     }
 
     /// Deletes a log with all its records.

@@ -356,3 +356,19 @@ async fn a_record_whose_handler_fails_comes_again_and_those_before_it_can_be_com
     }
     assert_eq!(seen, [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_log_is_read_and_not_written_until_it_is_resumed() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let mut config = broker.config();
+    config.producer.delivery_timeout = Duration::from_millis(500);
+    let client = config.connect().await.unwrap();
+    let name = log(&client, "paused", 1).await;
+    client.produce(&name, numbered(0)).await.unwrap();
+    client.pause_log(&name).await.unwrap();
+    let refused = client.produce(&name, numbered(1)).await;
+    assert!(matches!(refused, Err(ProduceError::Expired { .. })), "{refused:?}");
+    assert_eq!(client.consume(&name, LogOffset::ZERO, 10).await.unwrap().len(), 1);
+    client.resume_log(&name).await.unwrap();
+    assert_eq!(client.produce(&name, numbered(2)).await.unwrap().offset, LogOffset::new(1));
+}

@@ -31,7 +31,8 @@ async fn core_concepts_complete_log_setup() -> Result<()> {
                 replication_factor: 1,
                 retention: RetentionConfig::Time(Duration::from_secs(7 * 24 * 3600)), // there is no Duration::from_days
                 min_in_sync_replicas: 1,
-                // No partitioning_mode: partitions are added with update_log_config.
+                // No partitioning_mode: a log has the partitions that it is given, and more with update_log_config. None is
+                // split or removed by itself, since keys would change their place, and their order with it.
                 ..Default::default()
             },
         )
@@ -56,6 +57,7 @@ async fn core_concepts_complete_log_setup() -> Result<()> {
     let metadata = client.get_log_metadata(log_id).await?;
     println!("Log has {} partitions", metadata.partition_count);
     assert_eq!(metadata.partition_count, 10);
+    // No created_at: none of Kafka's messages has room for it.
     println!("Retention: {:?}", metadata.retention_config);
 
     // 5. Monitor log
@@ -103,6 +105,12 @@ async fn core_concepts_log_life_cycle_and_discovery() -> Result<()> {
     let records = client.consume_from_partition(&log_id, 0, LogOffset::ZERO, 1000).await?;
     assert!(records.len() <= 3);
 
+    // Apache Kafka cannot pause logs.
+    if std::env::var_os("PYRALOG_TEST_KAFKA").is_none() {
+        client.pause_log(&log_id).await?;
+        assert_eq!(client.consume(&log_id, LogOffset::ZERO, 1000).await?.len(), 3);
+        client.resume_log(&log_id).await?;
+    }
     client.delete_log(&log_id).await?;
     assert!(!client.log_exists(&log_id).await?);
     Ok(())
