@@ -117,14 +117,21 @@ impl TenantClient {
 
     /// Every record that is there now.
     async fn scan(&self, mut take: impl FnMut(Record)) -> Result<(), ConsumeError> {
-        let ends = self.client.log_offsets(&self.log_id, StartAt::Latest).await?;
-        let mut reader = self.client.reader(&self.log_id).open().await?;
+        let mut ends = self.client.log_offsets(&self.log_id, StartAt::Latest).await?;
+        let mut reader = self.client.reader(&self.log_id).open_whole().await?;
         loop {
             let positions = reader.positions();
             if positions.iter().all(|(partition, at)| ends.get(partition).is_none_or(|end| at >= end)) {
                 return Ok(());
             }
-            reader.poll(usize::MAX).await?.into_iter().for_each(&mut take);
+            let records = reader.poll(usize::MAX).await?;
+            if records.is_empty() {
+                // A log that has become shorter (it was created anew, or its leader lost records) ends earlier than it did.
+                let now = self.client.log_offsets(&self.log_id, StartAt::Latest).await?;
+                ends.retain(|partition, _| now.contains_key(partition));
+                ends.iter_mut().for_each(|(partition, end)| *end = (*end).min(now[partition]));
+            }
+            records.into_iter().for_each(&mut take);
         }
     }
 }
