@@ -372,3 +372,17 @@ async fn a_paused_log_is_read_and_not_written_until_it_is_resumed() {
     client.resume_log(&name).await.unwrap();
     assert_eq!(client.produce(&name, numbered(2)).await.unwrap().offset, LogOffset::new(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_above_the_limit_of_the_log_are_split() {
+    let broker = Broker::any();
+    let client = broker.client().await;
+    let name = unique("small-batches");
+    let config = LogConfig { partition_count: 1, ..Default::default() }.with("max.message.bytes", "10000");
+    client.create_log_with_config(&name, config).await.unwrap();
+    let record = |n: u8| Record::new(None, vec![n; 1000]);
+    let appended = client.produce_batch(&name, (0..100).map(record)).await.unwrap();
+    assert!(appended.iter().map(|at| at.offset.0).eq(0..100));
+    let read = client.consume(&name, LogOffset::ZERO, 1000).await.unwrap();
+    assert!(read.iter().map(|record| record.value[0]).eq(0..100));
+}

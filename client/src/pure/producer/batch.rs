@@ -1,11 +1,13 @@
 //! One batch on its way: records that collect, then the bytes that are sent, perhaps more than once.
 //!
-//! Holds: once a batch has been built its records never change; a new sequence number changes the header and the CRC only.
+//! Holds: once a batch has been built its records never change, unless it is split because it is too large for the log; a new
+//! sequence number changes the header and the CRC only.
 
 use bytes::{Bytes, BytesMut};
 use pyralog_protocol::MonoMs;
 use pyralog_protocol::batch::{
-    BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, CodecError, Compression, NewRecord,
+    BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, Codec, CodecError, Compression, NewRecord, RecordError,
+    Records, decompress, inflate_limit,
 };
 
 /// Who sends, and the number of the batch's first record: what makes a repetition recognisable.
@@ -37,6 +39,9 @@ pub enum BuildError {
     /// What was built does not read back, which no input should make happen.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// Likewise.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 enum Payload {
@@ -63,6 +68,8 @@ pub struct Batch<T> {
     pub last_failure: Option<super::Failure>,
     /// It may be in the log, or still come there: it was sent, and what came of that is not known.
     pub in_doubt: bool,
+    /// What was split off, which goes when this has its outcome.
+    pub rest: Option<Box<Batch<T>>>,
 }
 
 impl<T> Batch<T> {
@@ -77,6 +84,7 @@ impl<T> Batch<T> {
             sequence: None,
             last_failure: None,
             in_doubt: false,
+            rest: None,
         }
     }
 
@@ -95,6 +103,57 @@ impl<T> Batch<T> {
     /// Records in it.
     pub fn records(&self) -> i32 {
         i32::try_from(self.tokens.len()).unwrap_or(i32::MAX)
+    }
+
+    /// Records in it and in what was split off.
+    pub fn records_with_rest(&self) -> i32 {
+        self.records().saturating_add(self.rest.as_ref().map_or(0, |rest| rest.records_with_rest()))
+    }
+
+    /// The tokens of it and of what was split off.
+    pub fn into_tokens(self) -> Vec<T> {
+        let (mut tokens, mut rest) = (self.tokens, self.rest);
+        while let Some(next) = rest {
+            tokens.extend(next.tokens);
+            rest = next.rest;
+        }
+        tokens
+    }
+
+    /// Splits the second half of its records off. The answer is whether there is one.
+    pub fn split(&mut self, compression: Compression) -> Result<bool, BuildError> {
+        let Payload::Built(bytes) = &self.payload else { return Ok(false) };
+        let half = self.tokens.len() / 2;
+        if half == 0 {
+            return Ok(false);
+        }
+        let header = BatchHeader::parse(bytes)?;
+        let body = bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
+        let inflated = match header.codec().unwrap_or(Codec::None) {
+            Codec::None => body.to_vec(),
+            codec @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd) => {
+                decompress(codec, body, inflate_limit(body.len()))?
+            }
+        };
+        let mut halves = [BatchBuilder::new().compression(compression), BatchBuilder::new().compression(compression)];
+        let [first, second] = &mut halves;
+        for (at, record) in Records::new(&inflated).enumerate() {
+            let record = record?;
+            let headers: Vec<_> = record.headers.iter().map(|header| (header.key, header.value)).collect();
+            let timestamp = header.base_timestamp.saturating_add(record.timestamp_delta);
+            let record = NewRecord { timestamp, key: record.key, value: record.value, headers: &headers };
+            if at < half { first.push(record) } else { second.push(record) }
+        }
+        let [first, second] = halves;
+        self.payload = Payload::Open(first);
+        let rest = Self {
+            payload: Payload::Open(second),
+            tokens: self.tokens.split_off(half),
+            rest: self.rest.take(),
+            ..Self::open(compression, self.since)
+        };
+        self.rest = Some(Box::new(rest));
+        Ok(true)
     }
 
     /// Bytes, before compression while it is open.

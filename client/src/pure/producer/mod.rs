@@ -676,6 +676,8 @@ impl<T> Producer<T> {
         match ErrorCode::from_code(code) {
             // It is in the log already, from an attempt that is too long ago for its offset to be known.
             Some(ErrorCode::DuplicateSequenceNumber) => self.written(key, order, UNSET, None, out),
+            // More than the log allows. Each of its records may be small enough.
+            Some(ErrorCode::MessageTooLarge) if self.split(key, order) => {}
             Some(
                 ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch | ErrorCode::UnknownProducerId,
             ) if self.settings.idempotent => self.out_of_sequence(key, order, failure, now),
@@ -700,12 +702,17 @@ impl<T> Producer<T> {
     ) {
         let landed = partition_mut(&mut self.logs, key).and_then(|partition| {
             partition.written();
-            partition.land(order)
+            partition.settle(order)
         });
         out.extend(landed.map(|batch| {
             let (log, partition) = (key.0.clone(), key.1);
             Output::Done(Outcome { log, partition, tokens: batch.tokens, result: Ok((base, time)), in_doubt: false })
         }));
+    }
+
+    fn split(&mut self, key: &(LogId, u32), order: u64) -> bool {
+        let compression = self.settings.compression;
+        partition_mut(&mut self.logs, key).is_some_and(|partition| partition.split(order, compression))
     }
 
     fn repeat(&mut self, key: &(LogId, u32), order: u64, failure: Failure, now: MonoMs) {
@@ -741,7 +748,7 @@ impl<T> Producer<T> {
         records: &[(usize, Option<String>)],
         out: &mut Vec<Output<T>>,
     ) {
-        let Some(batch) = partition_mut(&mut self.logs, key).and_then(|partition| partition.land(order)) else {
+        let Some(batch) = partition_mut(&mut self.logs, key).and_then(|partition| partition.settle(order)) else {
             return;
         };
         if records.is_empty() {
@@ -804,5 +811,5 @@ fn partition_mut<'a, T>(
 
 fn failed<T>(log: &LogId, partition: u32, batch: Batch<T>, failure: Failure) -> Output<T> {
     let (log, in_doubt) = (log.clone(), batch.in_doubt);
-    Output::Done(Outcome { log, partition, tokens: batch.tokens, result: Err(failure), in_doubt })
+    Output::Done(Outcome { log, partition, tokens: batch.into_tokens(), result: Err(failure), in_doubt })
 }

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use pyralog_protocol::batch::Compression;
 use pyralog_protocol::{MonoMs, NodeId};
 
 use super::batch::{Batch, Sequence};
@@ -129,7 +130,7 @@ impl<T> Partition<T> {
         };
         if let (Some((id, epoch)), None) = (identity, batch.sequence) {
             let next = *self.next.get_or_insert(Sequence { id, epoch, first: 0 });
-            self.next = Some(next.after(batch.records()));
+            self.next = Some(next.after(batch.records_with_rest()));
             batch.sequence = Some(next);
         }
         Some((order, self.in_flight.entry(order).or_insert(batch)))
@@ -138,6 +139,26 @@ impl<T> Partition<T> {
     /// Takes a batch out of the air.
     pub fn land(&mut self, order: u64) -> Option<Batch<T>> {
         self.in_flight.remove(&order)
+    }
+
+    /// Takes a batch out of the air that has its outcome. What was split off of it goes next.
+    pub fn settle(&mut self, order: u64) -> Option<Batch<T>> {
+        let mut batch = self.land(order)?;
+        if let Some(mut rest) = batch.rest.take() {
+            rest.sequence = batch.sequence.map(|sequence| sequence.after(batch.records()));
+            self.again.insert(order, *rest);
+        }
+        Some(batch)
+    }
+
+    /// Splits a batch that was too large, and has its parts sent instead. The answer is whether it has parts.
+    pub fn split(&mut self, order: u64, compression: Compression) -> bool {
+        let batch = self.in_flight.get_mut(&order);
+        let is_split = batch.is_some_and(|batch| batch.split(compression).unwrap_or(false));
+        if is_split {
+            self.again.extend(self.in_flight.remove_entry(&order));
+        }
+        is_split
     }
 
     /// Notes that a batch was written.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 use super::*;
-use pyralog_protocol::batch::{BatchHeader, Codec, Records};
+use pyralog_protocol::batch::{BatchHeader, Codec, Records, decompress};
 use std::collections::VecDeque;
 
 const PARTITIONS: u32 = 3;
@@ -32,6 +32,8 @@ fn log() -> LogId {
 #[derive(Default)]
 struct Shelf {
     log: Vec<u64>,
+    /// The largest batch, if there is a limit.
+    bytes_max: Option<usize>,
     /// Epoch, and the last five batches: first sequence, records, base offset.
     state: Option<(i16, Window)>,
 }
@@ -42,11 +44,16 @@ impl Shelf {
     fn append(&mut self, batch: &Bytes) -> Answer {
         let header = BatchHeader::parse(batch).unwrap();
         header.verify_crc(batch).unwrap();
-        let ids: Vec<u64> = Records::new(&batch[BATCH_HEADER_BYTES..])
+        let (codec, body) = (header.codec().unwrap(), &batch[BATCH_HEADER_BYTES..]);
+        let plain = if codec == Codec::None { body.to_vec() } else { decompress(codec, body, 1 << 20).unwrap() };
+        let ids: Vec<u64> = Records::new(&plain)
             .map(|record| u64::from_be_bytes(record.unwrap().value.unwrap()[..8].try_into().unwrap()))
             .collect();
         assert_eq!(ids.len(), header.record_count as usize);
         let refused = |code| Answer::Refused { code, message: None, records: Vec::new() };
+        if self.bytes_max.is_some_and(|limit| batch.len() > limit) {
+            return refused(10);
+        }
         if ids.contains(&POISON) {
             return Answer::Refused { code: 87, message: None, records: vec![(0, None)] };
         }
@@ -208,7 +215,10 @@ impl World {
 
 /// Runs a history; what is wrong at its end.
 fn run(settings: &Settings, seed: u64, weather: Weather, plant: Plant) -> (Vec<String>, World) {
-    let mut world = World::new(settings.clone(), seed, plant);
+    run_in(World::new(settings.clone(), seed, plant), weather)
+}
+
+fn run_in(mut world: World, weather: Weather) -> (Vec<String>, World) {
     let mut sent: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for token in 0..400u64 {
         let partition = (world.draw.next_u64() % u64::from(PARTITIONS)) as u32;
@@ -280,6 +290,44 @@ fn id_08_refused_batches_cost_an_epoch_and_no_other_record() {
         bumped += world.bumps;
     }
     assert!(bumped > 0, "never a new epoch: the test shows nothing");
+}
+
+/// Of batches that are larger than the log allows, the records are written nevertheless, each once and in order.
+#[test]
+fn batches_that_are_too_large_are_split() {
+    for seed in 0..100 {
+        for (codec, idempotent) in [(Codec::None, true), (Codec::None, false), (Codec::Zstd, true)] {
+            let compression = Compression::of(codec);
+            let settings = Settings { batch_bytes: 900, linger_ms: 50, compression, ..settings(idempotent) };
+            let weather = if idempotent { STORM } else { Weather::default() };
+            let mut world = World::new(settings, seed, Plant::None);
+            world.shelves.iter_mut().for_each(|shelf| shelf.bytes_max = Some(130));
+            let (wrong, world) = run_in(world, weather);
+            assert!(wrong.is_empty(), "seed {seed}, {codec}: {wrong:#?}");
+            assert!(world.outcomes.values().all(Result::is_ok) && world.bumps == 0, "seed {seed}, {codec}");
+        }
+    }
+}
+
+/// A record that is too large by itself fails, and no other one.
+#[test]
+fn only_the_record_that_is_too_large_fails() {
+    let mut world = World::new(Settings { batch_bytes: 900, ..settings(true) }, 1, Plant::None);
+    world.shelves[0].bytes_max = Some(150);
+    for token in 0..5u64 {
+        let value = [&token.to_be_bytes()[..], &vec![0; if token == 2 { 100 } else { 10 }]].concat();
+        let record = NewRecord { timestamp: 5, key: None, value: Some(&value), headers: &[] };
+        world.machine.push(&log(), Target::Partition(0), record, token, world.now).unwrap();
+    }
+    for _ in 0..100 {
+        world.machine.hurry();
+        world.step();
+        world.deliver(Weather::default());
+        world.now = world.now.after_ms(50);
+    }
+    assert_eq!(world.shelves[0].log, [0, 1, 3, 4]);
+    let failed: Vec<u64> = world.outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(n, _)| *n).collect();
+    assert_eq!((failed, world.outcomes.len(), world.machine.is_idle()), (vec![2], 5, true));
 }
 
 /// Writes rising tokens until all are there, or refused for good, looking at the log after each halt: what is behind a
