@@ -360,9 +360,9 @@ fn select<'a>(group: Option<&'a Group>, asked: Option<&[Asked<'a>]>) -> Vec<Foun
     };
     let find = |name: &str, index: i32| group.and_then(|group| group.committed(name, index));
     let mut seen = BTreeSet::new();
-    let mut topic = |(name, indexes): &Asked<'a>| {
+    let topic = |(name, indexes): &Asked<'a>| {
         let indexes = indexes.iter().filter(|index| seen.insert((*name, **index)));
         (*name, indexes.map(|index| (*index, find(name, *index))).collect())
     };
-    asked.iter().map(|asked| topic(asked)).collect()
+    asked.iter().map(topic).collect()
 }
