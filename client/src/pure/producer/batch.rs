@@ -150,6 +150,7 @@ impl<T> Batch<T> {
             payload: Payload::Open(second),
             tokens: self.tokens.split_off(half),
             rest: self.rest.take(),
+            in_doubt: self.in_doubt,
             ..Self::open(compression, self.since)
         };
         self.rest = Some(Box::new(rest));
