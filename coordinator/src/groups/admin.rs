@@ -11,7 +11,7 @@ use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
 use super::error::DeleteError;
 use super::hard::{Classic, Group, Kind};
 use super::record::{Blob, Committed, GroupRecord, Stage};
-use super::reply::{once, text};
+use super::reply::{answered, text};
 use super::step::Step;
 use super::{Groups, TopicView};
 use crate::command::{Context, Reply};
@@ -43,7 +43,7 @@ impl Groups {
             false => i32::MIN,
         };
         let describe = |name: &m::GroupId| self.describe_one(ctx.api_version, name, operations);
-        let groups = once(&request.groups, |name| name.as_str()).map(describe).collect();
+        let groups = answered(&request.groups, |name| name.as_str()).map(describe).collect();
         step.reply(ctx.token, Reply::DescribeGroups(m::DescribeGroupsResponse::default().with_groups(groups)));
     }
 

@@ -17,7 +17,7 @@ use super::consumer::{Consumer, Current};
 use super::error::{CommitError, DeleteError, FetchError, MemberError};
 use super::hard::{Group, Kind};
 use super::record::{Committed, GroupRecord, Stage};
-use super::reply::{once, text};
+use super::reply::{Mentions, answered, text};
 use super::step::Step;
 use super::{Groups, NAME_BYTES_MAX};
 use crate::command::{Context, Reply};
@@ -141,7 +141,7 @@ impl Groups {
         let response = match ctx.api_version {
             ..=7 => response.with_topics(self.fetch_one(ctx.api_version, request)),
             _ => response
-                .with_groups(once(&request.groups, |g| g.group_id.as_str()).map(|g| self.fetch_group(g)).collect()),
+                .with_groups(answered(&request.groups, |g| g.group_id.as_str()).map(|g| self.fetch_group(g)).collect()),
         };
         step.reply(ctx.token, Reply::OffsetFetch(response));
     }
@@ -352,16 +352,16 @@ impl<'a> Shown<'a> {
 type Asked<'a> = (&'a str, &'a [i32]);
 type Found<'a> = (&'a str, Vec<(i32, Option<&'a Committed>)>);
 
-/// The partitions asked for, each once, committed or not; all committed ones when none were named.
+/// The partitions asked for, committed or not; all committed ones when none were named.
 fn select<'a>(group: Option<&'a Group>, asked: Option<&[Asked<'a>]>) -> Vec<Found<'a>> {
     let Some(asked) = asked else {
         let all = group.map(|group| &group.offsets).into_iter().flatten();
         return all.map(|(name, ps)| (name.as_str(), ps.iter().map(|(i, c)| (*i, Some(c))).collect())).collect();
     };
     let find = |name: &str, index: i32| group.and_then(|group| group.committed(name, index));
-    let mut seen = BTreeSet::new();
+    let mut mentions = Mentions::new();
     let topic = |(name, indexes): &Asked<'a>| {
-        let indexes = indexes.iter().filter(|index| seen.insert((*name, **index)));
+        let indexes = indexes.iter().filter(|index| mentions.is_answered((*name, **index)));
         (*name, indexes.map(|index| (*index, find(name, *index))).collect())
     };
     asked.iter().map(topic).collect()

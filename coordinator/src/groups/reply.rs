@@ -1,6 +1,6 @@
 //! Builds responses, each with exactly the fields that its version has: `kafka-protocol` refuses to encode others.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::StrBytes;
@@ -14,11 +14,30 @@ pub(super) fn text(s: &str) -> StrBytes {
     StrBytes::from_string(s.to_string())
 }
 
-/// Each once, in the order in which they are named first: what is asked for twice is told once, so that no small request asks
-/// for an answer of any size.
-pub(super) fn once<'a, T, K: Ord>(items: &'a [T], key: impl Fn(&'a T) -> K) -> impl Iterator<Item = &'a T> {
-    let mut seen = BTreeSet::new();
-    items.iter().filter(move |item| seen.insert(key(item)))
+/// How often a request is answered what it names again and again. Clients name everything once, and Kafka answers each
+/// mention; without a limit a small request asks for an answer of any size.
+const MENTIONS_MAX: u8 = 8;
+
+/// What one request has named so far.
+pub(super) struct Mentions<K>(BTreeMap<K, u8>);
+
+impl<K: Ord> Mentions<K> {
+    pub(super) fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Whether this mention is one to be answered.
+    pub(super) fn is_answered(&mut self, key: K) -> bool {
+        let count = self.0.entry(key).or_default();
+        *count = count.saturating_add(1);
+        *count <= MENTIONS_MAX
+    }
+}
+
+/// The items to be answered, in their order.
+pub(super) fn answered<'a, T, K: Ord>(items: &'a [T], key: impl Fn(&'a T) -> K) -> impl Iterator<Item = &'a T> {
+    let mut mentions = Mentions::new();
+    items.iter().filter(move |item| mentions.is_answered(key(item)))
 }
 
 /// A refused JoinGroup. The protocol name is null from v7 on and empty before (G8).

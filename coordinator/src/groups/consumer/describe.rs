@@ -8,7 +8,7 @@ use super::state::{Consumer, Member};
 use crate::command::{Context, Reply};
 use crate::groups::admin::ALL_OPERATIONS;
 use crate::groups::hard::Kind;
-use crate::groups::reply::{once, text};
+use crate::groups::reply::{answered, text};
 use crate::groups::step::Step;
 use crate::groups::{Groups, TopicView};
 use crate::metadata::wire::wire_id;
@@ -36,7 +36,7 @@ impl Groups {
         };
         let off = |name: &m::GroupId| refused(name, ErrorCode::UnsupportedVersion, "is of a kind that is switched off");
         let enabled = self.settings.consumer.enabled;
-        let names = once(&request.group_ids, |name| name.as_str());
+        let names = answered(&request.group_ids, |name| name.as_str());
         let groups = names.map(|name| if enabled { describe(name) } else { off(name) }).collect();
         step.reply(
             ctx.token,

@@ -135,7 +135,7 @@ pub(super) fn eager() -> GroupSettings {
 fn n05_the_first_join_is_answered_with_the_whole_assignment() {
     check(
         "c1 here topics=t -> ep 2 t:0+1+2
-         x look times=2 -> Stable 2/2 uniform | c1@2 t:0+1+2
+         x look -> Stable 2/2 uniform | c1@2 t:0+1+2
          c2 here g=h topics=nothing -> ep 2 nothing
          c3 here g=i topics= -> ep 1 nothing
          c4 here g=j topics=t+nothing+u -> ep 2 t:0+1+2,u:0+1+2

@@ -255,7 +255,7 @@ fn g18_leaving_by_instance_id_alone_works_and_the_empty_instance_is_one() {
 fn g19_describe_groups() {
     check(
         "x describe v5 -> 0 Dead \"\" \"\"
-         x describe v6 times=2 -> 69 Dead \"\" \"\"
+         x describe v6 times=2 -> 69 Dead \"\" \"\" | 69 Dead \"\" \"\"
          m1 join v3 -> gen 1 range led by m1 of m1
          x describe -> 0 CompletingRebalance \"consumer\" \"\" m1=
          m1 sync give=m1:A -> got \"A\"

@@ -341,8 +341,7 @@ impl World {
             }
             "here" => (w.version(1), heartbeats::here(self, w, client)),
             "look" => {
-                let groups = vec![w.group(); w.number("times", 1)];
-                let request = m::ConsumerGroupDescribeRequest::default().with_group_ids(groups);
+                let request = m::ConsumerGroupDescribeRequest::default().with_group_ids(vec![w.group()]);
                 (w.version(1), Command::ConsumerGroupDescribe(request))
             }
             "delete" => {
@@ -602,9 +601,7 @@ impl World {
                     .to_string()
             }
             Reply::ConsumerGroupHeartbeat(r) => heartbeats::show(self, r),
-            Reply::ConsumerGroupDescribe(r) => {
-                r.groups.iter().map(|g| heartbeats::show_group(self, g)).collect::<Vec<_>>().join(" || ")
-            }
+            Reply::ConsumerGroupDescribe(r) => heartbeats::show_group(self, &r.groups[0]),
             Reply::DeleteGroups(r) => r.results.iter().map(|g| g.error_code.to_string()).collect::<Vec<_>>().join(" "),
             other => panic!("not an answer of this machine: {other:?}"),
         }

@@ -91,13 +91,22 @@ fn o06_the_empty_group_id_is_refused() {
 }
 
 #[test]
-fn o07_what_is_named_twice_is_answered_once() {
+fn o07_the_same_group_twice_is_answered_twice() {
     check(
-        "x commit admin t:0=1 t:1=2 -> t:0 0, t:1 0
-         x fetch v8 times=2 t:0 -> 0 0 [t:0=1]
-         x fetch t:1 t:0 t:1 -> 0 0 [t:1=2 t:0=1]
-         x fetch v7 t:1 t:0 t:1 -> 0 t:1=2 t:0=1",
+        "x commit admin t:0=1 -> t:0 0
+         x fetch v8 times=2 t:0 -> 0 0 [t:0=1] 0 [t:0=1]",
     );
+}
+
+#[test]
+fn what_is_named_again_and_again_is_answered_eight_times() {
+    let (eight, nine) = (vec!["0 [t:0=1]"; 8].join(" "), vec!["t:0"; 9].join(" "));
+    let partitions = vec!["t:0=1"; 8].join(" ");
+    check(&format!(
+        "x commit admin t:0=1 -> t:0 0
+         x fetch v8 times=300 t:0 -> 0 {eight}
+         x fetch v8 {nine} -> 0 0 [{partitions}]",
+    ));
 }
 
 #[test]
