@@ -66,8 +66,9 @@ fn io_10_a_partition_that_is_offline_since_the_start_does_not_make_a_stop_unclea
 
 #[test]
 fn a_terminal_that_goes_away_ends_a_broker_in_order_and_one_under_nohup_not() {
-    for (wrapper, stops) in [("env", true), ("nohup", false)] {
-        let mut broker = Broker::start(BrokerOptions::new().wrapper(&[wrapper]));
+    // The tests may run under nohup themselves.
+    for (wrapper, stops) in [(&["env", "--default-signal=HUP"][..], true), (&["nohup"], false)] {
+        let mut broker = Broker::start(BrokerOptions::new().wrapper(wrapper));
         let (name, _) = broker.connect().new_topic("hung-up", 1, &[]);
         broker.connect().append(&name, 0, &Batch::of("a", 3).encode());
         // Of the kernel, and of the shell.
@@ -79,7 +80,7 @@ fn a_terminal_that_goes_away_ends_a_broker_in_order_and_one_under_nohup_not() {
             std::thread::sleep(Duration::from_millis(500));
             broker.terminate();
         }
-        assert!(broker.folder().join("clean-shutdown").exists(), "{wrapper}");
+        assert!(broker.folder().join("clean-shutdown").exists(), "{wrapper:?}");
         broker.restart();
         assert_eq!(broker.connect().read(&name, 0, 0)[0].values(), ["a-0", "a-1", "a-2"]);
     }
