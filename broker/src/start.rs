@@ -186,7 +186,8 @@ pub fn open_partitions(
     // What is left to a later sync keeps its file open until then (IO-02).
     let settle = if specs.len() as u64 > how.files / 4 { Settle::All } else { Settle::Unproven };
     let left = |spec: &PartitionSpec| {
-        let pass_over = how.progress.is_called_off();
+        // Without its point, only this start knows that what is damaged may have been acknowledged: the stop writes points.
+        let pass_over = how.progress.is_called_off() && !points_lost;
         how.progress.opening(&spec.dir());
         let recovery_point = points.get(&spec.key()).copied().unwrap_or_default();
         let key = PartitionKey { topic: spec.log.metadata.topic_id, index: spec.index };

@@ -228,6 +228,16 @@ impl Broker {
         Ok(())
     }
 
+    /// Starts on the same folder and ends that so long after its beginning, whether it serves by then or not (SIGTERM).
+    pub fn start_and_stop(&self, after: Duration) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut command = command(&self.options, &self.folder);
+        let mut process = Leashed::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        std::thread::sleep(after);
+        process.terminate();
+        process.exit_code();
+    }
+
     fn running(&self) -> &Process {
         self.process.as_ref().expect("a running broker")
     }

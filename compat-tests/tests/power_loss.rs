@@ -59,7 +59,7 @@ impl World {
     }
 
     /// The power goes while clients are at work, or when the broker was just stopped in order, and in every third round again while the
-    /// broker starts.
+    /// broker starts. In every third a start is called off behind that, and perhaps the power goes once more.
     fn round(&mut self) {
         let address = self.broker.kafka().to_owned();
         let (changes, in_order) = (1 + self.draw.below(3000), self.draw.below(4) == 0);
@@ -87,6 +87,12 @@ impl World {
                 Err(_) => self.failed_starts += 1,
             }
             self.volume.power_loss(&mut self.draw);
+        }
+        if self.draw.below(3) == 0 {
+            self.broker.start_and_stop(Duration::from_millis(self.draw.below(120)));
+            if self.draw.coin() {
+                self.volume.power_loss(&mut self.draw);
+            }
         }
         self.broker.restart();
     }
