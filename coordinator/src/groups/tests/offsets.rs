@@ -100,8 +100,8 @@ fn o07_the_same_group_twice_is_answered_twice() {
 
 #[test]
 fn what_is_named_again_and_again_is_answered_eight_times() {
-    let (eight, nine) = (vec!["0 [t:0=1]"; 8].join(" "), vec!["t:0"; 9].join(" "));
-    let partitions = vec!["t:0=1"; 8].join(" ");
+    let (eight, nine) = (["0 [t:0=1]"; 8].join(" "), ["t:0"; 9].join(" "));
+    let partitions = ["t:0=1"; 8].join(" ");
     check(&format!(
         "x commit admin t:0=1 -> t:0 0
          x fetch v8 times=300 t:0 -> 0 {eight}
