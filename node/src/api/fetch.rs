@@ -12,7 +12,7 @@ use kafka_protocol::messages::fetch_response::{
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
-use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice};
+use pyralog_storage::{Disk, DiskFile, Patience, ReadSlice};
 
 use crate::Node;
 use crate::api::{Responder, Step};
@@ -109,7 +109,7 @@ struct Found<D: Disk> {
     available: usize,
     ends_wait: bool,
     known: bool,
-    /// Why it could not be read.
+    /// Why it could not be read, for the operator: nothing, where the reader asked for what is not there.
     failure: Option<String>,
 }
 
@@ -381,7 +381,7 @@ impl Work {
                 let cold = Some(Warm { lookups, ..Warm::default() });
                 Found { cold, ..self.found(position, bounds, None) }
             }
-            Err(error) => Found { failure: failure_of(&error), ..refuse(error.code()) },
+            Err(error) => Found { failure: error.is_failure().then(|| error.to_string()), ..refuse(error.code()) },
         }
     }
 
@@ -470,11 +470,6 @@ fn diverging<D: Disk>(
         .ok_or(ErrorCode::OffsetOutOfRange)?;
     let diverges = end.epoch.0 < position.last_epoch || end.offset.0 < position.offset;
     Ok(diverges.then_some(end))
-}
-
-/// What the operator is to know of a read that was refused: nothing, where the reader asked for what is not there.
-fn failure_of(error: &ReadError) -> Option<String> {
-    error.is_failure().then(|| error.to_string())
 }
 
 fn tell_failure<D: Disk>(
