@@ -342,6 +342,33 @@ fn a_closed_output_and_ctrl_c_are_no_failures() {
 }
 
 #[test]
+fn a_second_ctrl_c_waits_for_no_acknowledgement() {
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    let at = broker.kafka();
+    let (log, vlsn_log) = (create(at, "cli-held", "1"), unique("cli-held-vlsn"));
+    printed(at, &["log", "create", &vlsn_log, "--config", "vlsn.enable=true"]);
+    let cases: [(&[&str], &str); 2] = [
+        (&["produce", &log], "1 more may be written or not"),
+        (&["vlsn", "write", &vlsn_log], "send line 1 and those behind it again with --at 0"),
+    ];
+    for (words, way_on) in cases {
+        printed(at, &["log", "pause", words[words.len() - 1]]);
+        let mut child = command(at, words).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"a line\n").unwrap();
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(500));
+            assert_eq!(child.try_wait().unwrap(), None, "it waits");
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        }
+        assert!(wait(&mut child, Duration::from_secs(5)).is_some(), "it does not end");
+        let (code, said) = failed(&finish(child));
+        assert!(code == 130 && said.contains(way_on), "{code}: {said}");
+        drop(stdin);
+    }
+}
+
+#[test]
 fn a_group_goes_on_where_it_was() {
     let target = shared();
     let at = target.kafka();
@@ -351,6 +378,49 @@ fn a_group_goes_on_where_it_was() {
     assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e"]), "c\n");
     assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e"]), "");
     assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e", "--from", "earliest"]), "a\nb\nc\n");
+}
+
+#[test]
+fn a_group_gets_each_record_while_others_are_written_behind_the_end() {
+    const RECORDS: usize = 20_000;
+    let target = shared();
+    let at = target.kafka();
+    let (log, group) = (create(at, "cli-group-busy", "2"), unique("cli-readers"));
+    let mut writer = command(at, &["produce", &log]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = writer.stdin.take().unwrap();
+    let feeding = std::thread::spawn(move || {
+        for from in (0..RECORDS).step_by(100) {
+            let some: String = (from..from + 100).map(|n| format!("{n}\n")).collect();
+            lines.write_all(some.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let mut read = Vec::new();
+    let mut read_once = || {
+        let lines = printed(at, &["consume", &log, "-g", &group, "-e"]);
+        read.extend(lines.lines().map(|line| line.parse::<usize>().unwrap()));
+    };
+    while !feeding.is_finished() {
+        read_once();
+    }
+    feeding.join().unwrap();
+    assert!(finish(writer).status.success());
+    read_once();
+    read.sort_unstable();
+    assert_eq!(read.len(), RECORDS, "each once");
+    assert!(read.into_iter().eq(0..RECORDS));
+}
+
+#[test]
+fn what_the_output_did_not_take_is_not_committed() {
+    let target = shared();
+    let at = target.kafka();
+    let (log, group) = (create(at, "cli-group-full", "1"), unique("cli-readers"));
+    produce(at, &log, &[], b"a\nb\nc\n");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let to_nowhere = command(at, &["consume", &log, "-g", &group, "-e"]).stdout(full).spawn().unwrap();
+    assert_eq!(finish(to_nowhere).status.code(), Some(1));
+    assert_eq!(printed(at, &["consume", &log, "-g", &group, "-e"]), "a\nb\nc\n");
 }
 
 #[test]

@@ -94,10 +94,11 @@ async fn consume(args: &ConsumeArgs, client: &PyralogClient) -> Result<(), Failu
         },
     };
     let mut reader = builder.open().await?;
-    let outcome = read(args, &mut reader, ends.as_ref(), tracker.as_mut()).await;
+    let mut progress = Progress { printed: reader.positions(), ends };
+    let outcome = read(args, &mut reader, &mut progress, tracker.as_mut()).await;
     if let Some(tracker) = &mut tracker {
         // Also after a closed output: what was printed before was printed.
-        commit(tracker, &reader.positions()).await.map_err(Failure::from).or_else(|failure| match &outcome {
+        commit(tracker, &progress.printed).await.map_err(Failure::from).or_else(|failure| match &outcome {
             Ok(()) => Err(failure),
             Err(_) => Ok(()),
         })?;
@@ -142,38 +143,58 @@ async fn last(client: &PyralogClient, log: &str, count: u64) -> Result<BTreeMap<
 async fn read(
     args: &ConsumeArgs,
     reader: &mut LogReader,
-    ends: Option<&BTreeMap<u32, LogOffset>>,
+    progress: &mut Progress,
     mut tracker: Option<&mut PartitionCommitTracker>,
 ) -> Result<(), Failure> {
     let mut left = args.count.unwrap_or(u64::MAX);
-    while left > 0 && !is_at_end(reader, ends) {
+    while left > 0 && !progress.is_at_end() {
         let max = BATCH.min(usize::try_from(left).unwrap_or(usize::MAX));
         let records = tokio::select! {
             biased;
             _ = tokio::signal::ctrl_c() => return Ok(()),
             records = reader.poll(max) => records?,
         };
-        let is_wanted = |record: &&Record| {
-            ends.is_none_or(|ends| ends.get(&record.partition).is_some_and(|end| record.offset < *end))
-        };
         let mut text = Vec::new();
-        for record in records.iter().filter(is_wanted) {
+        for record in records.iter().filter(|record| progress.is_wanted(record)) {
             render(args, record, &mut text)?;
             left -= 1;
         }
         output::print_bytes(&text)?;
+        progress.go_on(&reader.positions());
         if let Some(tracker) = tracker.as_deref_mut() {
-            commit(tracker, &reader.positions()).await?;
+            commit(tracker, &progress.printed).await?;
         }
     }
     Ok(())
 }
 
-fn is_at_end(reader: &LogReader, ends: Option<&BTreeMap<u32, LogOffset>>) -> bool {
-    ends.is_some_and(|ends| {
-        let positions = reader.positions();
-        ends.iter().all(|(partition, end)| positions.get(partition).is_some_and(|at| at >= end))
-    })
+/// How far was printed, which is what a group may commit: the reader is further where a batch holds records from behind the end, or
+/// the output took none of them.
+struct Progress {
+    printed: BTreeMap<u32, LogOffset>,
+    /// Where to end.
+    ends: Option<BTreeMap<u32, LogOffset>>,
+}
+
+impl Progress {
+    fn is_wanted(&self, record: &Record) -> bool {
+        self.ends.as_ref().is_none_or(|ends| ends.get(&record.partition).is_some_and(|end| record.offset < *end))
+    }
+
+    /// What is wanted of all before these positions was printed.
+    fn go_on(&mut self, positions: &BTreeMap<u32, LogOffset>) {
+        for (&partition, &at) in positions {
+            let before = self.printed.get(&partition).copied().unwrap_or(at);
+            let end = self.ends.as_ref().and_then(|ends| ends.get(&partition));
+            // A group that was behind the end at the beginning stays there.
+            self.printed.insert(partition, end.map_or(at, |&end| at.min(end.max(before))));
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        let is_there = |(partition, end)| self.printed.get(partition).is_some_and(|at| at >= end);
+        self.ends.as_ref().is_some_and(|ends| ends.iter().all(is_there))
+    }
 }
 
 async fn commit(

@@ -144,8 +144,15 @@ impl Run {
             }
         }
         while !self.on_their_way.is_empty() {
-            let outcome = next(&mut self.on_their_way).await;
-            self.settle(outcome)?;
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => {
+                    let unknown = self.on_their_way.len();
+                    let text = format!("interrupted; {unknown} more may be written or not, nothing was heard of them");
+                    return Err(Failure::Said(Exit::Interrupted, text));
+                }
+                outcome = next(&mut self.on_their_way) => self.settle(outcome)?,
+            }
         }
         if interrupted {
             return Err(Failure::Said(Exit::Interrupted, "interrupted; what was read is written".to_owned()));

@@ -79,9 +79,16 @@ impl Run {
                 }
             }
         }
-        while !self.on_their_way.is_empty() {
-            let outcome = next(&mut self.on_their_way).await;
-            self.settle(outcome)?;
+        while let Some(oldest) = self.on_their_way.front() {
+            let vlsn = oldest.vlsn();
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => {
+                    let text = "interrupted; nothing was heard of it yet".to_owned();
+                    return Err(self.unwritten(vlsn, Failure::Said(Exit::Interrupted, text)));
+                }
+                outcome = next(&mut self.on_their_way) => self.settle(outcome)?,
+            }
         }
         failed.map_or(Ok(()), Err)
     }
@@ -100,7 +107,7 @@ impl Run {
     }
 
     fn settle(&mut self, (vlsn, outcome): (u64, Result<u64, VlsnError>)) -> Result<(), Failure> {
-        outcome.map_err(|error| self.unwritten(vlsn, error))?;
+        outcome.map_err(|error| self.unwritten(vlsn, error.into()))?;
         self.written += 1;
         let line = if self.json { serde_json::to_string(&Written { vlsn }) } else { Ok(vlsn.to_string()) };
         self.said.push_str(&line.map_err(|error| Failure::other(error.to_string()))?);
@@ -109,9 +116,9 @@ impl Run {
     }
 
     /// Of the first line that is not written, or not known to be.
-    fn unwritten(&self, vlsn: u64, error: VlsnError) -> Failure {
+    fn unwritten(&self, vlsn: u64, why: Failure) -> Failure {
         let (written, line) = (self.written, self.written + 1);
-        Failure::from(error).inside(&format!("line {line} of the input")).hint(&format!(
+        why.inside(&format!("line {line} of the input")).hint(&format!(
             "\n{written} lines are written. To go on, send line {line} and those behind it again with --at {vlsn}: what is \
              there already counts as written."
         ))
