@@ -7,6 +7,7 @@ use pyralog_protocol::{Now, kafka_protocol};
 
 use super::error::{JoinError, MemberError};
 use super::live::{Parked, Session};
+use super::promises::Promise;
 use super::record::{Blob, GroupRecord, MemberJoin, Stage};
 use super::reply::{Role, join_error, joined};
 use super::step::Step;
@@ -223,7 +224,8 @@ impl Groups {
         }
     }
 
-    /// Hands out an id to come back with. Such promises count against `group.max.size` on their own.
+    /// Hands out an id to come back with. Such promises count against `group.max.size` on their own, and those of all groups
+    /// have a limit in bytes, at which the oldest are broken.
     pub(super) fn promise(&mut self, joining: &Joining<'_>, id: String, now: Now) -> Result<(), JoinError> {
         let max = self.settings.group_size_max;
         let live = self.live.entry(joining.group.to_string()).or_default();
@@ -234,6 +236,14 @@ impl Groups {
         let due = now.mono.after_ms(life_ms);
         live.pending.insert(id.clone(), due);
         self.wake_by(joining.group, due);
+        let promise = Promise { group: joining.group.to_string(), id: id.clone(), due };
+        for broken in self.promises.add(promise, now.mono) {
+            let live = self.live.get_mut(&broken.group);
+            if let Some(due) = live.and_then(|live| live.pending.get_mut(&broken.id)) {
+                *due = now.mono;
+                self.wake_by(&broken.group, now.mono);
+            }
+        }
         Err(JoinError::MemberIdRequired { id })
     }
 

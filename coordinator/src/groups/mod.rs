@@ -16,6 +16,7 @@ mod join;
 mod live;
 mod member;
 mod offsets;
+mod promises;
 mod record;
 mod reply;
 mod round;
@@ -33,6 +34,7 @@ use self::consumer::pattern::Patterns;
 use self::consumer::watch::Watch;
 use self::hard::{Group, Hard, Kind};
 use self::live::{Live, Wakes};
+use self::promises::Promises;
 use self::step::Step;
 use self::subscription::Subscription;
 pub use record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin, Stage};
@@ -116,6 +118,7 @@ pub struct Groups {
     hard: Hard,
     /// Of classic groups.
     live: BTreeMap<String, Live>,
+    promises: Promises,
     /// Of KIP-848 groups.
     watches: BTreeMap<String, Watch>,
     wakes: Wakes,
@@ -134,6 +137,7 @@ impl Groups {
             settings,
             hard: Hard::default(),
             live: BTreeMap::new(),
+            promises: Promises::default(),
             watches: BTreeMap::new(),
             wakes: Wakes::default(),
             patterns: Patterns::default(),

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::messages as m;
 use pyralog_protocol::{Draw, MonoMs, Now, TopicId, WallMs, kafka_protocol};
 
+use super::super::promises::PROMISED_BYTES_MAX;
 use super::super::{GroupSettings, Groups};
+use super::machine::Machine;
 use super::{Store, Topics, str};
 use crate::command::{Command, Context, Reply, Token};
 use crate::effects::Effects;
@@ -183,4 +185,48 @@ impl Crowd {
         self.ask(Command::ConsumerGroupHeartbeat(request));
         self.members[who] = One::default();
     }
+}
+
+/// JoinGroup of somebody who has no member id, or comes back with one: the error code, and the id.
+fn join(machine: &mut Machine, group: &str, id: &str) -> (i16, String) {
+    let protocol = m::join_group_request::JoinGroupRequestProtocol::default().with_name(str("range"));
+    let request = m::JoinGroupRequest::default()
+        .with_group_id(str(group).into())
+        .with_member_id(str(id))
+        .with_protocol_type(str("consumer"))
+        .with_session_timeout_ms(60_000)
+        .with_rebalance_timeout_ms(60_000)
+        .with_protocols(vec![protocol]);
+    let out = machine.ask(0, 9, Command::JoinGroup(request));
+    match out.replies.into_iter().next() {
+        Some((_, Reply::JoinGroup(r))) => (r.error_code, r.member_id.to_string()),
+        None => (0, id.to_string()),
+        Some((_, other)) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn promised_ids_of_all_groups_have_a_limit_at_which_the_oldest_goes() {
+    const REQUIRED: i16 = 79;
+    const UNKNOWN: i16 = 25;
+    let mut machine = Machine::new(GroupSettings::default(), Topics::two(), Draw::new(1));
+    let name = |n: usize| format!("{n:0>1000}");
+    let (_, redeemed) = join(&mut machine, "redeemed", "");
+    assert_eq!(join(&mut machine, "redeemed", &redeemed).0, 0);
+    let (_, first) = join(&mut machine, "first", "");
+    let groups = PROMISED_BYTES_MAX / 1000;
+    let told: Vec<_> = (0..groups).map(|n| join(&mut machine, &name(n), "")).collect();
+    assert!(told.iter().all(|(code, _)| *code == REQUIRED));
+    while machine.next_due(machine.now.mono).is_some() {}
+
+    assert_eq!(join(&mut machine, "first", &first).0, UNKNOWN, "the oldest was forgotten");
+    let kept = machine.groups.live.values().map(|live| live.pending.len()).sum::<usize>();
+    assert!(kept * 1000 <= PROMISED_BYTES_MAX && kept > groups * 4 / 5, "{kept} of {groups}");
+    let (_, last) = told.last().unwrap();
+    assert_eq!(join(&mut machine, &name(groups - 1), last).0, 0, "the latest still holds");
+    assert_eq!(machine.groups.hard.classic("redeemed").map(|group| group.members.len()), Some(1), "members stay");
+
+    machine.wait_until(MonoMs(120_000));
+    join(&mut machine, "much later", "");
+    assert_eq!(machine.groups.promises.len(), 1, "what is over takes no memory");
 }
