@@ -35,8 +35,8 @@ pub struct RocksOptions {
 impl Default for RocksOptions {
     fn default() -> Self {
         Self {
-            write_buffer_bytes: 2 << 20,
-            write_buffers_bytes: 8 << 20,
+            write_buffer_bytes: 1 << 20,
+            write_buffers_bytes: 4 << 20,
             cache_bytes: 16 << 20,
             wal_bytes: 64 << 20,
             open_files: 256,
