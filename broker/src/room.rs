@@ -258,10 +258,11 @@ impl Watch {
     }
 
     /// The start is over. What it did not need of its ballast is for the next one, which may find the disk as full: else whoever fills
-    /// disks takes it, and there is no broker to delete logs with.
+    /// disks takes it, and there is no broker to delete logs with. Committed offsets are not refused for it where they are taken.
     fn take_back_start_ballast(&self) {
         let left = self.level.free_bytes;
-        let bytes = START_NEEDS.min(left - left / LEFT_OVER);
+        let spare = if self.level.room == Room::Out { left - left / LEFT_OVER } else { self.level.before_out_bytes() };
+        let bytes = START_NEEDS.min(spare);
         if self.level.room != Room::Enough && bytes > 0 && !self.start_ballast.exists() {
             make(&self.start_ballast, bytes);
         }

@@ -119,6 +119,12 @@ impl Level {
         (self.reserve_bytes > 0).then(|| self.free_bytes.saturating_sub(self.reserve_bytes))
     }
 
+    /// Bytes that may go without committed offsets being refused for it; 0 where they are.
+    pub fn before_out_bytes(&self) -> u64 {
+        let out = self.reserve_bytes / OUT;
+        if self.room == Room::Out { 0 } else { self.free_bytes.saturating_sub(out + out / BACK) }
+    }
+
     /// When to look again, in ms: the nearer to the reserve, the sooner.
     pub fn look_again_ms(&self) -> u64 {
         let bytes_ms = self.free_bytes.saturating_sub(self.reserve_bytes) / FILL_RATE;

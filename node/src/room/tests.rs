@@ -44,6 +44,15 @@ fn op_10_levels_change_at_their_borders_and_do_not_flutter() {
 }
 
 #[test]
+fn op_10_who_keeps_room_for_later_takes_none_of_what_committed_offsets_need() {
+    let at = |free: u64| Level::default().next(volume(GIB, free * MIB), 64 * MIB, 0);
+    assert_eq!(at(40).before_out_bytes(), 22 * MIB);
+    let less = volume(GIB, 18 * MIB);
+    assert_eq!(at(40).next(less, 64 * MIB, 0).room, Room::Low, "when these are gone");
+    assert_eq!([at(18), at(17), at(10)].map(|level| level.before_out_bytes()), [0; 3]);
+}
+
+#[test]
 fn op_10_a_volume_without_inodes_is_as_full_as_one_without_bytes() {
     use Room::{Enough, Low, Out};
     let after = |level: Level, total: u64, usable: u64, reserve_bytes: u64| {
