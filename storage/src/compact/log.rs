@@ -79,11 +79,9 @@ impl<D: Disk> Log<D> {
     pub fn begin_compaction(&mut self, now: Now, bound: LogOffset) -> Result<Option<Compaction<D>>, ReadError> {
         let Some(config) = self.env.config.compaction.filter(|_| self.can_begin()) else { return Ok(None) };
         let (first_dirty, until) = (self.first_dirty(), self.cleanable_segments(&config, now, bound)?);
-        let sources: Vec<Source> = (0..until)
-            .filter_map(|at| {
-                let (base, end, size) = self.extent_of(at);
-                self.segments.get(at).map(|segment| Source { base, end, size, touched: segment.touched })
-            })
+        let extents: Vec<_> = (0..until).map(|at| self.extent_of(at)).collect();
+        let sources: Vec<Source> = std::iter::zip(&mut self.segments, extents)
+            .map(|(segment, (base, end, size))| Source { base, end, size, touched: segment.last_written(&self.env) })
             .collect();
         if sources.last().is_none_or(|last| last.end <= first_dirty) {
             return Ok(None);
@@ -169,10 +167,12 @@ impl<D: Disk> Log<D> {
             return Ok(false);
         }
         let first = self.look(at, |segment, env| segment.first_timestamp(env)).map_err(|e| ReadError::of(base, e))?;
-        let touched = self.segments.last().map_or(now.wall, |active| active.touched);
+        let (touched, created) =
+            self.segments.last().map_or((now.wall, now.wall), |active| (active.touched, active.created));
         let since = |then: i64| u64::try_from(now.wall.0.saturating_sub(then)).unwrap_or(0);
         if first.is_none_or(|first| since(first) <= config.max_lag_ms)
             || since(touched.0) <= IDLE_MS.min(config.max_lag_ms)
+            || since(created.0) <= SEAL_MS.min(config.max_lag_ms)
         {
             return Ok(false);
         }
@@ -268,3 +268,7 @@ impl<D: Disk> Log<D> {
 
 /// An active segment that was written this recently is not sealed: appends do it when they want to.
 const IDLE_MS: u64 = 1000;
+
+/// Nor is one that was begun this recently: records with old timestamps, that come now and then, would have all of the log read
+/// for each of them.
+const SEAL_MS: u64 = 600_000;

@@ -376,6 +376,23 @@ fn only_what_is_old_enough_is_cleaned_and_a_log_is_due_by_ratio_or_by_lag() {
 }
 
 #[test]
+fn old_records_that_trickle_in_do_not_have_all_of_the_log_read_for_each_of_them() {
+    const HOUR: i64 = 3_600_000;
+    let compaction = CompactionConfig { max_lag_ms: 1000 * 3600, ..CompactionConfig::default() };
+    let (_, mut log) = new_log(LogConfig { compaction: Some(compaction), segment_bytes: 1 << 20, ..compacted() });
+    let mut sealed = Vec::new();
+    for second in (2..1300).step_by(2) {
+        let now = at(2 * HOUR + second * 1000);
+        log.append(&checked(BatchBuilder::new().kv(0, b"k", b"an old one")), crate::tests::EPOCH, now).unwrap();
+        log.sync().unwrap();
+        if log.seal_for_compaction(at(now.wall.0 + 1500)).unwrap() {
+            sealed.push(second);
+        }
+    }
+    assert!(sealed.len() <= 3 && sealed.windows(2).all(|pair| pair[1] - pair[0] > 600), "{sealed:?}");
+}
+
+#[test]
 fn a_round_that_fails_leaves_the_log_as_it_was() {
     let filled = || {
         let (disk, mut log) = new();
