@@ -3,6 +3,7 @@
 //! waits, so that a change counts at once.
 //!
 //! No log is in work twice, by its folder: a round that outlives its log must not meet the next log of that name.
+//! Nothing is compacted for a while after the clock has jumped (OP-15): tombstones go by it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use parking_lot::{Condvar, Mutex};
 use pyralog_coordinator::config::CleanerSettings;
 use pyralog_node::compaction::Means;
 use pyralog_node::partition::Partition;
+use pyralog_protocol::{MonoMs, Now};
 use pyralog_storage::{Cleanable, CompactError, CompactionRound, KeyMap};
 use tracing::{error, info, warn};
 
 use crate::control::or_exit;
 use crate::disk::RealDisk;
 use crate::shell::Shell;
+use crate::upkeep::jumped;
 
 type Target = Arc<Partition<RealDisk>>;
 
@@ -36,6 +39,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PACE_BYTES: u64 = 256 << 10;
 /// Longest sleep of the throttle before it looks at the settings again.
 const NAP: Duration = Duration::from_millis(100);
+/// Without compaction after the clock jumped, in ms: as long as retention leaves out with Kafka's defaults.
+const AFTER_JUMP_MS: i64 = 300_000;
 
 /// What the threads share.
 #[derive(Default)]
@@ -49,8 +54,28 @@ pub struct Cleaning {
     next_byte: Mutex<Option<Instant>>,
     running: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    clock: Mutex<ClockWatch>,
     /// Highest share of dirty bytes at the last look, in millionths.
     pub dirtiest: AtomicUsize,
+}
+
+/// Looks out for jumps of the wall clock.
+#[derive(Debug, Default)]
+struct ClockWatch {
+    last: Option<Now>,
+    /// Until when it is not gone by.
+    until: MonoMs,
+}
+
+impl ClockWatch {
+    /// Whether tombstones may go by this time.
+    fn trusts(&mut self, now: Now) -> bool {
+        if self.last.replace(now).is_some_and(|last| jumped(last, now)) {
+            warn!("the clock jumped; nothing is compacted for some minutes");
+            self.until = now.mono.after_ms(AFTER_JUMP_MS);
+        }
+        now.mono >= self.until
+    }
 }
 
 impl Cleaning {
@@ -112,7 +137,7 @@ fn work(shell: &Arc<Shell>, number: usize) {
         } else if number >= threads && leaves(cleaning, number) {
             return;
         }
-        if number >= threads || !clean_one(shell, &settings, &mut passed_over) {
+        if number >= threads || !clean_one(shell, &mut passed_over) {
             pause(shell);
             passed_over.clear();
         }
@@ -154,11 +179,15 @@ fn pause(shell: &Shell) {
 }
 
 /// Runs a round on the log that needs it most. False: none does.
-fn clean_one(shell: &Shell, settings: &CleanerSettings, passed_over: &mut BTreeSet<String>) -> bool {
-    let Some((partition, found)) = pick(shell, passed_over) else { return false };
+fn clean_one(shell: &Shell, passed_over: &mut BTreeSet<String>) -> bool {
+    let now = shell.clock.now();
+    if !shell.cleaning.clock.lock().trusts(now) {
+        return false;
+    }
+    let Some((partition, found)) = pick(shell, now, passed_over) else { return false };
     let began = Instant::now();
     let mut out = shell.outputs();
-    let outcome = run(shell, settings, &partition, &mut out);
+    let outcome = run(shell, now, &partition, &mut out);
     shell.dispatch(out);
     shell.cleaning.busy.lock().remove(&partition.dir);
     match outcome {
@@ -175,8 +204,7 @@ fn clean_one(shell: &Shell, settings: &CleanerSettings, passed_over: &mut BTreeS
 }
 
 /// The log that is overdue by most, else the dirtiest of those that are due. It is marked as being in work.
-fn pick(shell: &Shell, passed_over: &BTreeSet<String>) -> Option<(Target, Cleanable)> {
-    let now = shell.clock.now();
+fn pick(shell: &Shell, now: Now, passed_over: &BTreeSet<String>) -> Option<(Target, Cleanable)> {
     let mut busy = shell.cleaning.busy.lock();
     let mut out = shell.outputs();
     let (mut best, mut dirtiest): (Option<(Target, Cleanable)>, u64) = (None, 0);
@@ -208,11 +236,12 @@ fn pick(shell: &Shell, passed_over: &BTreeSet<String>) -> Option<(Target, Cleana
 
 fn run(
     shell: &Shell,
-    settings: &CleanerSettings,
+    now: Now,
     partition: &Target,
     out: &mut crate::shell::ShellOutputs,
 ) -> Result<Option<CompactionRound>, CompactError> {
-    let threads = threads_of(settings).max(1);
+    let settings = settings(shell);
+    let threads = threads_of(&settings).max(1);
     let keys = usize::try_from(settings.dedupe_buffer_bytes).unwrap_or(0) / threads;
     let chunk = usize::try_from(settings.io_buffer_bytes).unwrap_or(0) / threads / 2;
     let mut draw = shell.draw();
@@ -227,7 +256,7 @@ fn run(
         throttle(shell, std::mem::take(&mut waiting))
     };
     let means = Means { map: &mut map, chunk: chunk.clamp(CHUNK_MIN, CHUNK_MAX), pace: &mut pace };
-    partition.compact(shell.clock.now(), means, out)
+    partition.compact(now, means, out)
 }
 
 /// Sleeps until so many more bytes may be read or written; says whether to go on.
@@ -303,6 +332,8 @@ fn tell_failure(shell: &Shell, partition: &Target, failure: &CompactError) {
 
 #[cfg(test)]
 mod tests {
+    use pyralog_protocol::WallMs;
+
     use super::*;
 
     #[test]
@@ -320,5 +351,17 @@ mod tests {
         assert_eq!(delay(&mut account, 1000.0, 1000, now), Some(Duration::from_secs(1)));
         assert_eq!(delay(&mut account, f64::MAX, 1 << 40, now), None, "Kafka's default is no limit");
         assert_eq!(delay(&mut account, 1000.0, 0, now), None, "and it forgets what was owed");
+    }
+
+    #[test]
+    fn op_15_a_clock_that_jumps_is_not_gone_by_for_a_while() {
+        const DAY: i64 = 86_400_000;
+        let at = |mono: u64, wall: i64| Now { mono: MonoMs(mono), wall: WallMs(wall) };
+        let mut clock = ClockWatch::default();
+        assert!(clock.trusts(at(1000, DAY)) && clock.trusts(at(16_000, DAY + 15_000)));
+        assert!(!clock.trusts(at(31_000, 9 * DAY)), "ahead");
+        assert!(!clock.trusts(at(46_000, DAY + 45_000)), "and back");
+        assert!(!clock.trusts(at(345_999, DAY + 344_999)));
+        assert!(clock.trusts(at(346_000, DAY + 345_000)), "five minutes without a jump");
     }
 }

@@ -190,7 +190,7 @@ fn sleep(queue: &UpkeepQueue, until: Instant) -> bool {
 }
 
 /// Whether the two clocks disagree about how long it was (OP-15).
-fn jumped(before: Now, now: Now) -> bool {
+pub(crate) fn jumped(before: Now, now: Now) -> bool {
     let mono = i64::try_from(now.mono.0.saturating_sub(before.mono.0)).unwrap_or(i64::MAX);
     let wall = now.wall.0.saturating_sub(before.wall.0);
     wall.abs_diff(mono) > JUMP_MS
