@@ -175,7 +175,8 @@ impl DiskFile for RealFile {
     fn write_all_at(&self, parts: [&[u8]; 2], position: u64) -> io::Result<()> {
         let [head, tail] = parts;
         let slices = [io::IoSlice::new(head), io::IoSlice::new(tail)];
-        let written = rustix::io::pwritev(&self.file, &slices, position)?;
+        // File systems in user space may be interrupted.
+        let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.file, &slices, position))?;
         let total = head.len() + tail.len();
         if written == total {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::log_lines::LogLines;
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Of the process, once logging was set up.
-static LINES: OnceLock<(LogLines, LogFormat)> = OnceLock::new();
+static LINES: OnceLock<&(LogLines, LogFormat)> = OnceLock::new();
 
 /// Sets up logging for the process. A filter that cannot be understood is an error with a text for people.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
@@ -28,9 +28,12 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
         return Err(wrong(format!("{word:?} is not a level")));
     }
     let filter = EnvFilter::try_new(filter).map_err(|e| wrong(e.to_string()))?;
-    let (lines, _) = LINES.get_or_init(|| (LogLines::new(form_of(format)), format));
+    let all: &(LogLines, LogFormat) = Box::leak(Box::new((LogLines::new(form_of(format)), format)));
+    let (lines, _) = all;
     let thread = std::thread::Builder::new().name("log".into()).stack_size(128 << 10);
     thread.spawn(|| lines.write_to(std::io::stderr())).map_err(|e| format!("cannot start a thread: {e}"))?;
+    // Only now: without the thread nobody would write what is told. Of two, what is told goes the way of the first.
+    let _ = LINES.set(all);
     let builder = fmt().with_env_filter(filter).log_internal_errors(false).with_writer(move || lines);
     let started = match format {
         LogFormat::Human => {

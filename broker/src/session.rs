@@ -247,6 +247,7 @@ impl Session {
         if let Some(bytes) = events.warmed {
             self.warming = false;
             self.unsent.warmed(bytes);
+            self.active = Instant::now();
         }
         for (slot, answer) in events.answers {
             self.complete(slot, answer);
@@ -301,8 +302,9 @@ impl Session {
         }
     }
 
+    /// Something is owed by the peer: what waits for our own disk is not.
     fn is_mid_transfer(&self) -> bool {
-        !self.unsent.is_empty() || (!self.input.bytes().is_empty() && self.wants_input())
+        (!self.unsent.is_empty() && !self.warming) || (!self.input.bytes().is_empty() && self.wants_input())
     }
 
     fn on_deadline(&mut self) -> Result<(), End> {
