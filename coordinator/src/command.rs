@@ -4,7 +4,7 @@
 use kafka_protocol::messages as m;
 use pyralog_protocol::kafka_protocol;
 use pyralog_protocol::vlsn::{Vlsn, messages as v};
-use pyralog_protocol::{Draw, LogId};
+use pyralog_protocol::{Draw, LogId, PartitionIndex};
 
 /// Names the place that waits for a reply. The node hands them out; the coordinator only gives them back, once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,9 +54,18 @@ pub struct Declared {
 pub struct NewPartitions {
     /// The request.
     pub request: m::CreatePartitionsRequest,
-    /// Per VLSN log, a VLSN above every one that was written: the first one that the new count routes. Whoever fills it
-    /// in sees to it that nothing is written from there on before the change is in force.
-    pub routing_from: Vec<(LogId, Vlsn)>,
+    /// For each VLSN log.
+    pub routing_from: Vec<RoutingFrom>,
+}
+
+/// Where a new partition count of a VLSN log begins.
+#[derive(Clone, Debug)]
+pub struct RoutingFrom {
+    /// The log.
+    pub log: LogId,
+    /// A VLSN above every one that was written: the first one that the new count routes. Whoever says it sees to it that
+    /// nothing is written from there on before the change is in force. Else a partition that cannot tell what it has.
+    pub from: Result<Vlsn, PartitionIndex>,
 }
 
 impl From<m::CreatePartitionsRequest> for NewPartitions {

@@ -285,11 +285,16 @@ impl<D: Disk> Partition<D> {
     }
 
     /// Nothing is appended until as many calls of [`Self::thaw`]: the routing of the log is about to change. Gives the last
-    /// VLSN, committed or not.
-    pub fn freeze(&self) -> Option<Vlsn> {
+    /// VLSN, committed or not, if that is known: a log that is offline may have any.
+    pub fn freeze(&self) -> Result<Option<Vlsn>, Refusal> {
         let mut state = self.state.lock();
         state.vlsns.frozen += 1;
-        state.log.as_ref().ok().and_then(Log::last_vlsn)
+        match &state.log {
+            Ok(log) => Ok(log.last_vlsn()),
+            // It never served.
+            Err(Refusal::Uncreated) => Ok(None),
+            Err(refusal @ (Refusal::Deleted | Refusal::Offline)) => Err(*refusal),
+        }
     }
 
     /// Takes back one [`Self::freeze`].

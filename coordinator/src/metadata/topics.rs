@@ -8,7 +8,7 @@ use super::placement::{fresh, place};
 use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitioningMode, RoutingRecord};
 use super::views::{ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
 use super::wire::{refusal, text, topic_id, topic_name, wire_id};
-use crate::command::{Context, Declared, DeclaredLog, NewPartitions};
+use crate::command::{Context, Declared, DeclaredLog, NewPartitions, RoutingFrom};
 use crate::config::describe::value_in_force;
 use crate::config::value::{canonical, find, is_vlsn};
 use crate::config::{ConfigError, Overrides, Scope, config_code, validate};
@@ -19,7 +19,7 @@ use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, Cr
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use pyralog_protocol::ids::LogIdError;
 use pyralog_protocol::vlsn::{Routing, RoutingError, Vlsn};
-use pyralog_protocol::{Draw, ErrorCode, LogId, NodeId, Now, TopicId, WallMs, kafka_protocol};
+use pyralog_protocol::{Draw, ErrorCode, LogId, NodeId, Now, PartitionIndex, TopicId, WallMs, kafka_protocol};
 use std::collections::BTreeMap;
 
 /// Kafka's name of the Raft log that has the metadata.
@@ -75,6 +75,17 @@ pub enum TopicError {
         "log '{0}' is addressed by VLSN: only the broker that leads its partitions can say where a new count begins"
     )]
     NoRoutingFrom(LogId),
+    /// A partition cannot say what was written to it.
+    #[error(
+        "partition {partition} of log '{log}' is offline: which VLSNs it has is not known, and a new count begins above all \
+         that were written; bring it back first"
+    )]
+    UnknownLast {
+        /// The log.
+        log: LogId,
+        /// The partition.
+        partition: PartitionIndex,
+    },
     /// No VLSN is left to begin at.
     #[error(
         "log '{log}' has used up all VLSNs: a new partition count would begin at {from}, the largest is {}",
@@ -182,7 +193,7 @@ pub fn topic_code(error: &TopicError) -> ErrorCode {
         | TopicError::View(_)
         | TopicError::VlsnsUsedUp { .. }
         | TopicError::Routing(_) => ErrorCode::PolicyViolation,
-        TopicError::NoRoutingFrom(_) => ErrorCode::OperationNotAttempted,
+        TopicError::NoRoutingFrom(_) | TopicError::UnknownLast { .. } => ErrorCode::OperationNotAttempted,
         TopicError::Config(error) => config_code(error),
         TopicError::TimedOut(_) => ErrorCode::RequestTimedOut,
         TopicError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
@@ -587,7 +598,7 @@ impl Metadata {
     fn decide_partitions(
         &self,
         topic: &m::create_partitions_request::CreatePartitionsTopic,
-        routing_from: &[(LogId, Vlsn)],
+        routing_from: &[RoutingFrom],
         draw: &mut Draw,
     ) -> Result<Vec<MetadataRecord>, TopicError> {
         let log = self.image().log(topic.name.as_str());
@@ -622,13 +633,14 @@ impl Metadata {
 }
 
 /// The routing of a log with a new partition count; `None` where the log is not addressed by VLSN.
-fn rerouted(log: &LogMetadata, partitions: i32, from: &[(LogId, Vlsn)]) -> Result<Option<Routing>, TopicError> {
+fn rerouted(log: &LogMetadata, partitions: i32, all: &[RoutingFrom]) -> Result<Option<Routing>, TopicError> {
     let Some(routing) = &log.routing else { return Ok(None) };
-    let from = from.iter().find(|(named, _)| *named == log.log_id).map(|(_, from)| *from);
-    match from {
-        None => Err(TopicError::NoRoutingFrom(log.log_id.clone())),
-        Some(from) if from > Vlsn::MAX => Err(TopicError::VlsnsUsedUp { log: log.log_id.clone(), from }),
-        Some(from) => Ok(Some(routing.extended(from, partitions)?)),
+    let id = || log.log_id.clone();
+    let found = all.iter().find(|found| found.log == log.log_id).ok_or_else(|| TopicError::NoRoutingFrom(id()))?;
+    match found.from {
+        Err(partition) => Err(TopicError::UnknownLast { log: id(), partition }),
+        Ok(from) if from > Vlsn::MAX => Err(TopicError::VlsnsUsedUp { log: id(), from }),
+        Ok(from) => Ok(Some(routing.extended(from, partitions)?)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A change of the partition count routes VLSNs anew from one on that lies above all that were written. Between finding
 //! that one and the new routing being in force, nothing is appended: clients are told to look again.
 
-use pyralog_coordinator::Command;
+use pyralog_coordinator::{Command, RoutingFrom};
 use pyralog_protocol::{TopicId, Vlsn};
 use pyralog_storage::Disk;
 
@@ -15,11 +15,16 @@ pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Comm
         let Some(entry) = topology.by_name(&topic.name.0).filter(|entry| entry.log.metadata.routing.is_some()) else {
             continue;
         };
-        let last = entry.partitions.iter().map(|partition| partition.freeze()).max().flatten();
+        // All of them, also behind one that cannot tell its last.
+        let last = entry.partitions.iter().fold(Ok(None), |last, partition| {
+            let own = partition.freeze().map_err(|_| partition.index);
+            Ok(last?.max(own?))
+        });
         // A count that nothing was written under has no VLSN of its own either.
         let begun = entry.log.metadata.routing.as_ref().and_then(|routing| routing.epochs().last());
-        let from = last.map_or(Vlsn::ZERO, Vlsn::next).max(begun.map_or(Vlsn::ZERO, |epoch| epoch.from));
-        asked.routing_from.push((entry.log.metadata.log_id.clone(), from));
+        let begun = begun.map_or(Vlsn::ZERO, |epoch| epoch.from);
+        let from = last.map(|last| last.map_or(Vlsn::ZERO, Vlsn::next).max(begun));
+        asked.routing_from.push(RoutingFrom { log: entry.log.metadata.log_id.clone(), from });
         frozen.push(entry.log.metadata.topic_id);
     }
     (Command::CreatePartitions(asked), frozen)

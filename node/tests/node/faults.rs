@@ -1,16 +1,18 @@
 //! Disks that fail, and what each durability promises.
 
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    BrokerId, ConsumerGroupHeartbeatRequest, GroupId, InitProducerIdRequest, JoinGroupRequest, ListOffsetsRequest,
-    MetadataRequest, OffsetCommitRequest,
+    BrokerId, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, GroupId, InitProducerIdRequest, JoinGroupRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
 use pyralog_node::room::Room;
+use pyralog_node::vlsn::Point;
 use pyralog_protocol::batch::BatchBuilder;
 use pyralog_protocol::vlsn::messages::VlsnReadRequest;
 use pyralog_protocol::{ErrorCode, Response, Vlsn, kafka_protocol};
@@ -299,6 +301,46 @@ fn io_07_look_ups_by_time_and_reads_by_vlsn_that_fail_are_counted_too() {
     assert_eq!(world.node.read_failures(), 4);
     world.ask(conn, 7, by_time("nowhere"));
     assert_eq!(world.node.read_failures(), 4, "what is asked wrongly is no failure");
+}
+
+/// Where it would begin is not known: what the offline partition acknowledged may lie above all that the others have.
+#[test]
+fn io_06_a_vlsn_log_gets_no_more_partitions_while_one_is_offline() {
+    let mut world = World::new();
+    world.create("v", 3, &[("vlsn.enable", "true")]);
+    let write = |world: &mut World, partition: i32, vlsn: u64| {
+        let keyed = BatchBuilder::new().kv(1_800_000_000_000, &Vlsn(vlsn).key(), b"v").build().unwrap().freeze();
+        let conn = world.connect();
+        produced(world.ask(conn, PRODUCE, produce_request("v", partition, -1, keyed))).error_code
+    };
+    let add = |world: &mut World| {
+        let topic = CreatePartitionsTopic::default().with_name(name("v")).with_count(4).with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
+        let conn = world.connect();
+        let Response::CreatePartitions(mut answer) = world.ask(conn, 3, request) else { panic!("another answer") };
+        let result = answer.results.remove(0);
+        (result.error_code, result.error_message.map(|text| text.to_string()).unwrap_or_default())
+    };
+    for vlsn in 0..12 {
+        assert_eq!(write(&mut world, i32::try_from(vlsn % 3).unwrap(), vlsn), 0);
+    }
+    world.checkpoint();
+    let meta = "logs/v-2/partition.meta";
+    let sound = world.disk.bytes(meta);
+    world.disk.flip(meta, 100);
+    let mut world = world.kill();
+    assert_eq!(world.read("v", 2), Err(STORAGE));
+    let (code, why) = add(&mut world);
+    assert_eq!(code, ErrorCode::OperationNotAttempted.code(), "{why}");
+    assert!(why.contains("partition 2 of log 'v' is offline"), "{why}");
+    assert_eq!(write(&mut world, 0, 12), 0, "the others go on");
+    world.disk.overwrite(meta, sound);
+    let mut world = world.kill();
+    assert_eq!(add(&mut world), (0, String::new()));
+    let topology = world.node.topology();
+    let log = topology.vlsn_log(topology.by_name("v").unwrap()).unwrap();
+    assert_eq!(log.routing.epochs()[1].from, Vlsn(13));
+    assert!(matches!(log.point(Vlsn(11)), Ok(Point::Found(_))));
 }
 
 #[test]

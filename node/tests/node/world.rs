@@ -515,7 +515,9 @@ impl World {
     pub fn turn(&mut self) {
         for mut call in std::mem::take(&mut self.calls) {
             if let (Planted::RerouteTooEarly, Command::CreatePartitions(asked)) = (self.planted, &mut call.command) {
-                asked.routing_from.iter_mut().for_each(|(_, from)| from.0 = from.0.saturating_sub(3));
+                for from in asked.routing_from.iter_mut().filter_map(|routed| routed.from.as_mut().ok()) {
+                    from.0 = from.0.saturating_sub(3);
+                }
             }
             self.control.submit(call, self.now);
         }

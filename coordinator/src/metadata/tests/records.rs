@@ -1,8 +1,8 @@
 use super::*;
-use crate::NewPartitions;
 use crate::metadata::{
     ConfigsRecord, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RoutingRecord, Writer, WriterRecord,
 };
+use crate::{NewPartitions, RoutingFrom};
 use proptest::prelude::*;
 use pyralog_protocol::vlsn::{Routing, Vlsn};
 use pyralog_protocol::{LeaderEpoch, LogId};
@@ -182,7 +182,7 @@ fn run(b: &mut Bench, step: &Step) {
             let last =
                 b.image().log(&log(*n)).and_then(|l| l.metadata.routing.as_ref()?.epochs().last().map(|e| e.from));
             let from = Vlsn(last.map_or(0, |last| last.0 + 3));
-            let routing_from = vec![(LogId::new(&log(*n)).unwrap(), from)];
+            let routing_from = vec![RoutingFrom { log: LogId::new(&log(*n)).unwrap(), from: Ok(from) }];
             b.send(3, Command::CreatePartitions(NewPartitions { request, routing_from }));
         }
         Step::Topic(n, operation, v) => {

@@ -2,8 +2,8 @@
 
 use super::alter::one;
 use super::*;
-use crate::NewPartitions;
 use crate::metadata::{answers, view_id, view_name};
+use crate::{NewPartitions, RoutingFrom};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use pyralog_protocol::vlsn::{ROUTING_EPOCHS_MAX, Vlsn};
 use pyralog_protocol::{LeaderEpoch, LogId};
@@ -21,7 +21,8 @@ fn refused(b: &mut Bench, name: &str, configs: &[(&str, &str)]) -> (i16, String)
 fn raise(b: &mut Bench, name: &str, count: i32, from: Option<u64>) -> (i16, String) {
     let topic = CreatePartitionsTopic::default().with_name(super::name(name)).with_count(count).with_assignments(None);
     let request = m::CreatePartitionsRequest::default().with_timeout_ms(1).with_topics(vec![topic]);
-    let routing_from = from.map(|from| (LogId::new(name).unwrap(), Vlsn(from))).into_iter().collect();
+    let log = LogId::new(name).unwrap();
+    let routing_from = from.map(|from| RoutingFrom { log, from: Ok(Vlsn(from)) }).into_iter().collect();
     let command = Command::CreatePartitions(NewPartitions { request, routing_from });
     let Reply::CreatePartitions(mut response) = b.send(3, command) else { panic!() };
     let result = response.results.remove(0);
