@@ -4,7 +4,7 @@
 use kafka_protocol::messages as m;
 use pyralog_protocol::kafka_protocol;
 use pyralog_protocol::vlsn::{Vlsn, messages as v};
-use pyralog_protocol::{Draw, LogId, PartitionIndex};
+use pyralog_protocol::{Draw, LogId, PartitionIndex, TopicId};
 
 /// Names the place that waits for a reply. The node hands them out; the coordinator only gives them back, once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +62,9 @@ pub struct NewPartitions {
 #[derive(Clone, Debug)]
 pub struct RoutingFrom {
     /// The log.
-    pub log: LogId,
+    pub topic: TopicId,
+    /// How many partitions it has. What others took that came since then is not known here.
+    pub partitions: usize,
     /// A VLSN above every one that was written: the first one that the new count routes. Whoever says it sees to it that
     /// nothing is written from there on before the change is in force. Else a partition that cannot tell what it has.
     pub from: Result<Vlsn, PartitionIndex>,

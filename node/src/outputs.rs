@@ -11,6 +11,7 @@ use crate::connection::{Answer, ConnId, FileRange, Ticket};
 use crate::lookup::Lookup;
 use crate::partition::{Partition, SyncOutcome};
 use crate::unreadable::Unreadable;
+use crate::vlsn::Frozen;
 
 /// Outputs of one step, in order.
 #[derive(Debug)]
@@ -147,5 +148,5 @@ pub struct ReplyTo {
     /// An answer that is complete already and only waits for the command: Metadata that creates logs (M3).
     pub(crate) prepared: Option<Answer>,
     /// VLSN logs that take no appends until then, because the request changes their routing.
-    pub(crate) frozen: Vec<TopicId>,
+    pub(crate) frozen: Vec<Frozen>,
 }

@@ -86,6 +86,19 @@ pub enum TopicError {
         /// The partition.
         partition: PartitionIndex,
     },
+    /// The count was changed between the question where the new one begins and the answer.
+    #[error(
+        "the partition count of log '{log}' was changed while this request was on its way: it had {then} partitions then and \
+         has {now} now; ask again"
+    )]
+    Overtaken {
+        /// The log.
+        log: LogId,
+        /// How many there were.
+        then: usize,
+        /// How many there are.
+        now: usize,
+    },
     /// No VLSN is left to begin at.
     #[error(
         "log '{log}' has used up all VLSNs: a new partition count would begin at {from}, the largest is {}",
@@ -193,7 +206,9 @@ pub fn topic_code(error: &TopicError) -> ErrorCode {
         | TopicError::View(_)
         | TopicError::VlsnsUsedUp { .. }
         | TopicError::Routing(_) => ErrorCode::PolicyViolation,
-        TopicError::NoRoutingFrom(_) | TopicError::UnknownLast { .. } => ErrorCode::OperationNotAttempted,
+        TopicError::NoRoutingFrom(_) | TopicError::UnknownLast { .. } | TopicError::Overtaken { .. } => {
+            ErrorCode::OperationNotAttempted
+        }
         TopicError::Config(error) => config_code(error),
         TopicError::TimedOut(_) => ErrorCode::RequestTimedOut,
         TopicError::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
@@ -636,7 +651,11 @@ impl Metadata {
 fn rerouted(log: &LogMetadata, partitions: i32, all: &[RoutingFrom]) -> Result<Option<Routing>, TopicError> {
     let Some(routing) = &log.routing else { return Ok(None) };
     let id = || log.log_id.clone();
-    let found = all.iter().find(|found| found.log == log.log_id).ok_or_else(|| TopicError::NoRoutingFrom(id()))?;
+    let found = all.iter().find(|found| found.topic == log.topic_id).ok_or_else(|| TopicError::NoRoutingFrom(id()))?;
+    let (then, now) = (found.partitions, log.partitions.len());
+    if then != now {
+        return Err(TopicError::Overtaken { log: id(), then, now });
+    }
     match found.from {
         Err(partition) => Err(TopicError::UnknownLast { log: id(), partition }),
         Ok(from) if from > Vlsn::MAX => Err(TopicError::VlsnsUsedUp { log: id(), from }),

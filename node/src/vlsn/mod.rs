@@ -18,7 +18,7 @@ pub(crate) use page::PageParts;
 pub use page::{Page, PageLimits, VlsnRange};
 pub(crate) use partition::Vlsns;
 pub use partition::{Expected, VlsnBounds, VlsnRules, Writer};
-pub(crate) use rerouting::{freeze, thaw};
+pub(crate) use rerouting::{Frozen, freeze, thaw};
 pub(crate) use same::holds;
 pub(crate) use view::{Seen, Sight};
 

@@ -7,8 +7,15 @@ use pyralog_storage::Disk;
 
 use crate::topology::Topology;
 
+/// Partitions of a log that take nothing: the first so many. Others may be added before these are let go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frozen {
+    topic: TopicId,
+    partitions: usize,
+}
+
 /// Completes a command that may change the routing of logs, and stops appends to them until [`thaw`].
-pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Command, Vec<TopicId>) {
+pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Command, Vec<Frozen>) {
     let Command::CreatePartitions(mut asked) = command else { return (command, Vec::new()) };
     let mut frozen = Vec::new();
     for topic in &asked.request.topics {
@@ -24,15 +31,17 @@ pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Comm
         let begun = entry.log.metadata.routing.as_ref().and_then(|routing| routing.epochs().last());
         let begun = begun.map_or(Vlsn::ZERO, |epoch| epoch.from);
         let from = last.map(|last| last.map_or(Vlsn::ZERO, Vlsn::next).max(begun));
-        asked.routing_from.push(RoutingFrom { log: entry.log.metadata.log_id.clone(), from });
-        frozen.push(entry.log.metadata.topic_id);
+        let (topic, partitions) = (entry.log.metadata.topic_id, entry.partitions.len());
+        asked.routing_from.push(RoutingFrom { topic, partitions, from });
+        frozen.push(Frozen { topic, partitions });
     }
     (Command::CreatePartitions(asked), frozen)
 }
 
 /// Lets the logs go on that a command stopped.
-pub(crate) fn thaw<D: Disk>(topology: &Topology<D>, frozen: &[TopicId]) {
-    for entry in frozen.iter().filter_map(|id| topology.by_id(*id)) {
-        entry.partitions.iter().for_each(|partition| partition.thaw());
+pub(crate) fn thaw<D: Disk>(topology: &Topology<D>, frozen: &[Frozen]) {
+    for Frozen { topic, partitions } in frozen {
+        let there = topology.by_id(*topic).into_iter().flat_map(|entry| &entry.partitions);
+        there.take(*partitions).for_each(|partition| partition.thaw());
     }
 }

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{CreatePartitionsRequest, DeleteRecordsRequest};
 use pyralog_node::vlsn::{PageLimits, Point};
 use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
-use pyralog_protocol::{Draw, Routing, Vlsn, kafka_protocol};
+use pyralog_protocol::{Draw, ErrorCode, Response, Routing, Vlsn, kafka_protocol};
 
 use crate::world::*;
 
@@ -57,6 +57,18 @@ struct Run {
 fn batch_of(vlsns: &[u64]) -> Bytes {
     let add = |b: BatchBuilder, v: &u64| b.kv(1_800_000_000_000, &Vlsn(*v).key(), format!("value {v}").as_bytes());
     vlsns.iter().fold(BatchBuilder::new(), add).build().unwrap().freeze()
+}
+
+fn partitions_request(count: i32) -> CreatePartitionsRequest {
+    let topic = CreatePartitionsTopic::default().with_name(name(LOG)).with_count(count).with_assignments(None);
+    CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000)
+}
+
+/// Code and text of the answer to such a request.
+fn added(response: Response) -> (i16, String) {
+    let Response::CreatePartitions(mut answer) = response else { panic!("{response:?}") };
+    let result = answer.results.remove(0);
+    (result.error_code, result.error_message.map(|text| text.to_string()).unwrap_or_default())
 }
 
 impl Run {
@@ -276,9 +288,7 @@ impl Run {
         self.stale = routing.clone();
         let count = routing.partitions() + 1 + (self.draw.next_u64() % 2) as i32;
         if count <= PARTITIONS_MAX {
-            let topic = CreatePartitionsTopic::default().with_name(name(LOG)).with_count(count).with_assignments(None);
-            let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
-            self.world.push(self.admin, 3, request);
+            self.world.push(self.admin, 3, partitions_request(count));
         }
     }
 
@@ -367,6 +377,61 @@ fn run(seed: u64, steps: u32, planted: Planted) -> Result<u64, String> {
     run.hear()?;
     run.check_all().map_err(|what| format!("seed {seed}, at the end, {:?}: {what}", run.planted))?;
     Ok(run.acknowledged.len() as u64)
+}
+
+/// The second of two changes that were asked for at about the same time knows nothing of what the first one's partitions
+/// took meanwhile.
+#[test]
+fn of_two_changes_of_the_partition_count_at_a_time_the_one_that_comes_late_is_refused() {
+    let mut world = World::new();
+    world.create(LOG, 3, &[("vlsn.enable", "true")]);
+    let (first, second, writer) = (world.connect(), world.connect(), world.connect());
+    let write = |world: &mut World, partition: i32, vlsn: u64| {
+        produced(world.ask(writer, PRODUCE, produce_request(LOG, partition, -1, batch_of(&[vlsn])))).error_code
+    };
+    for vlsn in 0..11 {
+        assert_eq!(write(&mut world, i32::try_from(vlsn % 3).unwrap(), vlsn), 0);
+    }
+    world.send(first, 3, partitions_request(4));
+    world.send(second, 3, partitions_request(5));
+    let late = world.hold_call();
+    world.settle();
+    assert_eq!(added(world.answer(first).unwrap().1), (0, String::new()));
+    assert_eq!(write(&mut world, 3, 11), 0, "the new partition serves");
+    assert_ne!(write(&mut world, 0, 12), 0, "the old ones wait for the second change");
+    world.let_call(late);
+    world.settle();
+    let (code, why) = added(world.answer(second).unwrap().1);
+    assert_eq!(code, ErrorCode::OperationNotAttempted.code(), "{why}");
+    assert!(why.contains("it had 3 partitions then and has 4 now"), "{why}");
+    let topology = world.node.topology();
+    let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+    assert!(matches!(log.point(Vlsn(11)), Ok(Point::Found(_))));
+    assert_eq!(write(&mut world, 0, 12), 0, "and they go on");
+}
+
+#[test]
+fn a_change_that_ends_lets_nobody_into_partitions_that_another_one_holds() {
+    let mut world = World::new();
+    world.create(LOG, 1, &[("vlsn.enable", "true")]);
+    let (first, second, third) = (world.connect(), world.connect(), world.connect());
+    world.send(first, 3, partitions_request(2));
+    world.send(second, 3, partitions_request(3));
+    let late = world.hold_call();
+    world.settle();
+    world.send(third, 3, partitions_request(4));
+    let latest = world.hold_call();
+    world.let_call(late);
+    world.settle();
+    let writer = world.connect();
+    let write = |world: &mut World| {
+        produced(world.ask(writer, PRODUCE, produce_request(LOG, 1, -1, batch_of(&[1])))).error_code
+    };
+    assert_ne!(write(&mut world), 0, "the third change knows of nothing in it");
+    world.let_call(latest);
+    world.settle();
+    assert_eq!(added(world.answer(third).unwrap().1), (0, String::new()));
+    assert_eq!(write(&mut world), 0);
 }
 
 /// A million steps.

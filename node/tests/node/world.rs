@@ -549,6 +549,16 @@ impl World {
         self.dispatch(out);
     }
 
+    /// What was asked of the control thread last is on its way to it for as long as the test likes.
+    pub fn hold_call(&mut self) -> Call {
+        self.calls.pop().expect("a call")
+    }
+
+    /// It arrives.
+    pub fn let_call(&mut self, call: Call) {
+        self.calls.push(call);
+    }
+
     /// Removes the files of deleted logs, as the shell does: the new name first, durably.
     pub fn remove_graves(&mut self) {
         for grave in std::mem::take(&mut self.graves) {

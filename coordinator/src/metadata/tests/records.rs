@@ -179,10 +179,14 @@ fn run(b: &mut Bench, step: &Step) {
             let topic = m::create_partitions_request::CreatePartitionsTopic::default();
             let topic = topic.with_name(name(&log(*n))).with_count(*count).with_assignments(None);
             let request = m::CreatePartitionsRequest::default().with_timeout_ms(1).with_topics(vec![topic]);
-            let last =
-                b.image().log(&log(*n)).and_then(|l| l.metadata.routing.as_ref()?.epochs().last().map(|e| e.from));
-            let from = Vlsn(last.map_or(0, |last| last.0 + 3));
-            let routing_from = vec![RoutingFrom { log: LogId::new(&log(*n)).unwrap(), from: Ok(from) }];
+            let image = b.image();
+            let there = image.log(&log(*n)).map(|log| &log.metadata);
+            let routed = there.and_then(|log| {
+                let last = log.routing.as_ref()?.epochs().last()?;
+                let from = Ok(Vlsn(last.from.0 + 3));
+                Some(RoutingFrom { topic: log.topic_id, partitions: log.partitions.len(), from })
+            });
+            let routing_from = routed.into_iter().collect();
             b.send(3, Command::CreatePartitions(NewPartitions { request, routing_from }));
         }
         Step::Topic(n, operation, v) => {

@@ -21,8 +21,9 @@ fn refused(b: &mut Bench, name: &str, configs: &[(&str, &str)]) -> (i16, String)
 fn raise(b: &mut Bench, name: &str, count: i32, from: Option<u64>) -> (i16, String) {
     let topic = CreatePartitionsTopic::default().with_name(super::name(name)).with_count(count).with_assignments(None);
     let request = m::CreatePartitionsRequest::default().with_timeout_ms(1).with_topics(vec![topic]);
-    let log = LogId::new(name).unwrap();
-    let routing_from = from.map(|from| RoutingFrom { log, from: Ok(Vlsn(from)) }).into_iter().collect();
+    let log = b.image().log(name).map(|log| (log.metadata.topic_id, log.metadata.partitions.len()));
+    let routed = |((topic, partitions), from)| RoutingFrom { topic, partitions, from: Ok(Vlsn(from)) };
+    let routing_from = log.zip(from).map(routed).into_iter().collect();
     let command = Command::CreatePartitions(NewPartitions { request, routing_from });
     let Reply::CreatePartitions(mut response) = b.send(3, command) else { panic!() };
     let result = response.results.remove(0);
