@@ -71,15 +71,15 @@ impl Original {
     }
 }
 
-/// The VLSNs of a batch that is open, for neighbours to be found without opening it again.
+/// The VLSNs of a batch that is open.
 struct Opened {
     header: BatchHeader,
     records: Vec<(Vlsn, LogOffset)>,
 }
 
 impl Opened {
-    fn spans(&self, vlsn: Vlsn) -> bool {
-        self.records.first().zip(self.records.last()).is_some_and(|(first, last)| (first.0..=last.0).contains(&vlsn))
+    fn last(&self) -> Option<Vlsn> {
+        self.records.last().map(|(vlsn, _)| *vlsn)
     }
 
     fn offset_of(&self, vlsn: Vlsn) -> Option<LogOffset> {
@@ -249,14 +249,14 @@ impl<D: Disk> Log<D> {
         if *first > last || self.env.trust.vlsns {
             return Ok(None);
         }
-        let mut opened: Option<Opened> = None;
+        let mut opened = None;
         let mut ends: Option<Original> = None;
         let mut complete = true;
         let mut conflicts = Vec::with_capacity(batch.vlsns.len());
         for vlsn in batch.vlsns.iter().copied() {
             let conflict = match self.conflict_of(vlsn, last, &mut opened).map_err(append_error)? {
                 Ok(offset) => {
-                    let stamp = opened.as_ref().map_or(-1, |batch| appended_at(&batch.header));
+                    let stamp = opened.as_ref().map_or(-1, |(_, batch): &(Vlsn, Opened)| appended_at(&batch.header));
                     let first = ends.as_ref().map_or(offset, |ends| ends.first);
                     ends = Some(Original { first, last: offset, appended_at: stamp });
                     VlsnConflict::Present { vlsn, offset }
@@ -274,12 +274,13 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Where a VLSN is, or why it is not there.
+    /// Where a VLSN is, or why it is not there. The batch that is open has the first VLSN at or above the one beside it: what
+    /// is between these, or in the batch, is not looked for again.
     fn conflict_of(
         &mut self,
         vlsn: Vlsn,
         last: Vlsn,
-        opened: &mut Option<Opened>,
+        opened: &mut Option<(Vlsn, Opened)>,
     ) -> Result<Result<LogOffset, VlsnConflict>, ReadError> {
         if vlsn > last {
             return Ok(Err(VlsnConflict::Overlap { vlsn, last }));
@@ -287,13 +288,14 @@ impl<D: Disk> Log<D> {
         if let Some(trimmed) = self.meta.trimmed.filter(|trimmed| vlsn <= *trimmed) {
             return Ok(Err(VlsnConflict::Trimmed { vlsn, trimmed }));
         }
-        if !opened.as_ref().is_some_and(|batch| batch.spans(vlsn)) {
+        let is_open = |(from, batch): &(Vlsn, Opened)| *from <= vlsn && Some(vlsn) <= batch.last();
+        if !opened.as_ref().is_some_and(is_open) {
             *opened = match self.find_batch(vlsn)? {
-                Some((at, found)) => Some(self.open_batch(at, &found)?),
+                Some((at, found)) => Some((vlsn, self.open_batch(at, &found)?)),
                 None => None,
             };
         }
-        let offset = opened.as_ref().and_then(|batch| batch.offset_of(vlsn));
+        let offset = opened.as_ref().and_then(|(_, batch)| batch.offset_of(vlsn));
         Ok(offset.ok_or(VlsnConflict::Backwards { vlsn, last }))
     }
 

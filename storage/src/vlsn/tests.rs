@@ -154,6 +154,21 @@ fn refusals_name_each_record_with_the_numbers() {
     );
 }
 
+/// They are all looked for in the same batch, which is far above: it is opened once.
+#[test]
+fn vlsns_that_fall_into_one_gap_are_refused_by_one_look_at_the_batch_behind_it() {
+    let (disk, mut log) = new_log();
+    put(&mut log, &of(&[1]));
+    put(&mut log, &of(&[1_000_000]));
+    let mut reads_for = |count: u64| {
+        let vlsns: Vec<u64> = (0..count).map(|n| 4 + 3 * n).collect();
+        let before = disk.counters().reads;
+        assert!(conflicts(&mut log, &vlsns).iter().all(|text| text.contains("steps back")));
+        disk.counters().reads - before
+    };
+    assert_eq!((reads_for(1), reads_for(2)), (reads_for(90), reads_for(1_000)));
+}
+
 #[test]
 fn the_last_vlsn_survives_when_retention_takes_everything() {
     let (disk, mut log) = new_log();
