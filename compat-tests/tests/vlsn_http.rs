@@ -133,6 +133,18 @@ fn a_raw_value_comes_with_everything_else_in_headers() {
     problem(&world.get_with("/7", &[("Accept", "text/html")]), 406, "not-acceptable");
 }
 
+/// Each is a line of the answer, with a name that counts.
+#[test]
+fn headers_that_are_too_many_for_a_raw_value_are_there_in_json() {
+    let Some(mut world) = World::new(1) else { return };
+    let headers = vec![(Vec::new(), None); 1_000];
+    let value = Record { headers, ..record(7, "v") };
+    world.conn.append(&world.log, 0, &Batch::new(vec![value]).encode());
+    let refused = problem(&world.get_with("/7", &[("Accept", "application/octet-stream")]), 406, "not-acceptable");
+    assert!(detail(&refused).contains("16384"), "{refused}");
+    assert_eq!(world.get("/7").json()["headers"].as_array().unwrap().len(), 1_000);
+}
+
 #[test]
 fn a_range_comes_in_order_with_its_gaps_and_page_by_page() {
     let Some(mut world) = World::new(3) else { return };

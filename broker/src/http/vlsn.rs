@@ -36,8 +36,11 @@ const RECORDS: u64 = 1_000;
 /// Most bytes of records of a page before they become JSON, and how many it has if nothing is said.
 const BYTES_MAX: u64 = 8 << 20;
 const BYTES: u64 = 1 << 20;
-/// Most bytes that the headers of a record may take among those of HTTP.
+/// Most bytes that the headers of a record may take among those of HTTP, with the name that each line has there.
 const RAW_HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// What each of them is called there.
+const RAW_HEADER: &str = "pyralog-header";
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
@@ -273,14 +276,14 @@ impl Found<'_> {
                 line.push('=');
                 line.push_str(&escape(value));
             }
-            bytes += line.len();
+            bytes += RAW_HEADER.len() + line.len();
             if bytes > RAW_HEADER_BYTES_MAX {
                 let detail = format!(
                     "the headers of the record take more than {RAW_HEADER_BYTES_MAX} bytes in HTTP; ask for {JSON}"
                 );
                 return Err(Problem::new(Kind::NotAcceptable, detail));
             }
-            say("pyralog-header", line);
+            say(RAW_HEADER, line);
         }
         Ok(response)
     }

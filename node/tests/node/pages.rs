@@ -5,9 +5,11 @@
 use bytes::Bytes;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
-use pyralog_node::Limits;
+use kafka_protocol::protocol::StrBytes;
 use pyralog_node::vlsn::{PageLimits, Point};
+use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, StoredBatch};
+use pyralog_protocol::vlsn::messages::{VlsnReadRequest, VlsnReadResult, outcome};
 use pyralog_protocol::{Draw, Response, Vlsn, kafka_protocol};
 
 use crate::world::*;
@@ -320,4 +322,28 @@ fn io_07_damage_after_a_batch_was_known_is_seen_by_whoever_reads_that_part() {
     // The batch is not known any more: nothing of it is served.
     let error = point(&world, 1).unwrap_err();
     assert!(error.contains("CRC"), "{error}");
+}
+
+fn read_vlsns(world: &mut World, conn: ConnId, max_bytes: i32, vlsns: Vec<Vlsn>) -> Vec<VlsnReadResult> {
+    let request = VlsnReadRequest { log: StrBytes::from_static_str(LOG), max_wait_ms: 0, max_bytes, vlsns };
+    let Response::VlsnRead(response) = world.ask(conn, 0, request) else { panic!("another answer") };
+    response.results
+}
+
+/// They cost memory, however few bytes they are.
+#[test]
+fn empty_headers_count_in_what_a_read_by_vlsn_may_answer() {
+    let mut world = World::new();
+    assert_eq!(world.create(LOG, 1, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    let headers: Vec<(&[u8], Option<&[u8]>)> = vec![(b"", None); 1_000];
+    let record = |batch: BatchBuilder, vlsn: u64| {
+        let key = Vlsn(vlsn).key();
+        batch.record(NewRecord { timestamp: 1_799_999_000_000, key: Some(&key), value: None, headers: &headers })
+    };
+    let records = (0..3).fold(BatchBuilder::new(), record).build().unwrap().freeze();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, 0, -1, records))).error_code, 0);
+    let results = read_vlsns(&mut world, conn, 100_000, (0..3).map(Vlsn).collect());
+    let outcomes: Vec<i8> = results.iter().map(|result| result.outcome).collect();
+    assert_eq!(outcomes, [outcome::FOUND, outcome::LEFT_OUT, outcome::LEFT_OUT]);
 }

@@ -18,6 +18,11 @@ pub const RECORD_ERRORS_MAX: usize = 100;
 
 /// The timestamp that means "none"; it is exempt from the bounds of P24.
 const NO_TIMESTAMP: i64 = -1;
+/// Most headers of a record of a VLSN log. A reader by VLSN has all of them in memory, one by one, and empty ones compress
+/// to nothing: 8 million fit into a batch of 1.5 KB.
+const VLSN_HEADERS_MAX: usize = 1_000;
+/// Longest name of one of them: the message that answers such a read counts it in an i16.
+const VLSN_HEADER_NAME_BYTES_MAX: usize = 32_767;
 /// Smallest length that an old format's batch can declare.
 const OLD_BATCH_LENGTH_MIN: i32 = 14;
 
@@ -227,7 +232,7 @@ pub enum ProduceError {
         /// The first [`RECORD_ERRORS_MAX`] of them.
         rejected: Vec<RejectedRecord>,
     },
-    /// Keys that are no VLSNs of this partition, or do not rise.
+    /// Keys that are no VLSNs of this partition, or do not rise; headers that are more than it takes.
     #[error("{total} of the batch's records are refused by the VLSN log, the first because: {}", first_reason(.rejected))]
     Vlsns {
         /// How many records.
@@ -467,7 +472,8 @@ fn walk(header: &BatchHeader, payload: &[u8], rules: &ProduceRules) -> Result<(N
         }
         refused.check(index, &record, timestamp, rules);
         if let Some(route) = &rules.vlsn {
-            match vlsn_of(&record, route, vlsns.last().copied()) {
+            let vlsn = check_headers(&record).and_then(|()| vlsn_of(&record, route, vlsns.last().copied()));
+            match vlsn {
                 Ok(vlsn) => vlsns.push(vlsn),
                 Err(message) => refused.add_vlsn(index, message),
             }
@@ -478,6 +484,21 @@ fn walk(header: &BatchHeader, payload: &[u8], rules: &ProduceRules) -> Result<(N
         return Err(ProduceError::Records { declared, read: declared, left_over });
     }
     refused.into_result().map(|()| (newest, vlsns))
+}
+
+/// Whether a reader by VLSN can be answered with the headers of the record.
+#[inline]
+fn check_headers(record: &RecordView<'_>) -> Result<(), String> {
+    let found = record.headers.len();
+    if found > VLSN_HEADERS_MAX {
+        return Err(format!("the record has {found} headers; records of a VLSN log have {VLSN_HEADERS_MAX} at most"));
+    }
+    match record.headers.iter().map(|header| header.key.len()).find(|bytes| *bytes > VLSN_HEADER_NAME_BYTES_MAX) {
+        Some(bytes) => Err(format!(
+            "the name of a header has {bytes} bytes; in a VLSN log they have {VLSN_HEADER_NAME_BYTES_MAX} at most"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The record's VLSN, if it is one of this partition and above the one before it.

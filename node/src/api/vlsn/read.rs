@@ -23,6 +23,9 @@ const MAX_WAIT_MS: i32 = 3_600_000;
 /// Most bytes of batches that one VlsnRead has read, whatever it asks for; the first one always is.
 const WORK_BYTES: usize = 32 << 20;
 
+/// What a header takes besides its bytes: there may be many that have none.
+const HEADER_BYTES: usize = size_of::<VlsnHeader>();
+
 type Refused = (ErrorCode, StrBytes);
 
 /// A read that waits.
@@ -338,9 +341,11 @@ fn utf8(bytes: bytes::Bytes) -> StrBytes {
         .unwrap_or_else(|_| StrBytes::from_string(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// What a record takes in memory, about.
 fn size_of_record(record: &PointRecord) -> usize {
-    let headers = record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, bytes::Bytes::len));
-    record.value.as_ref().map_or(0, bytes::Bytes::len) + headers.sum::<usize>()
+    let value_bytes = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, bytes::Bytes::len);
+    let headers = record.headers.iter().map(|(name, value)| HEADER_BYTES + name.len() + value_bytes(value));
+    value_bytes(&record.value) + headers.sum::<usize>()
 }
 
 fn range<D: Disk>(

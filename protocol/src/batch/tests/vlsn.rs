@@ -2,8 +2,8 @@
 
 use super::{batch, rules};
 use crate::batch::{
-    BatchBuilder, Codec, Compression, KeyedRecord, NewRecord, Outline, ProduceError, ProduceRules, StoredBatch,
-    StoredRecord, ViewBatches, ViewRecord, VlsnRoute, check_produced, empty_view,
+    BatchBuilder, CheckedBatch, Codec, Compression, KeyedRecord, NewRecord, Outline, ProduceError, ProduceRules,
+    StoredBatch, StoredRecord, ViewBatches, ViewRecord, VlsnRoute, check_produced, empty_view,
 };
 use crate::{Draw, ErrorCode, LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
 use bytes::{Bytes, BytesMut};
@@ -72,6 +72,31 @@ fn each_record_that_is_refused_says_why_with_the_numbers() {
     );
     let null = BatchBuilder::new().record(NewRecord::default()).build().expect("builds").freeze();
     assert!(reasons(null, 0)[0].1.starts_with("the key is null"));
+}
+
+/// Whoever reads a record has all of its headers in memory, and those that are empty take next to no bytes in a batch.
+#[test]
+fn a_record_has_a_bounded_number_of_headers_with_names_that_every_answer_can_carry() {
+    let of_headers = |count: usize, name: &[u8], rules: &ProduceRules| {
+        let key = Vlsn(4).key();
+        let headers: Vec<(&[u8], Option<&[u8]>)> = vec![(name, None); count];
+        let record = NewRecord { timestamp: 1_700_000_000_000, key: Some(&key), value: None, headers: &headers };
+        check_produced(BatchBuilder::new().record(record).build().expect("builds").freeze(), rules)
+    };
+    let vlsn = rules_of(1);
+    assert!(of_headers(1_000, b"", &vlsn).is_ok());
+    assert!(of_headers(1, &[b'n'; 32_767], &vlsn).is_ok());
+    let text =
+        |refused: Result<CheckedBatch, ProduceError>| refused.expect_err("refused").rejected()[0].message.clone();
+    assert_eq!(
+        text(of_headers(1_001, b"", &vlsn)),
+        "the record has 1001 headers; records of a VLSN log have 1000 at most"
+    );
+    assert_eq!(
+        text(of_headers(2, &[b'n'; 32_768], &vlsn)),
+        "the name of a header has 32768 bytes; in a VLSN log they have 32767 at most"
+    );
+    assert!(of_headers(1_001, b"", &rules()).is_ok(), "ordinary logs have no such limit");
 }
 
 #[test]
