@@ -236,13 +236,14 @@ impl<F: DiskFile> PointBatch<F> {
         VlsnError::Read { index: self.key.index, error: ReadError::Io(error) }
     }
 
-    /// Looks in the bytes of the batch for several VLSNs, which rise. What is there is told with its place among them.
+    /// Looks in the bytes of the batch for several VLSNs, which rise. What is there is told with its place among them. Gives
+    /// how many bytes the records have, inflated.
     pub(crate) fn find_all(
         &self,
         bytes: &[u8],
         wanted: impl Iterator<Item = Vlsn>,
         mut found: impl FnMut(usize, PointRecord),
-    ) -> Result<(), VlsnError> {
+    ) -> Result<usize, VlsnError> {
         let index = self.key.index;
         let stored = |error| VlsnError::Stored { index, error };
         let batch = StoredBatch::open(bytes, self.inflate_max).map_err(stored)?;
@@ -265,7 +266,7 @@ impl<F: DiskFile> PointBatch<F> {
             }
             rest = rest.get(here.size..).unwrap_or_default();
         }
-        Ok(())
+        Ok(batch.payload().len())
     }
 }
 

@@ -347,3 +347,30 @@ fn empty_headers_count_in_what_a_read_by_vlsn_may_answer() {
     let outcomes: Vec<i8> = results.iter().map(|result| result.outcome).collect();
     assert_eq!(outcomes, [outcome::FOUND, outcome::LEFT_OUT, outcome::LEFT_OUT]);
 }
+
+/// Whether a gap is one is known once the batch that it lies in was opened, and that counts as much as it inflates to.
+#[test]
+fn one_read_by_vlsn_opens_a_bounded_number_of_bytes_whatever_it_finds() {
+    for (codec, batches, bytes) in [(Codec::None, 40, 450_000), (Codec::Zstd, 6, 5 << 20)] {
+        let mut world = World::new();
+        assert_eq!(world.create(LOG, 1, &[("vlsn.enable", "true")]).code(), 0);
+        let conn = world.connect();
+        for first in (0..batches).map(|n| 10 * n) {
+            let add = |batch: BatchBuilder, vlsn: u64| batch.kv(1_799_999_000_000, &Vlsn(vlsn).key(), &vec![7; bytes]);
+            let batch = BatchBuilder::new().compression(Compression::of(codec));
+            let records = [first, first + 2].into_iter().fold(batch, add).build().unwrap().freeze();
+            assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, 0, -1, records))).error_code, 0);
+        }
+        let mut asked: Vec<Vlsn> = (0..batches).map(|n| Vlsn(10 * n + 1)).collect();
+        let mut rounds = 0;
+        while !asked.is_empty() {
+            let before = asked.len();
+            let results = read_vlsns(&mut world, conn, 1 << 20, asked);
+            assert!(results.iter().all(|result| [outcome::GAP, outcome::LEFT_OUT].contains(&result.outcome)));
+            asked = results.iter().filter(|r| r.outcome == outcome::LEFT_OUT).map(|r| r.vlsn).collect();
+            assert!(asked.len() < before, "each read gets on");
+            rounds += 1;
+        }
+        assert_eq!(rounds, 2, "{codec:?}");
+    }
+}

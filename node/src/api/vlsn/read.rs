@@ -20,7 +20,7 @@ use crate::waiting::{Wait, Warming};
 
 /// Longest wait, whatever the client asks: 1 hour.
 const MAX_WAIT_MS: i32 = 3_600_000;
-/// Most bytes of batches that one VlsnRead has read, whatever it asks for; the first one always is.
+/// Most bytes of batches that one VlsnRead has read and inflated, whatever it asks for and finds, and one batch more.
 const WORK_BYTES: usize = 32 << 20;
 
 /// What a header takes besides its bytes: there may be many that have none.
@@ -258,11 +258,12 @@ fn fill<F: DiskFile>(
             }
             continue;
         }
-        work = work.saturating_add(batch.slice().len);
-        if work > WORK_BYTES && !answer.first {
+        let more = work.saturating_add(batch.slice().len);
+        if more > WORK_BYTES && work > 0 {
             group.iter().for_each(|(at, _)| answer.leave_out(*at));
             continue;
         }
+        work = more;
         let read = match patience {
             Patience::Hurries => batch.cached_bytes()?,
             Patience::Waits => Some(batch.bytes()?),
@@ -271,11 +272,12 @@ fn fill<F: DiskFile>(
             cold.push(batch.range());
             continue;
         };
-        batch.find_all(&read, group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
+        let opened = batch.find_all(&read, group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
             if let Some((at, _)) = group.get(which) {
                 answer.take(*at, record);
             }
         })?;
+        work = work.saturating_add(opened.saturating_sub(read.len()));
     }
     Ok(cold)
 }
