@@ -285,7 +285,7 @@ mod tests {
         let batch = KeyedBatch::new(3, 10).expect("builds");
         let mut out = vec![0; 5];
         batch.put(7, 4, &mut out);
-        let stored = StoredBatch::open(&out[5..], 1 << 20).expect("whole");
+        let stored = StoredBatch::open(&out[5..]).expect("whole");
         let vlsns: Vec<u64> = stored.records().map(|r| r.expect("whole").vlsn.0).collect();
         assert_eq!(vlsns, [7, 11, 15]);
     }

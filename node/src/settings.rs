@@ -47,7 +47,7 @@ pub(crate) fn delete_delay_ms(settings: &TopicSettings) -> u64 {
 }
 
 /// As much as a batch of the largest size may inflate to when it is produced.
-pub(crate) fn inflate_max(settings: &TopicSettings) -> usize {
+fn inflate_max(settings: &TopicSettings) -> usize {
     let largest = usize::try_from(settings.max_message_bytes).map_or(0, inflate_limit);
     largest.max(LogConfig::default().inflate_max_bytes)
 }

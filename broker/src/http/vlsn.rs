@@ -444,8 +444,7 @@ impl Range {
         let damaged = |error| Problem::new(Kind::Unavailable, format!("log {} cannot be read: {error}", self.name));
         let mut bytes = &page.records[..];
         while !bytes.is_empty() {
-            // A page inflates to what was read for it: there is no stranger's claim to be bounded here.
-            let batch = StoredBatch::open(bytes, usize::MAX).map_err(|error| damaged(error.to_string()))?;
+            let batch = StoredBatch::open(bytes).map_err(|error| damaged(error.to_string()))?;
             for record in batch.records() {
                 let record = record.map_err(|error| damaged(error.to_string()))?;
                 let headers = record.record.headers.iter();

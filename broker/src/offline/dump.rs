@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use pyralog_node::lifecycle::LOGS;
 use pyralog_protocol::LogOffset;
-use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch, TimestampType, inflate_limit};
+use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch, TimestampType};
 use pyralog_storage::inspect::{
     BatchAt, FileKind, JournalEntry, JournalRound, view_index, view_journal, view_snapshot, walk_segment,
 };
@@ -148,7 +148,7 @@ impl<W: Write> Dump<'_, W> {
     }
 
     fn records(&mut self, batch: &BatchAt<'_>) -> Result<(), Failure> {
-        let opened = match StoredBatch::open(batch.bytes, inflate_limit(batch.bytes.len())) {
+        let opened = match StoredBatch::open(batch.bytes) {
             Ok(opened) => opened,
             Err(error) => {
                 return self.line(

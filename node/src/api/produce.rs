@@ -406,7 +406,7 @@ impl<D: Disk> Handler<'_, D> {
         self.wait.note_overrun(&done, out);
         let closed = self.silent || done.as_ref().map_or(true, |done| done.acknowledged);
         let done = done.and_then(|done| match expected {
-            Expected::Last(_) if done.appended.duplicate => self.own(log, partition, &checked, done),
+            Expected::Last(_) if done.appended.duplicate => self.own(partition, &checked, done),
             Expected::Last(_) | Expected::Anything => Ok(done),
         });
         // A sync worker may be quicker than this line; it reads the response only once the handler's own share of
@@ -420,12 +420,11 @@ impl<D: Disk> Handler<'_, D> {
     /// A conditional append that is there already, if it is the caller's own.
     fn own(
         &self,
-        log: &LogState,
         partition: &Arc<Partition<D>>,
         batch: &CheckedBatch,
         done: AppendDone,
     ) -> Result<AppendDone, AppendRefused> {
-        let is_own = vlsn::holds(partition, batch, &done.appended, crate::settings::inflate_max(&log.settings));
+        let is_own = vlsn::holds(partition, batch, &done.appended);
         match is_own {
             Ok(true) => Ok(done),
             // What cannot be read cannot be compared, and is not called a success.

@@ -51,7 +51,6 @@ pub(super) struct Cursor<F> {
     next_offset: LogOffset,
     /// Leader epoch of the first one, as far as it is known and until it was seen.
     epoch: Option<LeaderEpoch>,
-    inflate_max: usize,
     window: Vec<u8>,
     /// Bytes of the window behind the batch: the next ones.
     ahead: Range<usize>,
@@ -59,10 +58,10 @@ pub(super) struct Cursor<F> {
 }
 
 impl<F: DiskFile> Cursor<F> {
-    pub fn new(index: PartitionIndex, run: Option<VlsnRun<F>>, inflate_max: usize) -> Self {
+    pub fn new(index: PartitionIndex, run: Option<VlsnRun<F>>) -> Self {
         let (next_offset, epoch) = run.as_ref().map_or((LogOffset::ZERO, None), |run| (run.first, run.epoch));
         let (unread, window) = (run.map(|run| run.slice), Vec::new());
-        Self { index, unread, next_offset, epoch, inflate_max, window, ahead: 0..0, batch: None }
+        Self { index, unread, next_offset, epoch, window, ahead: 0..0, batch: None }
     }
 
     /// The next record that is not below `from`, which rises. Blocks where it is not in the page cache.
@@ -127,8 +126,7 @@ impl<F: DiskFile> Cursor<F> {
         let size = header.total_size();
         (self.next_offset, self.epoch) = (LogOffset(header.last_offset().saturating_add(1)), None);
         self.fetch(size)?;
-        let (opened, start) =
-            (self.in_window().and_then(|bytes| StoredBatch::open(bytes, self.inflate_max)), self.ahead.start);
+        let (opened, start) = (self.in_window().and_then(StoredBatch::open), self.ahead.start);
         let batch = opened.and_then(|batch| {
             let (base, last_offset) = (batch.base(), batch.header.last_offset());
             let codec = batch.header.codec().map_err(|found| StoredError::UnknownCodec { found })?;

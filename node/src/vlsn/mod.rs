@@ -144,7 +144,6 @@ pub struct PointBatch<F> {
     run: VlsnRun<F>,
     vlsn: Vlsn,
     key: BatchKey,
-    inflate_max: usize,
     outlines: Arc<Outlines>,
 }
 
@@ -246,7 +245,7 @@ impl<F: DiskFile> PointBatch<F> {
     ) -> Result<usize, VlsnError> {
         let index = self.key.index;
         let stored = |error| VlsnError::Stored { index, error };
-        let batch = StoredBatch::open(bytes, self.inflate_max).map_err(stored)?;
+        let batch = StoredBatch::open(bytes).map_err(stored)?;
         belongs(&batch.header, self.run.first, self.run.epoch).map_err(stored)?;
         if matches!(self.outlines.look(&self.key, self.run.slice.len, self.vlsn), Outlined::Unknown)
             && let Some(outline) = Outline::of(&batch).map_err(stored)?
@@ -385,7 +384,7 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
             VlsnPlace::Batch(run) => {
                 let key = BatchKey { topic: partition.topic, index, first: run.first };
                 let outlines = Arc::clone(partition.outlines());
-                Sought::In(PointBatch { run, vlsn, key, inflate_max: self.inflate_max(), outlines })
+                Sought::In(PointBatch { run, vlsn, key, outlines })
             }
             VlsnPlace::Unwritten => Sought::Known(Point::NotYet),
             VlsnPlace::Trimmed => Sought::Known(Point::Trimmed),
@@ -400,10 +399,5 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
     /// The partition that a VLSN belongs to.
     pub fn partition_of(&self, vlsn: Vlsn) -> Option<&'t Arc<Partition<D>>> {
         self.partitions.get(usize::try_from(self.routing.partition(vlsn).0).ok()?)
-    }
-
-    /// Most bytes that a batch may inflate to: as much as was allowed when it was produced.
-    fn inflate_max(&self) -> usize {
-        crate::settings::inflate_max(&self.log.settings)
     }
 }

@@ -138,7 +138,7 @@ mod tests {
     fn outline(first: u64) -> (Outline, usize) {
         let record = |builder: BatchBuilder, vlsn: u64| builder.kv(0, &Vlsn(vlsn).key(), &[7; 500]);
         let bytes = (first..first + 10).fold(BatchBuilder::new(), record).build().unwrap();
-        let outline = Outline::of(&StoredBatch::open(&bytes, 0).unwrap()).unwrap().unwrap();
+        let outline = Outline::of(&StoredBatch::open(&bytes).unwrap()).unwrap().unwrap();
         (outline, bytes.len())
     }
 

@@ -96,7 +96,7 @@ impl<D: Disk> VlsnLog<'_, D> {
         let mut page = Paged::new(self, (bounds.epoch, trimmed), span.start, limits, bytes);
         // Where a partition ends whose bytes do not go as far as it does.
         let mut stop = to;
-        let mut merge = Merge::of(parts, self.inflate_max());
+        let mut merge = Merge::of(parts);
         for at in 0..merge.sources.len() {
             let kept_from = page.trimmed.get(at).copied().flatten().map_or(Vlsn::ZERO, Vlsn::next);
             let cut = merge.advance(at, span.start.max(kept_from), self.routing)?;
@@ -181,12 +181,9 @@ struct Merge<F> {
 }
 
 impl<F: DiskFile> Merge<F> {
-    fn of(parts: Vec<PagePart<F>>, inflate_max: usize) -> Self {
-        let source = |part: PagePart<F>| Source {
-            cursor: Cursor::new(part.index, part.run, inflate_max),
-            head: None,
-            bound: part.bound,
-        };
+    fn of(parts: Vec<PagePart<F>>) -> Self {
+        let source =
+            |part: PagePart<F>| Source { cursor: Cursor::new(part.index, part.run), head: None, bound: part.bound };
         Self { sources: parts.into_iter().map(source).collect() }
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_protocol::LogOffset;
-use pyralog_protocol::batch::{BATCH_HEADER_BYTES, CheckedBatch, Codec, Records, StoredBatch, decompress};
+use pyralog_protocol::batch::{
+    BATCH_HEADER_BYTES, CheckedBatch, Codec, Records, STORED_INFLATE_MAX, StoredBatch, decompress,
+};
 use pyralog_storage::{Appended, Disk, Patience, ReadError};
 
 use super::VlsnError;
@@ -21,11 +23,10 @@ pub(crate) fn holds<D: Disk>(
     partition: &Arc<Partition<D>>,
     batch: &CheckedBatch,
     appended: &Appended,
-    inflate_max: usize,
 ) -> Result<bool, VlsnError> {
     let index = partition.index;
     let stored = |error| VlsnError::Stored { index, error };
-    let body = inflated(batch, inflate_max).map_err(|error| stored(error.into()))?;
+    let body = inflated(batch).map_err(|error| stored(error.into()))?;
     let mut wanted = batch.vlsns.iter().zip(Records::new(&body)).peekable();
     let (mut next, bound) = (appended.base_offset, LogOffset(appended.last_offset.0.saturating_add(1)));
     while wanted.peek().is_some() {
@@ -36,7 +37,7 @@ pub(crate) fn holds<D: Disk>(
         let bytes = slice.read().map_err(|error| read(ReadError::Io(error)))?;
         let mut rest = &bytes[..];
         while rest.len() >= BATCH_HEADER_BYTES {
-            let found = StoredBatch::open(rest, inflate_max).map_err(stored)?;
+            let found = StoredBatch::open(rest).map_err(stored)?;
             for record in found.records() {
                 let record = record.map_err(stored)?;
                 while let Some((_, sent)) = wanted.next_if(|(vlsn, _)| **vlsn <= record.vlsn) {
@@ -53,9 +54,9 @@ pub(crate) fn holds<D: Disk>(
     Ok(true)
 }
 
-fn inflated(batch: &CheckedBatch, limit: usize) -> Result<Bytes, pyralog_protocol::batch::CodecError> {
+fn inflated(batch: &CheckedBatch) -> Result<Bytes, pyralog_protocol::batch::CodecError> {
     match batch.header.codec() {
         Ok(Codec::None) | Err(_) => Ok(batch.body.clone()),
-        Ok(codec) => decompress(codec, &batch.body, limit).map(Bytes::from),
+        Ok(codec) => decompress(codec, &batch.body, STORED_INFLATE_MAX).map(Bytes::from),
     }
 }

@@ -32,7 +32,7 @@ struct Row {
 fn rows(mut bytes: &[u8]) -> Vec<(i64, Row)> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
-        let batch = StoredBatch::open(bytes, 64 << 20).unwrap();
+        let batch = StoredBatch::open(bytes).unwrap();
         for stored in batch.records() {
             let stored = stored.unwrap();
             let headers = stored.record.headers.iter().map(|h| (h.key.to_vec(), h.value.map(<[u8]>::to_vec))).collect();

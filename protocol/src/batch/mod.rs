@@ -35,5 +35,5 @@ pub use produced::{
 };
 pub use records::{RecordError, RecordHeader, RecordHeaders, RecordView, Records};
 pub use retain::{emptied, retain};
-pub use stored::{RecordBase, StoredBatch, StoredError, StoredRecord};
+pub use stored::{RecordBase, STORED_INFLATE_MAX, StoredBatch, StoredError, StoredRecord};
 pub use view::{ViewBatches, ViewRecord, empty_view};

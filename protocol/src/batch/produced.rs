@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::codec::{Codec, CodecError, Compression, compress, decompress, inflate_limit};
 use super::header::{BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, MAGIC_V2, TimestampType};
 use super::records::{RecordError, RecordView, Records};
+use super::stored::STORED_INFLATE_MAX;
 use crate::{ErrorCode, PartitionIndex, Routing, Vlsn, WallMs};
 
 /// How many records one refusal names. Kafka names all: a batch of tiny records would be answered with many times its size.
@@ -351,7 +352,7 @@ pub fn check_produced(records: impl Into<Option<Bytes>>, rules: &ProduceRules) -
     let payload = match codec {
         Codec::None => body.clone(),
         Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
-            Bytes::from(decompress(codec, &body, inflate_limit(body.len()))?)
+            Bytes::from(decompress(codec, &body, inflate_limit(body.len()).min(STORED_INFLATE_MAX))?)
         }
     };
     let (newest, vlsns) = walk(&header, &payload, rules)?;

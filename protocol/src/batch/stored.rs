@@ -8,6 +8,10 @@ use super::header::{BATCH_HEADER_BYTES, BatchError, BatchHeader, TimestampType};
 use super::records::{RecordError, RecordView, Records};
 use crate::{LeaderEpoch, LogOffset, Vlsn};
 
+/// Most bytes that a batch may inflate to once it is stored. It was bounded when it was taken, by limits that may have been
+/// lowered since, and perhaps compressed better then: with its CRC right, there is no stranger's claim to be bounded again.
+pub const STORED_INFLATE_MAX: usize = (1 << 31) - 1;
+
 /// Why stored bytes are not the batch that was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoredError {
@@ -72,8 +76,8 @@ pub struct StoredRecord<'a> {
 }
 
 impl<'a> StoredBatch<'a> {
-    /// Opens the batch that the bytes begin with. `inflate_max` bounds its payload, in bytes.
-    pub fn open(bytes: &'a [u8], inflate_max: usize) -> Result<Self, StoredError> {
+    /// Opens the batch that the bytes begin with.
+    pub fn open(bytes: &'a [u8]) -> Result<Self, StoredError> {
         let header = BatchHeader::parse(bytes)?;
         let size = header.total_size();
         let body =
@@ -82,7 +86,9 @@ impl<'a> StoredBatch<'a> {
         let codec = header.codec().map_err(|found| StoredError::UnknownCodec { found })?;
         let payload = match codec {
             Codec::None => Cow::Borrowed(body),
-            Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => Cow::Owned(decompress(codec, body, inflate_max)?),
+            Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
+                Cow::Owned(decompress(codec, body, STORED_INFLATE_MAX)?)
+            }
         };
         Ok(Self { header, payload })
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch, inflate_limit};
+use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch};
 use pyralog_protocol::{LogOffset, PartitionIndex};
 
 use super::traces::Traces;
@@ -612,7 +612,7 @@ fn numbers(names: &[String], kind: &str) -> Vec<LogOffset> {
 
 /// Reads every record of a batch whose checksum is right.
 fn read_records(bytes: &[u8]) -> Result<(), String> {
-    let batch = StoredBatch::open(bytes, inflate_limit(bytes.len())).map_err(|error| error.to_string())?;
+    let batch = StoredBatch::open(bytes).map_err(|error| error.to_string())?;
     let header: &BatchHeader = &batch.header;
     let mut count = 0;
     for record in Records::new(batch.payload()) {

@@ -43,8 +43,7 @@ impl<D: Disk> Log<D> {
             let body = bytes.get(BATCH_HEADER_BYTES..).unwrap_or_default();
             let header =
                 BatchHeader::parse(&bytes).map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
-            let inflate_max = self.env.config.inflate_max_bytes;
-            let vlsn = if self.env.config.vlsn { last_vlsn_of(&bytes, inflate_max) } else { Ok(None) };
+            let vlsn = if self.env.config.vlsn { last_vlsn_of(&bytes) } else { Ok(None) };
             let vlsn = vlsn.map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
             self.put_back(&header, body, vlsn, now).map_err(|e| self.io(io::Error::other(e)))?;
             report.put_back += 1;

@@ -351,7 +351,6 @@ impl<D: Disk> Log<D> {
     }
 
     fn open_batch(&mut self, at: usize, found: &Found) -> Result<Opened, ReadError> {
-        let inflate_max = self.env.config.inflate_max_bytes;
         let Some(segment) = self.segments.get_mut(at) else {
             return Ok(Opened { header: found.header.clone(), records: Vec::new() });
         };
@@ -359,7 +358,7 @@ impl<D: Disk> Log<D> {
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
         let bytes = bytes_of(&*file, found).map_err(ReadError::Io)?;
         let read = || {
-            let batch = StoredBatch::open(&bytes, inflate_max)?;
+            let batch = StoredBatch::open(&bytes)?;
             let records = batch.records().map(|r| r.map(|r| (r.vlsn, r.offset))).collect::<Result<_, _>>()?;
             Ok(Opened { header: batch.header.clone(), records })
         };

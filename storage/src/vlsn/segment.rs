@@ -13,8 +13,8 @@ use crate::segment::{Env, Segment, SegmentError, file_name};
 use crate::walk::{Found, Walk};
 
 /// The largest VLSN of a stored batch; None if it has no records.
-pub(crate) fn last_vlsn_of(bytes: &[u8], inflate_max: usize) -> Result<Option<Vlsn>, StoredError> {
-    let batch = StoredBatch::open(bytes, inflate_max)?;
+pub(crate) fn last_vlsn_of(bytes: &[u8]) -> Result<Option<Vlsn>, StoredError> {
+    let batch = StoredBatch::open(bytes)?;
     let last = batch.records().last().transpose()?;
     Ok(last.map(|record| record.vlsn))
 }
@@ -161,7 +161,7 @@ impl<F: DiskFile> Segment<F> {
         loop {
             let position = walk.position();
             let Some(found) = walk.next().map_err(|stop| SegmentError::at(position, stop))? else { return Ok(index) };
-            let last = last_vlsn_of(&bytes_of(&*file, &found)?, env.config.inflate_max_bytes);
+            let last = last_vlsn_of(&bytes_of(&*file, &found)?);
             let last = last.map_err(|error| SegmentError::Damaged { position, what: damage(&error) })?;
             index.note_max(self.base.0, &found.header, 0, last.map_or(i64::MIN, Vlsn::offset));
         }

@@ -44,7 +44,7 @@ fn look(log: &mut Log<SimDisk>, vlsn: u64) -> Seen {
         VlsnPlace::Unwritten => Seen::Unwritten,
         VlsnPlace::Batch(run) => {
             let bytes = run.slice.read().unwrap();
-            let batch = StoredBatch::open(&bytes, 1 << 20).unwrap();
+            let batch = StoredBatch::open(&bytes).unwrap();
             let record = batch.records().map(Result::unwrap).find(|r| r.vlsn == Vlsn(vlsn));
             record.map_or(Seen::Gap, |record| {
                 assert_eq!(record.record.value, Some(format!("value {vlsn}").as_bytes()));
@@ -209,6 +209,21 @@ fn every_codec_is_read_back() {
     for n in 0..10 {
         assert_eq!(look(&mut log, 3 * n + 1), Seen::At(i64::try_from(n).unwrap()));
     }
+}
+
+/// The limits of a log may be lowered. What was taken under those before stays readable, and recovery opens it.
+#[test]
+fn stored_batches_are_opened_whatever_could_be_taken_now() {
+    let (disk, mut log) = new_log();
+    put(&mut log, &of_codec(&[1, 4], Codec::Zstd));
+    log.sync().unwrap();
+    put(&mut log, &of_codec(&[7, 10], Codec::Gzip));
+    log.sync().unwrap();
+    let lowered = LogConfig { inflate_max_bytes: 10, ..config() };
+    let (mut log, _) = open(&disk.crash(1), lowered, unclean(2));
+    assert_eq!((log.last_vlsn(), log.log_end()), (Some(Vlsn(10)), off(4)));
+    assert!(append(&mut log, &[4, 7]).unwrap().duplicate);
+    assert_eq!(log.vlsn_at(off(3)).unwrap(), Some(Vlsn(10)));
 }
 
 #[test]

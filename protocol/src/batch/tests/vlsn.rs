@@ -118,7 +118,7 @@ fn a_view_batch_holds_the_records_as_they_were_at_their_vlsns() {
         .build()
         .expect("builds");
     for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
-        let stored = StoredBatch::open(&source, 1 << 20).expect("opens");
+        let stored = StoredBatch::open(&source).expect("opens");
         let mut view = ViewBatches::new(LeaderEpoch(3), 0);
         for record in stored.records() {
             let record = record.expect("whole");
@@ -127,7 +127,7 @@ fn a_view_batch_holds_the_records_as_they_were_at_their_vlsns() {
             view.push(&record, codec).expect("fits");
         }
         let out = view.finish().expect("fits");
-        let seen = StoredBatch::open(&out, 1 << 20).expect("opens");
+        let seen = StoredBatch::open(&out).expect("opens");
         assert_eq!((seen.header.base_offset, seen.header.last_offset()), (100, 400));
         assert_eq!((seen.header.leader_epoch, seen.header.max_timestamp), (3, 1_000));
         assert_eq!(seen.header.codec(), Ok(codec));
@@ -152,7 +152,7 @@ fn a_view_begins_another_batch_where_the_codec_changes_or_one_cannot_reach() {
     let out = view.finish().expect("fits");
     let (mut rest, mut seen) = (&out[..], Vec::new());
     while !rest.is_empty() {
-        let batch = StoredBatch::open(rest, 1 << 20).expect("opens");
+        let batch = StoredBatch::open(rest).expect("opens");
         seen.push((batch.header.base_offset, batch.header.record_count, batch.header.codec()));
         rest = &rest[batch.header.total_size()..];
     }
@@ -196,7 +196,7 @@ fn the_short_look_at_a_record_says_what_the_whole_one_does() {
             });
         }
         let bytes = builder.build().expect("builds");
-        let whole = StoredBatch::open(&bytes, 1 << 20).expect("opens");
+        let whole = StoredBatch::open(&bytes).expect("opens");
         assert_eq!(difference(whole.payload(), &whole), None, "seed {seed}");
         // Planted: one byte that the short look reads is another one, or the last one is missing.
         for at in [0, 2, whole.payload().len() - 1] {
@@ -216,11 +216,11 @@ fn the_short_look_at_a_record_says_what_the_whole_one_does() {
 fn a_gap_in_the_view_is_a_batch_without_records() {
     let mut out = BytesMut::new();
     empty_view(Vlsn(5), Vlsn(9), LeaderEpoch(1), &mut out);
-    let batch = StoredBatch::open(&out, 0).expect("opens");
+    let batch = StoredBatch::open(&out).expect("opens");
     assert_eq!((batch.header.base_offset, batch.header.last_offset(), batch.header.record_count), (5, 8, 0));
     let mut far = BytesMut::new();
     empty_view(Vlsn(0), Vlsn(u64::MAX), LeaderEpoch(1), &mut far);
-    assert_eq!(StoredBatch::open(&far, 0).expect("opens").header.last_offset(), i64::from(i32::MAX));
+    assert_eq!(StoredBatch::open(&far).expect("opens").header.last_offset(), i64::from(i32::MAX));
 }
 
 #[test]
@@ -229,8 +229,7 @@ fn stored_bytes_that_changed_are_refused() {
     for at in 16..bytes.len() {
         let mut changed = bytes.to_vec();
         changed[at] ^= 0x10;
-        let opened =
-            StoredBatch::open(&changed, 1 << 20).and_then(|b| b.records().collect::<Result<Vec<_>, _>>().map(|_| ()));
+        let opened = StoredBatch::open(&changed).and_then(|b| b.records().collect::<Result<Vec<_>, _>>().map(|_| ()));
         assert!(opened.is_err(), "byte {at}");
     }
 }
@@ -248,7 +247,7 @@ fn an_outline_finds_each_record_and_believes_no_other_bytes() {
             builder = builder.kv(1_700_000_000_000, &Vlsn(vlsn).key(), &value);
         }
         let mut bytes = builder.build().expect("builds");
-        let batch = StoredBatch::open(&bytes, 0).expect("whole");
+        let batch = StoredBatch::open(&bytes).expect("whole");
         let outline = Outline::of(&batch).expect("has VLSNs");
         let Some(outline) = outline else {
             assert!(bytes.len() < 2_200, "{} bytes are worth it", bytes.len());
@@ -279,6 +278,6 @@ fn an_outline_finds_each_record_and_believes_no_other_bytes() {
 fn a_compressed_batch_has_no_outline() {
     let keys: Vec<[u8; 8]> = (0..500).map(|v| Vlsn(v).key()).collect();
     let bytes = keyed(&keys.iter().map(<[u8; 8]>::as_slice).collect::<Vec<_>>(), Codec::Lz4);
-    let batch = StoredBatch::open(&bytes, 1 << 20).expect("whole");
+    let batch = StoredBatch::open(&bytes).expect("whole");
     assert!(Outline::of(&batch).expect("has VLSNs").is_none());
 }
