@@ -322,8 +322,10 @@ impl Work {
             }
         }
         match seen {
-            Seen::Records(records) => {
-                let available = records.len();
+            Seen::Records { records, more } => {
+                // How much more is not known, for a page takes its share of each partition: nobody waits with that before him.
+                let limit = usize::try_from(position.max_bytes).unwrap_or(0);
+                let available = if more { records.len().max(limit) } else { records.len() };
                 let copied = (!records.is_empty()).then_some(Ok(records));
                 Found { available, copied, ..self.found(position, bounds, None) }
             }

@@ -20,7 +20,11 @@ pub(crate) struct Sight<D: Disk> {
 #[derive(Debug)]
 pub(crate) enum Seen<D: Disk> {
     /// Batches from there on; empty if there is nothing yet.
-    Records(Bytes),
+    Records {
+        records: Bytes,
+        /// They do not go as far as the view does.
+        more: bool,
+    },
     /// These are to be brought into memory first.
     Cold(Warm<D>),
     /// No such place.
@@ -69,7 +73,8 @@ impl<D: Disk> VlsnLog<'_, D> {
         let from = u64::try_from(offset).ok().map(Vlsn).filter(|v| (bounds.first..=bounds.undecided).contains(v));
         let Some(from) = from else { return Ok(Seen::OutOfRange) };
         if from == bounds.undecided || (max_bytes == 0 && !at_least_one) {
-            return Ok(Seen::Records(Bytes::new()));
+            let more = from < bounds.undecided;
+            return Ok(Seen::Records { records: Bytes::new(), more });
         }
         let limits = PageLimits { bytes: max_bytes, records: usize::MAX, name_gaps: false };
         let span = from..bounds.undecided;
@@ -78,13 +83,14 @@ impl<D: Disk> VlsnLog<'_, D> {
             PageParts::Cold(cold) => return Ok(Seen::Cold(cold)),
         };
         let page = self.page_of(parts, span, limits, bounds)?;
+        let more = page.next < bounds.undecided;
         if page.count > 0 {
-            return Ok(Seen::Records(page.records));
+            return Ok(Seen::Records { records: page.records, more });
         }
         // Only gaps: the reader has to get past them.
         let mut out = BytesMut::new();
         empty_view(from, page.next, bounds.epoch, &mut out);
-        Ok(Seen::Records(out.freeze()))
+        Ok(Seen::Records { records: out.freeze(), more })
     }
 
     /// The first record of the view whose timestamp is at least that. A partition's first is the first of its VLSNs, so

@@ -374,3 +374,28 @@ fn one_read_by_vlsn_opens_a_bounded_number_of_bytes_whatever_it_finds() {
         assert_eq!(rounds, 2, "{codec:?}");
     }
 }
+
+/// A page takes its share of each partition, but a reader that wants more at once is not to wait for what is there already.
+#[test]
+fn a_fetch_of_the_view_does_not_wait_for_bytes_that_a_page_has_no_room_for() {
+    let mut world = World::new();
+    assert_eq!(world.create(LOG, 10, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    let mut write = |world: &mut World, vlsn: u64, bytes: usize| {
+        let batch = BatchBuilder::new().kv(1_799_999_000_000, &Vlsn(vlsn).key(), &vec![7; bytes]);
+        let partition = i32::try_from(vlsn % 10).unwrap();
+        let request = produce_request(LOG, partition, -1, batch.build().unwrap().freeze());
+        assert_eq!(produced(world.ask(conn, PRODUCE, request)).error_code, 0);
+    };
+    (0..100).for_each(|n| write(&mut world, 10 * n, 20_000));
+    (1_000..1_010).for_each(|vlsn| write(&mut world, vlsn, 10));
+    let reader = world.connect();
+    world.send(reader, FETCH, fetch_request(&[("v.vlsn", 0, 0)], 60_000, 900_000));
+    world.settle();
+    let data = fetched(world.answer(reader).expect("an answer at once").1);
+    assert!(data.records.unwrap_or_default().len() > 100_000);
+    // What is the end of the log is waited for.
+    world.send(reader, FETCH, fetch_request(&[("v.vlsn", 0, 990)], 60_000, 900_000));
+    world.settle();
+    assert!(world.answer(reader).is_none());
+}
