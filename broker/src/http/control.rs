@@ -24,7 +24,7 @@ use super::errors::refused;
 use super::logs::vlsn_log;
 use super::problem::{Kind, Problem};
 use super::request::Query;
-use super::vlsn::{Named, path};
+use super::vlsn::{Named, http_body, path};
 use super::{Head, Http, Peer, answer};
 use crate::shell::Shell;
 
@@ -35,7 +35,11 @@ fn text(text: &str) -> StrBytes {
 }
 
 fn said(body: &Value) -> Response {
-    let mut response = answer(StatusCode::OK, JSON, body.to_string());
+    uncached(body.to_string())
+}
+
+fn uncached(body: impl Into<Body>) -> Response {
+    let mut response = answer(StatusCode::OK, JSON, body);
     let no_store = axum::http::HeaderValue::from_static("no-store");
     response.headers_mut().insert(axum::http::header::CACHE_CONTROL, no_store);
     response
@@ -159,7 +163,8 @@ pub async fn commits(
     let log = path(named)?;
     Query::of(&uri, &[])?;
     let commits = commits_of(&http, peer.0, &log, None).await?;
-    Ok(said(&json!({"log": log, "commits": commits.iter().map(shown).collect::<Vec<_>>()})))
+    let all = json!({"log": log, "commits": commits.iter().map(shown).collect::<Vec<_>>()});
+    Ok(uncached(http_body(http.shell()?, all.to_string())))
 }
 
 /// `DELETE /v1/logs/{log}/vlsn/commits/{consumer}`.
@@ -225,7 +230,8 @@ pub async fn sequencers(
     Query::of(&uri, &[])?;
     let all = described(&http, peer.0, None).await?;
     let all = all.into_iter().map(|(name, next)| json!({"sequencer": name, "next": next}));
-    Ok(said(&json!({"sequencers": all.collect::<Vec<_>>()})))
+    let all = json!({"sequencers": all.collect::<Vec<_>>()});
+    Ok(uncached(http_body(http.shell()?, all.to_string())))
 }
 
 /// `GET /v1/sequencers/{name}`.

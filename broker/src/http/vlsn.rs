@@ -11,6 +11,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use bytes::Bytes;
 use pyralog_node::vlsn::{Page, PageLimits, Point, PointRecord, Sought, VlsnLog};
 use pyralog_protocol::batch::StoredBatch;
 use pyralog_protocol::{TopicId, Vlsn};
@@ -82,7 +83,7 @@ pub async fn log(
     Range::of(name, &query, &headers)?.serve(&http, shell).await
 }
 
-fn bounds(shell: &Shell, name: &str) -> Result<Response, Problem> {
+fn bounds(shell: &Arc<Shell>, name: &str) -> Result<Response, Problem> {
     let topology = shell.node.topology();
     let log = vlsn_log(&topology, name)?;
     let bounds = log.bounds().map_err(|error| unread(shell, name, &error))?;
@@ -108,7 +109,7 @@ fn bounds(shell: &Shell, name: &str) -> Result<Response, Problem> {
         "routing": routing.collect::<Vec<_>>(),
         "partitions": partitions.collect::<Vec<_>>(),
     });
-    Ok(changing(answer(StatusCode::OK, JSON, body.to_string())))
+    Ok(changing(answer(StatusCode::OK, JSON, http_body(shell, body.to_string()))))
 }
 
 /// An answer that another one may follow at any time.
@@ -176,7 +177,7 @@ pub async fn point(
             Point::Gap => return Err(Missing::Gap.tell(&name, vlsn, partition)),
             Point::Trimmed => return Err(Missing::Trimmed.tell(&name, vlsn, partition)),
         };
-        return Found { id, vlsn, partition, record: &record }.answer(&headers, form, encoding);
+        return Found { id, vlsn, partition, record: &record }.answer(shell, &headers, form, encoding);
     }
 }
 
@@ -221,7 +222,13 @@ impl Found<'_> {
         format!("\"{}-{}-{}-{form}\"", self.id, self.record.epoch.0, self.record.offset.0)
     }
 
-    fn answer(&self, headers: &HeaderMap, form: &'static str, encoding: Encoding) -> Result<Response, Problem> {
+    fn answer(
+        &self,
+        shell: &Arc<Shell>,
+        headers: &HeaderMap,
+        form: &'static str,
+        encoding: Encoding,
+    ) -> Result<Response, Problem> {
         let tag = self.tag(form);
         let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let mut known = known.flat_map(|value| value.split(','));
@@ -229,9 +236,9 @@ impl Found<'_> {
         let mut response = if is_known {
             answer(StatusCode::NOT_MODIFIED, form, Body::empty())
         } else if form == RAW {
-            self.raw()?
+            self.raw(shell)?
         } else {
-            answer(StatusCode::OK, form, self.json(encoding))
+            answer(StatusCode::OK, form, http_body(shell, self.json(encoding)))
         };
         let map = response.headers_mut();
         map.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable"));
@@ -256,9 +263,10 @@ impl Found<'_> {
         serde_json::to_string(&body).unwrap_or_default()
     }
 
-    fn raw(&self) -> Result<Response, Problem> {
+    fn raw(&self, shell: &Arc<Shell>) -> Result<Response, Problem> {
         let record = self.record;
-        let mut response = answer(StatusCode::OK, RAW, record.value.clone().unwrap_or_default());
+        let value = http_bytes(shell, record.value.clone().unwrap_or_default());
+        let mut response = answer(StatusCode::OK, RAW, value);
         let map = response.headers_mut();
         let mut say = |name: &'static str, value: String| map.append(HeaderName::from_static(name), text(value));
         say("pyralog-vlsn", self.vlsn.to_string());
@@ -482,32 +490,36 @@ impl Range {
 const ESCAPED_MAX: usize = 6;
 
 /// A body that counts among the answers that wait, until it is sent.
-fn http_body(shell: &Arc<Shell>, text: String) -> Body {
-    Body::from(bytes::Bytes::from_owner(Unsent::new(shell, text)))
+pub fn http_body(shell: &Arc<Shell>, mut text: String) -> Body {
+    // It grew by doubling.
+    text.shrink_to_fit();
+    http_bytes(shell, Bytes::from(text))
+}
+
+fn http_bytes(shell: &Arc<Shell>, bytes: Bytes) -> Body {
+    Body::from(Bytes::from_owner(Unsent::new(shell, bytes)))
 }
 
 struct Unsent {
     shell: Arc<Shell>,
-    text: String,
+    bytes: Bytes,
 }
 
 impl Unsent {
-    fn new(shell: &Arc<Shell>, mut text: String) -> Self {
-        // It grew by doubling.
-        text.shrink_to_fit();
-        shell.node.add_unsent(text.len());
-        Self { shell: Arc::clone(shell), text }
+    fn new(shell: &Arc<Shell>, bytes: Bytes) -> Self {
+        shell.node.add_unsent(bytes.len());
+        Self { shell: Arc::clone(shell), bytes }
     }
 }
 
 impl AsRef<[u8]> for Unsent {
     fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.bytes
     }
 }
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        self.shell.node.take_unsent(self.text.len());
+        self.shell.node.take_unsent(self.bytes.len());
     }
 }

@@ -98,15 +98,20 @@ impl Vlsns {
     fn decide_list(&self, request: &VlsnCommittedRequest, image: &Image) -> Result<Vec<VlsnCommittedEntry>, ListError> {
         let consumer = request.consumer.as_ref().map(StrBytes::as_str);
         consumer.map_or(Ok(()), check_consumer)?;
-        let mut found = BTreeMap::new();
+        let (mut found, mut bytes) = (BTreeMap::new(), 0);
         for id in self.asked(request.logs.as_deref(), image) {
             let (Some(log), Some(of_log)) = (image.log_by_id(id), self.commits.get(&id)) else { continue };
             let one = consumer.and_then(|consumer| of_log.get_key_value(consumer));
             let all = of_log.iter().filter(|_| consumer.is_none());
             for (consumer, commit) in one.into_iter().chain(all) {
-                found.insert((consumer.as_str(), log.metadata.log_id.as_str()), (log, commit));
+                let name = log.metadata.log_id.as_str();
+                bytes += consumer.len() + name.len() + commit.metadata.as_deref().map_or(0, str::len);
+                found.insert((consumer.as_str(), name), (log, commit));
                 if found.len() > self.limits.commits_listed {
                     return Err(ListError::TooMany(self.limits.commits_listed));
+                }
+                if bytes > self.limits.listed_bytes {
+                    return Err(ListError::TooMuch(self.limits.listed_bytes));
                 }
             }
         }

@@ -66,13 +66,15 @@ pub(super) enum ListError {
     Consumer(#[from] ConsumerError),
     #[error("more than {0} commits: name the consumer or the logs")]
     TooMany(usize),
+    #[error("more than {0} bytes of names and metadata: name the consumer or the logs")]
+    TooMuch(usize),
 }
 
 impl ListError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Consumer(_) => ErrorCode::InvalidRequest,
-            Self::TooMany(_) => ErrorCode::PolicyViolation,
+            Self::TooMany(_) | Self::TooMuch(_) => ErrorCode::PolicyViolation,
         }
     }
 }

@@ -35,13 +35,21 @@ pub struct VlsnLimits {
     pub commit_metadata_bytes: usize,
     /// Most commits in one answer; a question about more gets POLICY_VIOLATION.
     pub commits_listed: usize,
+    /// Most bytes of names and metadata in one answer; a question about more gets POLICY_VIOLATION.
+    pub listed_bytes: usize,
     /// Most sequencers; one more gets POLICY_VIOLATION.
     pub sequencers: usize,
 }
 
 impl Default for VlsnLimits {
     fn default() -> Self {
-        Self { commits: 1_000_000, commit_metadata_bytes: 256 << 20, commits_listed: 100_000, sequencers: 100_000 }
+        Self {
+            commits: 1_000_000,
+            commit_metadata_bytes: 256 << 20,
+            commits_listed: 100_000,
+            listed_bytes: 16 << 20,
+            sequencers: 100_000,
+        }
     }
 }
 

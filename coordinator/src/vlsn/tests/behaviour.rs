@@ -157,6 +157,18 @@ fn the_number_of_commits_and_of_those_in_an_answer_is_bounded() {
 }
 
 #[test]
+fn the_bytes_of_an_answer_are_bounded() {
+    let mut b = Bench::new(VlsnLimits { listed_bytes: 20, ..VlsnLimits::default() });
+    b.create("x", 1, true);
+    assert_eq!(b.commit_all("a", &[("x", 1, Some("12345678"))], false)[0].error_code, 0);
+    assert_eq!(b.commit_all("b", &[("x", 1, Some("12345678"))], false)[0].error_code, 0);
+    assert_eq!(b.committed(None, None).unwrap().len(), 2, "20 bytes");
+    assert_eq!(b.commit("c", "x", 1, false).0, 0);
+    assert_eq!(b.committed(None, None), Err(44));
+    assert_eq!(b.committed(Some("a"), None).unwrap().len(), 1);
+}
+
+#[test]
 fn the_metadata_of_all_commits_together_is_bounded() {
     let mut b = Bench::new(VlsnLimits { commit_metadata_bytes: 10, ..VlsnLimits::default() });
     b.create("x", 1, true);
