@@ -5,7 +5,9 @@
 use super::image::LogState;
 use super::machine::Metadata;
 use super::placement::{fresh, place};
-use super::record::{ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitioningMode, RoutingRecord};
+use super::record::{
+    ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, PartitionMetadata, PartitioningMode, RoutingRecord,
+};
 use super::views::{ReadOnlyView, VLSN_NAME_MAX, ViewWish, view_id, view_name};
 use super::wire::{refusal, text, topic_id, topic_name, wire_id};
 use crate::command::{Context, Declared, DeclaredLog, NewPartitions, RoutingFrom};
@@ -19,7 +21,9 @@ use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, Cr
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use pyralog_protocol::ids::LogIdError;
 use pyralog_protocol::vlsn::{Routing, RoutingError, Vlsn};
-use pyralog_protocol::{Draw, ErrorCode, LogId, NodeId, Now, PartitionIndex, TopicId, WallMs, kafka_protocol};
+use pyralog_protocol::{
+    Draw, ErrorCode, LeaderEpoch, LogId, NodeId, Now, PartitionIndex, TopicId, WallMs, kafka_protocol,
+};
 use std::collections::BTreeMap;
 
 /// Kafka's name of the Raft log that has the metadata.
@@ -640,7 +644,12 @@ impl Metadata {
             return Err(TopicError::Assignment(format!("{found} replicas, the log's partitions have {factor}")));
         }
         let mut record = LogRecord::of(&log.metadata);
-        record.partitions.extend(replicas.into_iter().map(fresh));
+        // A view has the largest leader epoch of its log's partitions. One that lags behind would lose records in an epoch that
+        // its readers never saw end.
+        let epochs = log.metadata.partitions.iter().map(|partition| partition.leader_epoch);
+        let leader_epoch = epochs.max().filter(|_| log.metadata.routing.is_some()).unwrap_or(LeaderEpoch(0));
+        let added = replicas.into_iter().map(|replicas| PartitionMetadata { leader_epoch, ..fresh(replicas) });
+        record.partitions.extend(added);
         let routing = rerouted(&log.metadata, asked, routing_from)?;
         let routing = routing.map(|routing| RoutingRecord { id: record.id, routing });
         Ok(std::iter::once(MetadataRecord::Log(record)).chain(routing.map(MetadataRecord::Routing)).collect())

@@ -208,6 +208,24 @@ fn partitions_of_a_vlsn_log_are_added_from_a_vlsn_on_in_the_same_change() {
     assert_eq!(*b.image(), *b.reloaded().image());
 }
 
+/// The view's epoch is the largest of them: what a partition with a smaller one loses, nobody would be told of.
+#[test]
+fn partitions_that_are_added_to_a_vlsn_log_begin_in_the_leader_epoch_of_its_view() {
+    let mut b = bench();
+    b.create("x", 1, &[VLSN]);
+    b.create("plain", 1, &[]);
+    for _ in 0..3 {
+        b.send(0, Command::RaiseEpochs(()));
+    }
+    assert_eq!((raise(&mut b, "x", 3, Some(5)).0, raise(&mut b, "plain", 2, None).0), (0, 0));
+    let epochs = |b: &Bench, log: &str| {
+        let image = b.image();
+        image.log(log).unwrap().metadata.partitions.iter().map(|p| p.leader_epoch.0).collect::<Vec<_>>()
+    };
+    assert_eq!(epochs(&b, "x"), [3, 3, 3]);
+    assert_eq!(epochs(&b, "plain"), [3, 0], "as in Kafka");
+}
+
 #[test]
 fn a_deleted_log_takes_its_view_and_the_offsets_committed_there_in_one_change() {
     let mut b = bench();
