@@ -133,6 +133,7 @@ pub async fn point(
     let deadline = deadline(&query)?;
     let shell = http.shell()?;
     let mut waiter = deadline.map(|deadline| (Waiter::new(shell), deadline));
+    let mut late = false;
     loop {
         let sought = {
             let topology = shell.node.topology();
@@ -167,12 +168,16 @@ pub async fn point(
         let record = match found {
             Point::Found(record) => record,
             Point::NotYet => match &waiter {
-                Some((waiter, deadline)) => match waiter.woken(*deadline).await {
+                Some((waiter, deadline)) if !late => match waiter.woken(*deadline).await {
                     Woken::Changed => continue,
-                    Woken::Late => return Err(Missing::NotYet.tell(&name, vlsn, partition)),
+                    // What came in the last moment is there.
+                    Woken::Late => {
+                        late = true;
+                        continue;
+                    }
                     Woken::Stopping => return Err(Problem::new(Kind::Unavailable, "the server stops")),
                 },
-                None => return Err(Missing::NotYet.tell(&name, vlsn, partition)),
+                Some(_) | None => return Err(Missing::NotYet.tell(&name, vlsn, partition)),
             },
             Point::Gap => return Err(Missing::Gap.tell(&name, vlsn, partition)),
             Point::Trimmed => return Err(Missing::Trimmed.tell(&name, vlsn, partition)),
