@@ -63,24 +63,20 @@ impl<D: Disk> Partition<D> {
         for _ in 0..MISSES_MAX {
             let found = self.with_log(|log, bounds| log.without_building(|log| look(log, bounds)))?;
             match (found, patience) {
-                (Err(error), Patience::Waits) if error.would_wait() => {
-                    if let Err(error) = self.build_missing_index()? {
-                        return Ok(Err(error));
-                    }
-                }
+                (Err(error), Patience::Waits) if error.would_wait() => self.build_missing_index()?,
                 (found, Patience::Waits | Patience::Hurries) => return Ok(found),
             }
         }
         self.with_log(look)
     }
 
-    /// Builds an index that a look-up missed, if nobody else did meanwhile.
-    pub(crate) fn build_missing_index(self: &Arc<Self>) -> Result<Result<(), ReadError>, Refusal> {
+    /// Builds an index that a look-up missed, if nobody else did meanwhile. Where it cannot be built, the next look-up that
+    /// misses it ends with the reason.
+    pub(crate) fn build_missing_index(self: &Arc<Self>) -> Result<(), Refusal> {
         let _turn = self.take_turn_to_build();
-        let Some(mut build) = self.with_log(|log, _| log.missing_index())? else { return Ok(Ok(())) };
+        let Some(mut build) = self.with_log(|log, _| log.missing_index())? else { return Ok(()) };
         self.make_room_for_files();
-        let built = build.run();
-        self.with_log(|log, _| log.adopt_index(build))?;
-        Ok(built)
+        build.run();
+        self.with_log(|log, _| log.adopt_index(build))
     }
 }

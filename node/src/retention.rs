@@ -19,8 +19,8 @@ impl<D: Disk> Partition<D> {
             let plan = match self.plan_retention(now, out) {
                 Err(DeleteError::Read(error)) if error.would_wait() => {
                     drop(turn);
-                    // A partition that does not serve any more is told of by the next plan.
-                    self.build_missing_index().unwrap_or(Ok(()))?;
+                    // What goes wrong is told by the next plan, and so is a partition that does not serve any more.
+                    let _ = self.build_missing_index();
                     continue;
                 }
                 plan => plan?,

@@ -3,7 +3,8 @@
 //!
 //! A look-up that [builds nothing](Log::without_building) ends where an index is missing as one that
 //! [would wait](crate::ReadError::would_wait). The log then names what is to be built, whoever has the time builds it, and the
-//! log takes it if the segment is still the one it was made of.
+//! log takes it if the segment is still the one it was made of. So it does with what goes wrong: that is told by the next
+//! look-up that misses the index, because files that were replaced or removed meanwhile look damaged, and are not.
 
 use std::sync::Arc;
 
@@ -12,8 +13,7 @@ use pyralog_protocol::{LogOffset, WallMs};
 use crate::disk::Disk;
 use crate::index::{Index, Kind, VLSNS};
 use crate::log::{Log, end_of_segment};
-use crate::read::ReadError;
-use crate::segment::{Env, Segment};
+use crate::segment::{Env, Segment, SegmentError};
 
 /// An index that a look-up missed.
 pub struct IndexBuild<D: Disk> {
@@ -23,16 +23,15 @@ pub struct IndexBuild<D: Disk> {
     segment: Segment<D::File>,
     /// Offset after its last record.
     end: LogOffset,
-    built: Option<Index>,
+    built: Option<Result<Index, SegmentError>>,
 }
 
 impl<D: Disk> IndexBuild<D> {
-    /// Builds it. Blocks; needs no log.
-    pub fn run(&mut self) -> Result<(), ReadError> {
+    /// Builds it. Blocks; needs no log. Whether that went well, a look-up tells once the log [has it](Log::adopt_index).
+    pub fn run(&mut self) {
         let built =
             if self.kind == VLSNS { self.segment.build_vlsns(&self.env) } else { self.segment.build_index(&self.env) };
-        self.built = Some(built.map_err(|error| ReadError::of(self.segment.base, error))?);
-        Ok(())
+        self.built = Some(built);
     }
 }
 
@@ -60,7 +59,7 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    /// Takes an index that was built, unless its segment has changed or gone meanwhile. One that could not be built is
+    /// Takes an index that was built, or why it could not be, unless its segment has changed or gone meanwhile: then it is
     /// missing until somebody misses it again.
     pub fn adopt_index(&mut self, build: IndexBuild<D>) {
         let IndexBuild { kind, segment: twin, end, built, .. } = build;
@@ -68,8 +67,10 @@ impl<D: Disk> Log<D> {
         let at = self.segments.partition_point(|segment| segment.base < twin.base);
         let Some(segment) = self.segments.get_mut(at).filter(|segment| segment.base == twin.base) else { return };
         segment.missed = None;
-        if let Some(index) = built.filter(|_| same_end && segment.size == twin.size) {
-            segment.adopt(&self.env, kind, index, self.flushed_end);
+        match built.filter(|_| same_end && segment.size == twin.size) {
+            Some(Ok(index)) => segment.adopt(&self.env, kind, index, self.flushed_end),
+            Some(Err(error)) => segment.unbuilt = Some((kind, error)),
+            None => {}
         }
     }
 }

@@ -154,6 +154,8 @@ pub(crate) struct Segment<F> {
     pub(crate) used: bool,
     /// The kind of index that a look-up missed last, and was not to build.
     pub(crate) missed: Option<Kind>,
+    /// Why that could not be built: for the next look-up that misses it.
+    pub(crate) unbuilt: Option<(Kind, SegmentError)>,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
@@ -176,6 +178,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             vlsn_file: None,
             used: false,
             missed: None,
+            unbuilt: None,
         }
     }
 
@@ -314,13 +317,17 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         }
     }
 
-    /// An error if an index that is missing is not to be built here.
-    pub(crate) fn may_build<D>(&mut self, env: &Env<D>, kind: Kind) -> io::Result<()> {
+    /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once, or that it
+    /// would have to be waited for.
+    pub(crate) fn may_build<D>(&mut self, env: &Env<D>, kind: Kind) -> Result<(), SegmentError> {
         if env.builds {
             return Ok(());
         }
+        if let Some((_, error)) = self.unbuilt.take_if(|(unbuilt, _)| *unbuilt == kind) {
+            return Err(error);
+        }
         self.missed = Some(kind);
-        Err(io::ErrorKind::WouldBlock.into())
+        Err(io::Error::from(io::ErrorKind::WouldBlock).into())
     }
 
     /// The kind of index that was missed, if it is still missing.
@@ -330,6 +337,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
 
     /// Takes an index that is complete, and stores the part of it below `stable_end`.
     pub(crate) fn adopt<D: Disk>(&mut self, env: &Env<D>, kind: Kind, index: Index, stable_end: LogOffset) {
+        self.unbuilt = None;
         // Derived: what cannot be stored is built again next time.
         if kind == VLSNS {
             self.vlsns = Some(index);

@@ -214,7 +214,7 @@ fn io_12_a_look_up_that_builds_nothing_says_what_is_missing_and_goes_on_once_it_
         while let Err(error) = log.without_building(look) {
             assert!(error.would_wait(), "{error}");
             let mut build = log.missing_index().expect("it is named");
-            build.run().unwrap();
+            build.run();
             log.adopt_index(build);
             built += 1;
         }
@@ -237,7 +237,7 @@ fn io_12_an_index_is_not_adopted_by_a_log_whose_segment_changed_while_it_was_bui
     }
     assert!(log.without_building(|log| log.read(off(0), 100, true, off(24))).unwrap_err().would_wait());
     let mut gone = log.missing_index().unwrap();
-    gone.run().unwrap();
+    gone.run();
     log.set_config(LogConfig { retention_bytes: Some(0), ..small() });
     assert!(log.enforce_retention(at(1000), off(24)).unwrap().segments > 0);
     log.adopt_index(gone);
@@ -251,10 +251,42 @@ fn io_12_an_index_is_not_adopted_by_a_log_whose_segment_changed_while_it_was_bui
     disk.remove_file(&path(start.0, "index")).unwrap();
     assert!(log.without_building(|log| log.read(start, 100, true, off(25))).unwrap_err().would_wait());
     let mut short = log.missing_index().unwrap();
-    short.run().unwrap();
+    short.run();
     put(&mut log, &stamped(&[2]));
     log.adopt_index(short);
     assert_eq!(contents(&mut log, start.0), [(24, 24), (25, 25)]);
+}
+
+#[test]
+fn io_12_why_an_index_could_not_be_built_is_told_of_its_own_segment_and_of_none_that_is_gone() {
+    let disk = filled();
+    let (mut log, _) = open(&disk, small(), clean(24));
+    for name in logs(&disk, ".index") {
+        disk.remove_file(&name).unwrap();
+    }
+    let read = |log: &mut Log<SimDisk>, at| log.without_building(|log| log.read(off(at), 100, true, off(24)).map(drop));
+    assert!(read(&mut log, 0).unwrap_err().would_wait() && read(&mut log, 8).unwrap_err().would_wait());
+    let zeros = vec![0; disk.bytes(&path(0, "log")).len()];
+    disk.overwrite(&path(0, "log"), zeros);
+    let mut damaged = log.missing_index().unwrap();
+    damaged.run();
+    log.adopt_index(damaged);
+    assert!(read(&mut log, 8).unwrap_err().would_wait(), "the other segment is missing its index, and no more");
+    let told = read(&mut log, 0).unwrap_err();
+    assert!(matches!(told, ReadError::Damaged { segment: LogOffset(0), position: 0, .. }), "{told}");
+    assert!(read(&mut log, 0).unwrap_err().would_wait(), "told once: it may have been mended");
+
+    let mut gone = log.missing_index().unwrap();
+    log.set_config(LogConfig { retention_bytes: Some(1500), ..small() });
+    assert_eq!(log.enforce_retention(at(1000), off(24)).unwrap().segments, 1);
+    gone.run();
+    log.adopt_index(gone);
+    assert!(matches!(read(&mut log, 0), Err(ReadError::OutOfRange { .. })));
+    let mut healthy = log.missing_index().unwrap();
+    healthy.run();
+    log.adopt_index(healthy);
+    read(&mut log, 8).unwrap();
+    assert!(log.missing_index().is_none());
 }
 
 /// An index whose checksums are right and whose entries are not: each points to the batch after its own.

@@ -7,6 +7,7 @@ use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, New
 
 use super::{CHUNK, Seen, big_map, compact, compacted, read_all};
 use crate::compact::{CompactError, CompactionConfig, KeyMap};
+use crate::segment::file_name;
 use crate::sim::{Faults, SimDisk};
 use crate::tests::{DIR, at, checked, clean, new_log, off, open, put, unclean};
 use crate::{Disk, Log, LogConfig, OpenError, OpenHint};
@@ -64,6 +65,31 @@ fn named(record: &Seen) -> String {
 
 fn names(log: &mut Log<SimDisk>, below: i64) -> Vec<String> {
     left(log, below).into_iter().flat_map(|(_, names)| names).collect()
+}
+
+#[test]
+fn io_12_a_segment_that_was_replaced_while_its_index_was_built_is_not_taken_for_damaged() {
+    let (disk, mut log) = new();
+    for _ in 0..3 {
+        put(&mut log, &checked(keys(&["a", "b"])));
+    }
+    seal(&mut log);
+    log.release_files();
+    let index = format!("{DIR}/{}", file_name(off(0), "index"));
+    disk.remove_file(&index).unwrap();
+    let read = |log: &mut Log<SimDisk>| log.without_building(|log| log.read(off(0), 100, true, off(6)).map(drop));
+    assert!(read(&mut log).unwrap_err().would_wait());
+    let mut late = log.missing_index().unwrap();
+    round(&mut log, 2000);
+    late.run();
+    log.adopt_index(late);
+    // The one that compaction made is gone as well.
+    disk.remove_file(&index).unwrap();
+    assert!(read(&mut log).unwrap_err().would_wait());
+    let mut again = log.missing_index().unwrap();
+    again.run();
+    log.adopt_index(again);
+    read(&mut log).unwrap();
 }
 
 #[test]
