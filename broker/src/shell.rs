@@ -142,6 +142,7 @@ impl Shell {
             answers,
             wakes,
             warms,
+            builds,
             appends,
             commits,
             syncs,
@@ -191,11 +192,9 @@ impl Shell {
             self.metrics.direct_answers.add(gone.answers as u64);
         }
         for (conn, cold) in warms {
-            if !self.readers.warm_all(conn, cold) {
-                // It asks again, and reads where it is served after some times.
-                self.mailboxes.wake(conn);
-            }
+            self.readers.warm_all(self, conn, cold);
         }
+        builds.into_iter().for_each(|partition| self.readers.build(partition));
         for call in calls {
             self.submit(call);
         }

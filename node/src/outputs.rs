@@ -22,6 +22,8 @@ pub struct Outputs<D: Disk> {
     pub wakes: Vec<ConnId>,
     /// What is to be brought into memory, and the connections that are to be woken then.
     pub warms: Vec<(ConnId, Warm<D>)>,
+    /// Partitions with an index to be [built](Partition::build_index), by somebody for whom nobody else waits.
+    pub builds: Vec<Arc<Partition<D>>>,
     /// Partitions with appends that were left to this thread, and that somebody else is to go on with once the answers above
     /// have left: see [`Partition::append_left`].
     pub appends: Vec<Arc<Partition<D>>>,
@@ -65,6 +67,7 @@ impl<D: Disk> Default for Outputs<D> {
             answers: Vec::new(),
             wakes: Vec::new(),
             warms: Vec::new(),
+            builds: Vec::new(),
             appends: Vec::new(),
             commits: Vec::new(),
             syncs: Vec::new(),

@@ -107,6 +107,10 @@ struct State<D: Disk> {
     listed: bool,
     acks: VecDeque<Ack>,
     fetchers: BTreeSet<ConnId>,
+    /// Who waits for an index that is missing.
+    index_waiters: BTreeSet<ConnId>,
+    /// It was given out in [`Outputs::builds`].
+    index_asked: bool,
     /// What VLSN logs need besides.
     vlsns: Vlsns,
     /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
@@ -197,6 +201,8 @@ impl<D: Disk> Partition<D> {
                 listed: false,
                 acks: VecDeque::new(),
                 fetchers: BTreeSet::new(),
+                index_waiters: BTreeSet::new(),
+                index_asked: false,
                 vlsns: Vlsns::after(last_vlsn),
                 checkpointed: None,
                 recovery_point,
@@ -282,6 +288,36 @@ impl<D: Disk> Partition<D> {
     /// Takes such a registration back.
     pub fn unwatch(&self, conn: ConnId) {
         self.state.lock().fetchers.remove(&conn);
+    }
+
+    /// Has indexes built that look-ups missed, if there are any: the connection is woken after each. Tells whether there are.
+    pub(crate) fn await_index(self: &Arc<Self>, conn: ConnId, out: &mut Outputs<D>) -> bool {
+        let mut state = self.state.lock();
+        let missing = state.log.as_ref().is_ok_and(Log::misses_index);
+        if missing {
+            state.index_waiters.insert(conn);
+            self.ask_for_index(&mut state, out);
+        }
+        missing
+    }
+
+    fn ask_for_index(self: &Arc<Self>, state: &mut State<D>, out: &mut Outputs<D>) {
+        if !std::mem::replace(&mut state.index_asked, true) {
+            out.builds.push(Arc::clone(self));
+        }
+    }
+
+    /// Builds one of them, for whoever got the partition by [`Outputs::builds`], and wakes those who wait. Blocks; the
+    /// partition serves meanwhile.
+    pub fn build_index(self: &Arc<Self>, out: &mut Outputs<D>) {
+        // What goes wrong shows where the requests are looked at again.
+        let _ = self.build_missing_index();
+        let mut state = self.state.lock();
+        out.wakes.extend(std::mem::take(&mut state.index_waiters));
+        state.index_asked = false;
+        if state.log.as_ref().is_ok_and(Log::misses_index) {
+            self.ask_for_index(&mut state, out);
+        }
     }
 
     /// Nothing is appended until as many calls of [`Self::thaw`]: the routing of the log is about to change. Gives the last

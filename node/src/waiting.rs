@@ -10,9 +10,10 @@ use crate::api::vlsn::{self, ReadWait};
 use crate::connection::{ConnId, Connection};
 use crate::outputs::Outputs;
 
-/// Longest wait for what comes from the disk, in ms. Then it is read where the request is served.
+/// Longest wait for what comes from the disk, in ms. Then the request is looked at again.
 const WARMING_MS: i64 = 10_000;
-/// How often a request waits for that: what was brought into memory may have left it again.
+/// How often a request waits for pages: what was brought into memory may have left it again. Then they are read where the request
+/// is served. An index is never built there, however long that takes.
 const WARMINGS: u32 = 3;
 
 /// How a request waits for what comes from the disk.
@@ -27,7 +28,7 @@ pub(crate) struct Warming {
 impl Warming {
     /// Whether the next look may wait for the disk.
     pub fn patience(&self) -> Patience {
-        if self.times < WARMINGS { Patience::Hurries } else { Patience::Waits }
+        if self.times < WARMINGS { Patience::Hurries } else { Patience::Reads }
     }
 
     /// A wait begins.
@@ -40,7 +41,7 @@ impl Warming {
         self.until = None;
     }
 
-    /// No more waits.
+    /// No more waits for pages.
     pub fn stop(&mut self) {
         *self = Self { until: None, times: WARMINGS };
     }

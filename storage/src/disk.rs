@@ -137,6 +137,9 @@ pub(crate) fn read_full<F: DiskFile + ?Sized>(file: &F, buffer: &mut [u8], posit
 pub enum Patience {
     /// It may.
     Waits,
+    /// It may, but not until an index is built that is missing, which reads a segment from end to end. To be run without
+    /// [building](crate::Log::without_building).
+    Reads,
     /// Where it would have to, it ends with an error of [`io::ErrorKind::WouldBlock`].
     Hurries,
 }
@@ -145,7 +148,7 @@ impl Patience {
     /// Fills the buffer from `position` on; gives how much there was.
     pub(crate) fn read_full<F: DiskFile>(self, file: &F, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         match self {
-            Self::Waits => read_full(file, buffer, position),
+            Self::Waits | Self::Reads => read_full(file, buffer, position),
             Self::Hurries if file.read_cached_at(buffer, position)? => Ok(buffer.len()),
             Self::Hurries => Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -154,7 +157,7 @@ impl Patience {
     /// An error if what comes next may wait for the disk, and must not.
     pub(crate) fn may_wait(self) -> io::Result<()> {
         match self {
-            Self::Waits => Ok(()),
+            Self::Waits | Self::Reads => Ok(()),
             Self::Hurries => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

@@ -45,6 +45,11 @@ impl<D: Disk> Log<D> {
         found
     }
 
+    /// Whether such a look-up missed an index that is still missing.
+    pub fn misses_index(&self) -> bool {
+        self.segments.iter().any(|segment| segment.missing().is_some())
+    }
+
     /// An index that such a look-up missed, and that is still missing.
     pub fn missing_index(&mut self) -> Option<IndexBuild<D>> {
         let (at, kind) = self.segments.iter().enumerate().find_map(|(at, segment)| Some((at, segment.missing()?)))?;

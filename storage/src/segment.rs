@@ -323,11 +323,14 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         if env.builds {
             return Ok(());
         }
-        if let Some((_, error)) = self.unbuilt.take_if(|(unbuilt, _)| *unbuilt == kind) {
-            return Err(error);
-        }
+        self.tell_unbuilt(kind)?;
         self.missed = Some(kind);
         Err(io::Error::from(io::ErrorKind::WouldBlock).into())
+    }
+
+    /// Why an index could not be built that was missed, if nobody was told yet.
+    pub(crate) fn tell_unbuilt(&mut self, kind: Kind) -> Result<(), SegmentError> {
+        self.unbuilt.take_if(|(unbuilt, _)| *unbuilt == kind).map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// The kind of index that was missed, if it is still missing.

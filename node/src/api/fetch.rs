@@ -283,7 +283,7 @@ impl Work {
             Place::Partition(partition) => partition,
             Place::View(view) => {
                 let sight = view.look(position.offset, (limit, first), patience);
-                return self.judge_view((topology, view), position, sight);
+                return self.judge_view((topology, view), position, (sight, patience));
             }
         };
         match partition.locate(LogOffset(position.offset), (limit, first), patience) {
@@ -298,7 +298,7 @@ impl Work {
         &self,
         (topology, view): (&Topology<D>, VlsnLog<'_, D>),
         position: &Position,
-        sight: Result<Sight<D>, VlsnError>,
+        (sight, patience): (Result<Sight<D>, VlsnError>, Patience),
     ) -> Found<D> {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
         let Sight { bounds, seen } = match sight {
@@ -312,7 +312,10 @@ impl Work {
             return found;
         }
         if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
-            match view.view_epoch_end(position.last_epoch) {
+            match view.view_epoch_end(position.last_epoch, patience) {
+                Err(error) if error.would_wait() => {
+                    return Found { cold: Some(view.missing_indexes()), ..self.found(position, bounds, None) };
+                }
                 Err(error) => return refuse(error.code()),
                 Ok(None) => return refuse(ErrorCode::OffsetOutOfRange),
                 Ok(Some(end)) if end.epoch.0 < position.last_epoch || end.offset.0 < position.offset => {
@@ -379,7 +382,7 @@ impl Work {
                 Found { available, ..self.found(position, bounds, slice) }
             }
             Err(error) if error.would_wait() => {
-                let lookups = vec![Lookup::of_offset(partition, LogOffset(position.offset))];
+                let lookups = vec![Lookup::of_indexes(partition)];
                 let cold = Some(Warm { lookups, ..Warm::default() });
                 Found { cold, ..self.found(position, bounds, None) }
             }
@@ -454,7 +457,8 @@ fn available<D: Disk>(partition: &Arc<Partition<D>>, position: &Position) -> usi
     let limit = usize::try_from(position.max_bytes).unwrap_or(0);
     let offset = LogOffset(position.offset);
     let found = partition.with_log(|log, bounds| {
-        let here = log.read(offset, u64::MAX, true, bounds.high_watermark).ok().flatten()?;
+        let here =
+            log.without_building(|log| log.read(offset, u64::MAX, true, bounds.high_watermark)).ok().flatten()?;
         Some(here.len.saturating_add(usize::try_from(log.bytes_behind_segment_of(offset)).unwrap_or(usize::MAX)))
     });
     found.ok().flatten().unwrap_or(0).min(limit)

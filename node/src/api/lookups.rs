@@ -208,7 +208,7 @@ fn end_of_epoch<D: Disk>(
             let bounds = view.view_bounds().map_err(|error| error.code())?;
             match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
                 Some(code) => Err(code),
-                None => view.view_epoch_end(asked.leader_epoch).map_err(|error| error.code()),
+                None => view.view_epoch_end(asked.leader_epoch, Patience::Waits).map_err(|error| error.code()),
             }
         }
         Place::Partition(partition) => partition

@@ -32,6 +32,7 @@ use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice, VlsnPlace,
 
 use crate::connection::FileRange;
 use crate::lookup::Lookup;
+use crate::outputs::Warm;
 use crate::partition::{Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
 use outlines::{BatchKey, Outlined};
@@ -72,6 +73,14 @@ impl VlsnError {
             Self::Refused { .. } => false,
             Self::Read { error, .. } => error.is_failure(),
             Self::Stored { .. } => true,
+        }
+    }
+
+    /// Whether no more is wrong than that something would have had to be waited for.
+    pub(crate) fn would_wait(&self) -> bool {
+        match self {
+            Self::Read { error, .. } => error.would_wait(),
+            Self::Refused { .. } | Self::Stored { .. } => false,
         }
     }
 
@@ -377,7 +386,7 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
         let index = partition.index;
         let located = partition.look_up(patience, |log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark, patience));
         let located = located.map_err(|why| VlsnError::Refused { index, why })?;
-        if patience == Patience::Hurries && located.as_ref().is_err_and(ReadError::would_wait) {
+        if patience != Patience::Waits && located.as_ref().is_err_and(ReadError::would_wait) {
             return Ok(Sought::Cold);
         }
         Ok(match located.map_err(|error| VlsnError::Read { index, error })? {
@@ -394,6 +403,11 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
     /// What has to be done where [`Self::seek`] found that it would have to wait.
     pub(crate) fn lookup(&self, vlsn: Vlsn) -> Option<Lookup<D>> {
         self.partition_of(vlsn).map(|partition| Lookup::of_vlsns(partition, vlsn, 0))
+    }
+
+    /// What has to be done where another look-up found that it would have to wait for an index.
+    pub(crate) fn missing_indexes(&self) -> Warm<D> {
+        Warm { lookups: self.partitions.iter().map(Lookup::of_indexes).collect(), ..Warm::default() }
     }
 
     /// The partition that a VLSN belongs to.

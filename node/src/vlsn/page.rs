@@ -139,7 +139,7 @@ impl<D: Disk> VlsnLog<'_, D> {
                 .map_err(|why| VlsnError::Refused { index, why })?;
             match read {
                 Ok((run, trimmed)) => parts.push(PagePart { index, run, bound, trimmed }),
-                Err(error) if patience == Patience::Hurries && ReadError::would_wait(&error) => {
+                Err(error) if patience != Patience::Waits && ReadError::would_wait(&error) => {
                     lookups.push(Lookup::of_vlsns(partition, from, bytes));
                 }
                 Err(error) => return Err(VlsnError::Read { index, error }),

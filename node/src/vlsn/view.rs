@@ -131,7 +131,7 @@ impl<D: Disk> VlsnLog<'_, D> {
     }
 
     /// Where a leader epoch ended: the first VLSN that a later one wrote, or may write. `None`: it is not known.
-    pub(crate) fn view_epoch_end(&self, epoch: i32) -> Result<Option<EpochOffset>, VlsnError> {
+    pub(crate) fn view_epoch_end(&self, epoch: i32, patience: Patience) -> Result<Option<EpochOffset>, VlsnError> {
         let bounds = self.bounds()?;
         if epoch < 0 || epoch > bounds.epoch.0 {
             return Ok(None);
@@ -142,11 +142,10 @@ impl<D: Disk> VlsnLog<'_, D> {
         let mut end = bounds.undecided;
         for partition in self.partitions() {
             let index = partition.index;
-            let vlsn =
-                partition.look_up(Patience::Waits, |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
-                    Some(ended) => log.vlsn_at(ended.offset),
-                    None => Ok(None),
-                });
+            let vlsn = partition.look_up(patience, |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
+                Some(ended) => log.vlsn_at(ended.offset),
+                None => Ok(None),
+            });
             let vlsn = vlsn.map_err(|why| VlsnError::Refused { index, why })?;
             end = vlsn.map_err(|error| VlsnError::Read { index, error })?.map_or(end, |vlsn| end.min(vlsn));
         }

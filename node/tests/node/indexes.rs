@@ -2,8 +2,10 @@
 
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
+use kafka_protocol::protocol::StrBytes;
 use pyralog_node::vlsn::Point;
 use pyralog_protocol::batch::BatchBuilder;
+use pyralog_protocol::vlsn::messages::VlsnReadRequest;
 use pyralog_protocol::{ErrorCode, Response, Vlsn, kafka_protocol};
 use pyralog_storage::Disk;
 
@@ -62,24 +64,122 @@ fn io_12_a_look_up_by_time_builds_what_it_misses() {
 }
 
 #[test]
-fn io_12_who_misses_an_index_is_not_told_of_damage_where_somebody_else_misses_one() {
+fn io_12_an_index_is_built_once_for_all_who_wait_and_never_where_they_are_served() {
+    let mut world = world();
+    world.held = Some(Vec::new());
+    let readers = [world.connect(), world.connect(), world.connect()];
+    for reader in readers {
+        world.send(reader, FETCH, fetch_request(&[("a", 0, 1)], 0, 0));
+    }
+    world.read_held();
+    assert_eq!(world.unbuilt.len(), 1, "reader threads only ask for it");
+    for _ in 0..5 {
+        world.advance(10_000);
+        world.read_held();
+    }
+    assert!(readers.iter().all(|reader| world.is_waiting(*reader)));
+    assert_eq!((world.unbuilt.len(), world.disk.exists(INDEX).unwrap()), (1, false), "however long it takes");
+    world.warm_held();
+    world.settle();
+    for reader in readers {
+        let (_, response) = world.answer(reader).expect("an answer");
+        assert_eq!(values(&fetched(response).records.unwrap())[&1], [1; 700]);
+    }
+}
+
+#[test]
+fn io_12_an_index_of_which_only_a_later_part_is_damaged_is_built_for_who_reads_that_far() {
     let mut world = World::new();
-    world.create("v", 1, &[("vlsn.enable", "true"), ("internal.segment.bytes", "3000")]);
+    world.create("a", 1, &[("internal.segment.bytes", "90000"), ("index.interval.bytes", "0")]);
     let conn = world.connect();
-    for vlsn in 0..12 {
-        let records = BatchBuilder::new().kv(1_800_000_000_000, &Vlsn(vlsn).key(), &[7; 700]).build().unwrap().freeze();
-        assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("v", 0, -1, records))).error_code, 0);
+    for n in 0..1300 {
+        let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[n as u8]))));
+        assert_eq!(part.error_code, 0);
     }
     world.checkpoint();
     world.checkpoint();
-    let of_kind = |world: &World, kind: &str| {
-        let files = world.disk.paths().into_iter().filter(|path| path.starts_with("logs/v-0/") && path.ends_with(kind));
-        files.collect::<Vec<_>>()
-    };
-    let first = of_kind(&world, ".log").remove(0);
-    world.disk.remove_file(&of_kind(&world, ".index")[0]).unwrap();
+    // Where the fetch begins is told by other blocks of entries than where it ends.
+    let fifth_block = 48 + 4 * (256 * 16 + 4);
+    world.disk.flip(INDEX, 8 * (fifth_block + 5));
+    world.held = Some(Vec::new());
+    let mut request = fetch_request(&[("a", 0, 0)], 0, 0);
+    request.max_bytes = 80_000;
+    world.send(conn, FETCH, request);
+    assert!(world.is_waiting(conn));
+    world.read_held();
+    assert_eq!(world.unbuilt.len(), 1);
+    world.warm_held();
+    world.settle();
+    let found = values(&fetched(world.answer(conn).expect("an answer").1).records.unwrap());
+    assert!(found.len() > 1000, "{}", found.len());
+}
+
+/// A VLSN log with records of two leader epochs in several segments, and no file open.
+fn vlsn_world() -> World {
+    let mut world = World::new();
+    world.create("v", 1, &[("vlsn.enable", "true"), ("internal.segment.bytes", "3000")]);
+    for vlsns in [0..6, 6..12] {
+        let conn = world.connect();
+        for vlsn in vlsns {
+            let records = BatchBuilder::new().kv(1_800_000_000_000, &Vlsn(vlsn).key(), &[7; 700]);
+            let records = records.build().unwrap().freeze();
+            assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("v", 0, -1, records))).error_code, 0);
+        }
+        world.checkpoint();
+        world.checkpoint();
+        if vlsn_files(&world, ".log").len() < 4 {
+            world = world.kill();
+        }
+    }
+    world
+}
+
+/// Files of that log, in the order of their segments.
+fn vlsn_files(world: &World, kind: &str) -> Vec<String> {
+    let files = world.disk.paths().into_iter().filter(|path| path.starts_with("logs/v-0/") && path.ends_with(kind));
+    files.collect()
+}
+
+#[test]
+fn io_12_the_view_and_reads_by_vlsn_wait_for_an_index_as_well() {
+    for kind in [".index", ".vlsn"] {
+        let mut world = vlsn_world();
+        // The second epoch begins with the third segment.
+        let missing = vlsn_files(&world, kind).remove(2);
+        world.disk.remove_file(&missing).unwrap();
+        world.held = Some(Vec::new());
+        let (view, point) = (world.connect(), world.connect());
+        let mut request = fetch_request(&[("v.vlsn", 0, 7)], 0, 0);
+        request.topics[0].partitions[0].last_fetched_epoch = if kind == ".index" { 0 } else { -1 };
+        request.topics[0].partitions[0].fetch_offset = if kind == ".index" { 2 } else { 7 };
+        world.send(view, FETCH, request);
+        let log = StrBytes::from_static_str("v");
+        let request = VlsnReadRequest { log, max_wait_ms: 0, max_bytes: 1000, vlsns: vec![Vlsn(7)] };
+        world.send(point, 0, request);
+        for _ in 0..5 {
+            world.read_held();
+            world.settle();
+            world.advance(10_000);
+        }
+        assert!(world.is_waiting(view) && !world.disk.exists(&missing).unwrap(), "{kind}");
+        assert_eq!(world.is_waiting(point), kind == ".vlsn", "who does not need it does not wait");
+        world.warm_held();
+        world.settle();
+        assert!(world.disk.exists(&missing).unwrap(), "{kind}");
+        let records = fetched(world.answer(view).expect("an answer").1).records.unwrap();
+        assert!(!values(&records).is_empty());
+        let (_, Response::VlsnRead(found)) = world.answer(point).expect("an answer") else { panic!("another answer") };
+        assert_eq!(found.results[0].value.as_deref(), Some(&[7; 700][..]));
+    }
+}
+
+#[test]
+fn io_12_who_misses_an_index_is_not_told_of_damage_where_somebody_else_misses_one() {
+    let mut world = vlsn_world();
+    let first = vlsn_files(&world, ".log").remove(0);
+    world.disk.remove_file(&vlsn_files(&world, ".index")[0]).unwrap();
     world.disk.overwrite(&first, vec![0; world.disk.bytes(&first).len()]);
-    world.disk.remove_file(&of_kind(&world, ".vlsn").pop().unwrap()).unwrap();
+    world.disk.remove_file(&vlsn_files(&world, ".vlsn").pop().unwrap()).unwrap();
 
     world.held = Some(Vec::new());
     let reader = world.connect();

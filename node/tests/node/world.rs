@@ -29,7 +29,7 @@ use pyralog_node::lifecycle::{DELETED, LOGS, Left, Opened, PartitionSpec, SetAsi
 use pyralog_node::outputs::Removal;
 use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::unreadable::Unreadable;
-use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Lookup, Node, Outputs, Piece, Warm};
+use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece, Warm};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
 use pyralog_protocol::request::encode_request;
 use pyralog_protocol::response::decode_response;
@@ -126,6 +126,8 @@ pub struct World {
     pub unreadable: Vec<Unreadable>,
     /// What reader threads have to do, while a test keeps them from it.
     pub held: Option<Vec<(ConnId, Warm<SimDisk>)>>,
+    /// Partitions whose indexes are to be built, meanwhile.
+    pub unbuilt: Vec<Arc<Partition<SimDisk>>>,
     /// Syncs that were not handed to a worker.
     pub synced_on_the_way: usize,
     configs: Vec<(String, String)>,
@@ -190,6 +192,7 @@ impl World {
             aside: Vec::new(),
             unreadable: Vec::new(),
             held: None,
+            unbuilt: Vec::new(),
             synced_on_the_way: 0,
             configs,
             limits,
@@ -369,6 +372,7 @@ impl World {
             answers,
             mut wakes,
             warms,
+            builds,
             appends,
             commits,
             syncs,
@@ -403,9 +407,17 @@ impl World {
             }
         }
         // The simulated disk has nothing that is not in memory.
-        match &mut self.held {
-            Some(held) => held.extend(warms),
-            None => wakes.extend(warms.into_iter().map(warm)),
+        if let Some(held) = &mut self.held {
+            held.extend(warms);
+            self.unbuilt.extend(builds);
+        } else {
+            let mut done = Outputs::default();
+            warms.into_iter().for_each(|cold| warm(cold, &mut done));
+            builds.into_iter().for_each(|partition| partition.build_index(&mut done));
+            wakes.append(&mut done.wakes);
+            if !done.builds.is_empty() {
+                self.dispatch(done);
+            }
         }
         for conn in wakes.into_iter().filter(|_| self.planted != Planted::DropWakes) {
             if let Some(client) = self.clients.get_mut(&conn) {
@@ -416,10 +428,19 @@ impl World {
         self.calls.extend(calls);
     }
 
-    /// The reader threads do what they had to wait with while `held` was set.
+    /// The reader threads do what they had to wait with while `held` was set, but for the indexes.
+    pub fn read_held(&mut self) {
+        let mut out = Outputs::default();
+        self.held.iter_mut().flat_map(std::mem::take).for_each(|cold| warm(cold, &mut out));
+        self.dispatch(out);
+    }
+
+    /// All of it is done, and nothing is held any more.
     pub fn warm_held(&mut self) {
-        let wakes = self.held.take().unwrap_or_default().into_iter().map(warm).collect();
-        self.dispatch(Outputs { wakes, ..Outputs::default() });
+        self.read_held();
+        self.held = None;
+        let builds = std::mem::take(&mut self.unbuilt);
+        self.dispatch(Outputs { builds, ..Outputs::default() });
     }
 
     /// Acts on outputs that a test caused itself.
@@ -716,9 +737,10 @@ impl World {
 }
 
 /// What a reader thread does.
-fn warm((conn, cold): (ConnId, Warm<SimDisk>)) -> ConnId {
-    cold.lookups.iter().for_each(Lookup::run);
-    conn
+fn warm((conn, cold): (ConnId, Warm<SimDisk>), out: &mut Outputs<SimDisk>) {
+    if cold.lookups.iter().filter(|lookup| !lookup.run(conn, out)).count() == 0 {
+        out.wakes.push(conn);
+    }
 }
 
 fn own_context() -> Context {

@@ -129,6 +129,10 @@ impl<F: DiskFile> Segment<F> {
         env: &Env<D>,
         patience: Patience,
     ) -> Result<Option<IndexHeader>, SegmentError> {
+        if !env.builds {
+            // Before whoever hurries is sent to wait for it once more.
+            self.tell_unbuilt(VLSNS)?;
+        }
         if self.vlsn_file.is_none() {
             patience.may_wait()?;
             let file = env.disk.open(&env.path(&file_name(self.base, VLSNS.extension)), OpenMode::Read).ok();

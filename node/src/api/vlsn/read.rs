@@ -266,7 +266,7 @@ fn fill<F: DiskFile>(
         work = more;
         let read = match patience {
             Patience::Hurries => batch.cached_bytes()?,
-            Patience::Waits => Some(batch.bytes()?),
+            Patience::Waits | Patience::Reads => Some(batch.bytes()?),
         };
         let Some(read) = read else {
             cold.push(batch.range());
