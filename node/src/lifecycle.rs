@@ -15,6 +15,7 @@ use pyralog_storage::{
 use crate::Node;
 use crate::outputs::{Outputs, Removal};
 use crate::partition::{Closed, Durability, Partition, Refusal};
+use crate::room::inodes_left_alone;
 use crate::settings;
 use crate::topology::{LogEntry, Topology};
 
@@ -185,7 +186,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn place<'a>(&self, (dir, topic): (&'a str, TopicId), aside: &'a mut Option<SetAside>) -> Place<'a> {
-        Place { dir, topic, inodes_kept: self.room().reserve_inodes, aside }
+        Place { dir, topic, reserve_bytes: self.topology.load().image.broker().upkeep.disk_reserve_bytes, aside }
     }
 
     fn log_config(&self, log: &LogState) -> LogConfig {
@@ -368,23 +369,24 @@ impl OpenRefused {
 struct Place<'a> {
     dir: &'a str,
     topic: TopicId,
-    /// No folder is created that would take one of so many last inodes.
-    inodes_kept: u64,
+    /// `pyralog.disk.reserve.bytes`: no folder is created that would take one of the inodes that are kept with these.
+    reserve_bytes: i64,
     /// What was in the way of it, and was put aside.
     aside: &'a mut Option<SetAside>,
 }
 
 impl Place<'_> {
     /// A request may create more partitions than there are inodes: what is kept of these belongs to the metadata store, which ends
-    /// the process where it meets a full volume (OP-10).
+    /// the process where it meets a full volume (OP-10). Asks the volume itself: a start creates what is missing before anybody
+    /// has [looked](Node::look_at_room).
     fn check_inodes<D: Disk>(&self, disk: &D) -> io::Result<()> {
-        match disk.space()?.inodes {
-            Some(inodes) if inodes.usable < self.inodes_kept => Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                format!("the volume has {} inodes left, {} are kept in reserve", inodes.usable, self.inodes_kept),
-            )),
-            Some(_) | None => Ok(()),
+        let Some(inodes) = disk.space()?.inodes else { return Ok(()) };
+        let left_alone = inodes_left_alone(self.reserve_bytes, inodes);
+        if inodes.usable >= left_alone {
+            return Ok(());
         }
+        let why = format!("the volume has {} inodes left, and new partitions leave {left_alone}", inodes.usable);
+        Err(io::Error::new(io::ErrorKind::StorageFull, why))
     }
 }
 

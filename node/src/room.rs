@@ -67,6 +67,12 @@ pub fn reserve_bytes(configured: i64, volume: Space) -> u64 {
     })
 }
 
+/// Inodes that new partitions leave on such a volume: those that are kept free. `configured` is what is said of bytes.
+pub(crate) fn inodes_left_alone(configured: i64, inodes: Inodes) -> u64 {
+    // A reserve of nothing refuses nothing.
+    if configured == 0 { 0 } else { reserve_inodes(inodes) }
+}
+
 /// The inodes to keep free where bytes are.
 fn reserve_inodes(inodes: Inodes) -> u64 {
     (inodes.total / SHARE).clamp(INODES_MIN, INODES_MAX).min(inodes.total / SHARE_MAX)

@@ -473,6 +473,26 @@ fn op_10_without_inodes_nothing_is_begun_that_makes_files_and_the_rest_goes_on()
 }
 
 #[test]
+fn op_10_a_start_does_not_take_the_inodes_that_are_kept_for_what_could_not_be_created() {
+    let mut world = World::new();
+    let left = |world: &World, usable: u64| {
+        let inodes = Some(Inodes { total: 8000, usable });
+        world.disk.set_faults(Faults { inodes, ..Faults::default() });
+    };
+    left(&world, 255);
+    world.create("many", 3, &[]);
+    for _ in 0..2 {
+        // Nobody has looked how much room there is when partitions are opened.
+        world = world.kill();
+        assert_eq!(world.problems.len(), 3, "{:?}", world.problems);
+        assert!(!world.disk.exists("logs/many-0").unwrap());
+    }
+    assert_eq!(world.read("many", 0), Err(STORAGE));
+    left(&world, 400);
+    assert_eq!(world.node.create_late(&world.disk, world.now).created, 3);
+}
+
+#[test]
 fn op_10_in_the_reserve_appends_stop_and_everything_else_goes_on() {
     let mut world = World::new();
     world.create("a", 1, &[]);
