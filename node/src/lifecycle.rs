@@ -369,7 +369,7 @@ impl OpenRefused {
 struct Place<'a> {
     dir: &'a str,
     topic: TopicId,
-    /// `pyralog.disk.reserve.bytes`: no folder is created that would take one of the inodes that are kept with these.
+    /// `pyralog.disk.reserve.bytes`: no folder is created that would take one of the inodes that are left alone with these.
     reserve_bytes: i64,
     /// What was in the way of it, and was put aside.
     aside: &'a mut Option<SetAside>,
@@ -377,8 +377,8 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// A request may create more partitions than there are inodes: what is kept of these belongs to the metadata store, which ends
-    /// the process where it meets a full volume (OP-10). Asks the volume itself: a start creates what is missing before anybody
-    /// has [looked](Node::look_at_room).
+    /// the process where it meets a full volume (OP-10), and appends to other logs stop before that. Asks the volume itself: a start
+    /// creates what is missing before anybody has [looked](Node::look_at_room).
     fn check_inodes<D: Disk>(&self, disk: &D) -> io::Result<()> {
         let Some(inodes) = disk.space()?.inodes else { return Ok(()) };
         let left_alone = inodes_left_alone(self.reserve_bytes, inodes);

@@ -16,6 +16,8 @@ const RESERVE_MAX: u64 = 1 << 30;
 /// The inodes that are kept lie between these.
 const INODES_MIN: u64 = 256;
 const INODES_MAX: u64 = 4096;
+/// Inodes that may go to folders which others are creating just then.
+const IN_THE_MAKING: u64 = 64;
 /// No more than this part of a small volume is kept free, whatever the bounds say.
 const SHARE_MAX: u64 = 8;
 /// Below this part of the reserve there is nothing left for changes of metadata.
@@ -67,10 +69,12 @@ pub fn reserve_bytes(configured: i64, volume: Space) -> u64 {
     })
 }
 
-/// Inodes that new partitions leave on such a volume: those that are kept free. `configured` is what is said of bytes.
+/// Inodes that new partitions leave on such a volume: so many more than are kept free that their folders alone never begin the
+/// reserve, and keep nobody from appending to other logs. `configured` is what is said of bytes.
 pub(crate) fn inodes_left_alone(configured: i64, inodes: Inodes) -> u64 {
+    let kept = reserve_inodes(inodes);
     // A reserve of nothing refuses nothing.
-    if configured == 0 { 0 } else { reserve_inodes(inodes) }
+    if configured == 0 { 0 } else { kept + kept / BACK + IN_THE_MAKING }
 }
 
 /// The inodes to keep free where bytes are.

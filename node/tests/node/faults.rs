@@ -444,7 +444,7 @@ fn op_10_without_inodes_nothing_is_begun_that_makes_files_and_the_rest_goes_on()
         world.disk.set_faults(Faults { inodes, ..Faults::default() });
         world.node.look_at_room(-1, || world.disk.space()).unwrap();
     };
-    left(&world, 256);
+    left(&world, 352);
     world.create("a", 1, &[]);
     let conn = world.connect();
     world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"before")));
@@ -470,6 +470,33 @@ fn op_10_without_inodes_nothing_is_begun_that_makes_files_and_the_rest_goes_on()
     left(&world, 400);
     assert_eq!(world.node.create_late(&world.disk, world.now).created, 3);
     assert_eq!(world.read("many", 2).unwrap().len(), 0);
+}
+
+#[test]
+fn op_10_a_log_for_which_there_are_not_enough_inodes_keeps_nobody_from_appending() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    let limit = |world: &World, inodes: u64| {
+        world.disk.set_faults(Faults { inodes_max: Some(inodes), ..Faults::default() });
+    };
+    let append = |world: &mut World| {
+        world.node.look_at_room(-1, || world.disk.space()).unwrap();
+        assert_eq!(world.node.room().room, Room::Enough);
+        produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")))).error_code
+    };
+    limit(&world, 2000);
+    assert_eq!(append(&mut world), 0);
+    assert_eq!(world.create("big", 1000, &[]), ErrorCode::None);
+    assert_eq!(append(&mut world), 0);
+    let (first, last) = (world.read("big", 0), world.read("big", 999));
+    assert_eq!((first.map(|records| records.len()), last), (Ok(0), Err(STORAGE)), "as many as there is room for");
+
+    // What comes free is not all taken either.
+    limit(&world, 2200);
+    let created = world.node.create_late(&world.disk, world.now).created;
+    assert!((50..150).contains(&created), "{created}");
+    assert_eq!(append(&mut world), 0);
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub struct Faults {
     pub capacity: Option<u64>,
     /// What the volume says of its inodes.
     pub inodes: Option<Inodes>,
+    /// So many files and folders there may be together: the volume says what is left of them, and more fail as on a full disk.
+    pub inodes_max: Option<u64>,
     /// This write lands 4 KiB beside its place, which shows when the page cache is gone.
     pub misdirect_write: Option<u64>,
     /// This write never reaches the disk although a sync says so, which shows when the page cache is gone.
@@ -135,6 +137,17 @@ impl State {
 
     fn used(&self) -> u64 {
         self.tree.files().map(|inode| self.files[&inode].len() as u64).sum()
+    }
+
+    /// Inodes as they are counted, where they are.
+    fn inodes_left(&self) -> Option<Inodes> {
+        let total = self.faults.inodes_max?;
+        Some(Inodes { total, usable: total.saturating_sub(self.tree.names()) })
+    }
+
+    fn check_inodes(&self) -> io::Result<()> {
+        let full = self.inodes_left().is_some_and(|inodes| inodes.usable == 0);
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn inode(&mut self) -> u64 {
@@ -273,6 +286,7 @@ impl Disk for SimDisk {
                 Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => {
                     let at = state.change()?;
+                    state.check_inodes()?;
                     let dir = state.inode();
                     state.tree.link(at, above, name, Node::Dir(dir));
                     dir
@@ -304,6 +318,7 @@ impl Disk for SimDisk {
             }
             return Ok(self.file(inode));
         }
+        state.check_inodes()?;
         let (dir, name) = state.tree.place(path)?;
         let inode = state.inode();
         state.files.insert(inode, Content::default());
@@ -376,7 +391,7 @@ impl Disk for SimDisk {
         state.alive()?;
         let total_bytes = state.faults.capacity.unwrap_or(VOLUME_BYTES);
         let usable_bytes = total_bytes.saturating_sub(state.used());
-        Ok(Space { total_bytes, usable_bytes, inodes: state.faults.inodes })
+        Ok(Space { total_bytes, usable_bytes, inodes: state.faults.inodes.or_else(|| state.inodes_left()) })
     }
 
     fn allowance(&self) -> &Allowance {

@@ -173,6 +173,11 @@ impl Tree {
         })
     }
 
+    /// How many files and directories have a name.
+    pub fn names(&self) -> u64 {
+        self.view.values().map(|entries| entries.len() as u64).sum()
+    }
+
     /// Paths of everything that has a name, in order.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
