@@ -167,7 +167,7 @@ impl Shell {
                 "a partition is offline until the disk is looked at and the broker restarted; the others serve");
         }
         for Unreadable { dir, offset, cause } in unreadable {
-            error!(partition = %dir, %offset, %cause,
+            error!(partition = %dir, offset = offset.map(|offset| offset.0), %cause,
                 "a read failed, and the client was told KAFKA_STORAGE_ERROR; look at the disk, and at the files with pyralog \
                  storage verify");
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest};
 use parking_lot::Mutex;
 use pyralog_coordinator::config;
 use pyralog_coordinator::metadata::{Endpoint, Image, answers, reassign};
@@ -32,7 +32,7 @@ use crate::room::{Gauge, Level, Room, reserve_bytes};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
-use crate::unreadable::ReadFailures;
+use crate::unreadable::{ReadFailures, Telling};
 use crate::vlsn::{self, VlsnError};
 
 /// One broker, without its shell.
@@ -138,11 +138,18 @@ impl<D: Disk> Node<D> {
         self.gauge.refused()
     }
 
-    /// Counts a read by VLSN if it failed.
-    pub fn note_unread(&self, error: &VlsnError) {
-        if error.is_failure() {
-            self.read_failures.count_one();
+    /// Counts a read of the VLSN log of that name if it failed, and tells of it.
+    pub fn note_unread(&self, log: &str, error: &VlsnError, now: Now, out: &mut Outputs<D>) {
+        let topology = self.topology.load();
+        let log = topology.by_name(log).and_then(|entry| topology.vlsn_log(entry));
+        if let Some(failed) = log.and_then(|log| log.failure(error)) {
+            self.telling(now, out).tell(failed);
         }
+    }
+
+    /// Where failures go of reads that are served now.
+    pub(crate) fn telling<'a>(&'a self, now: Now, out: &'a mut Outputs<D>) -> Telling<'a> {
+        Telling { failures: &self.read_failures, now: now.mono, out: &mut out.unreadable }
     }
 
     /// Reads of records that failed, and look-ups in them.
@@ -203,18 +210,15 @@ impl<D: Disk> Node<D> {
             Request::VlsnAppend(r) => return private::append(&topology, &self.gauge, step, r),
             Request::VlsnDescribe(r) => private::describe(&topology, &r).into(),
             Request::Metadata(r) => return self.metadata(step, &r),
-            Request::ListOffsets(r) => lookups::list_offsets(&topology, version, &r, &self.read_failures).into(),
-            Request::OffsetForLeaderEpoch(r) => lookups::offset_for_leader_epoch(&topology, &r).into(),
+            Request::ListOffsets(r) => {
+                lookups::list_offsets(&topology, version, &r, &mut self.telling(step.now, step.out)).into()
+            }
+            Request::OffsetForLeaderEpoch(r) => {
+                lookups::offset_for_leader_epoch(&topology, &r, &mut self.telling(step.now, step.out)).into()
+            }
             Request::DeleteRecords(r) => lookups::delete_records(&topology, &r, step.out).into(),
             Request::ApiVersions(r) => negotiation::api_versions(version, &r, image).into(),
-            Request::FindCoordinator(r) => {
-                let address = (asked.local.0.as_str(), asked.local.1);
-                let response = info::find_coordinator(version, &r, image.node(), address);
-                if let Some(topic) = info::missing_internal_topic(image, &r) {
-                    return self.call(step, Command::AutoCreate(vec![topic]), Some(response.into()));
-                }
-                response.into()
-            }
+            Request::FindCoordinator(r) => return self.find_coordinator(step, &r),
             Request::DescribeConfigs(r) => config::describe_configs(image, &r, version).into(),
             Request::ListConfigResources(r) => config::list_config_resources(image, &r, version).into(),
             Request::DescribeCluster(r) => {
@@ -273,6 +277,17 @@ impl<D: Disk> Node<D> {
         }
         // The answer still says "unknown" (M3), but leaves only once the logs are there: the next request finds them.
         self.call(step, Command::AutoCreate(create), Some(response.into()));
+    }
+
+    fn find_coordinator(&self, mut step: Step<'_, D>, request: &FindCoordinatorRequest) {
+        let topology = self.topology.load();
+        let (image, asked) = (&topology.image, &step.asked);
+        let address = (asked.local.0.as_str(), asked.local.1);
+        let response = info::find_coordinator(asked.version, request, image.node(), address);
+        match info::missing_internal_topic(image, request) {
+            Some(topic) => self.call(step, Command::AutoCreate(vec![topic]), Some(response.into())),
+            None => step.answer(response),
+        }
     }
 
     /// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.

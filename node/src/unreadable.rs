@@ -15,8 +15,8 @@ const QUIET_MS: u64 = 60_000;
 pub struct Unreadable {
     /// Folder of the partition.
     pub dir: String,
-    /// Where the reader wanted to begin.
-    pub offset: LogOffset,
+    /// Where the reader wanted to begin, if it asked by offset.
+    pub offset: Option<LogOffset>,
     /// What the log or the disk said.
     pub cause: String,
 }
@@ -31,7 +31,7 @@ pub(crate) struct ReadFailures {
 
 impl ReadFailures {
     /// Counts one. Tells whether somebody is to be told.
-    pub fn note(&self, dir: &str, now: MonoMs) -> bool {
+    fn note(&self, dir: &str, now: MonoMs) -> bool {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut told = self.told.lock();
         told.retain(|_, at| now.0.saturating_sub(at.0) < QUIET_MS);
@@ -42,12 +42,23 @@ impl ReadFailures {
         true
     }
 
-    /// Counts one that nobody is told of by partition.
-    pub fn count_one(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a request's failures go.
+pub(crate) struct Telling<'a> {
+    pub failures: &'a ReadFailures,
+    pub now: MonoMs,
+    pub out: &'a mut Vec<Unreadable>,
+}
+
+impl Telling<'_> {
+    /// Counts one, and tells of it unless its partition was told of lately.
+    pub fn tell(&mut self, failed: Unreadable) {
+        if self.failures.note(&failed.dir, self.now) {
+            self.out.push(failed);
+        }
     }
 }

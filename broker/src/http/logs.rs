@@ -37,7 +37,9 @@ pub fn vlsn_log<'t>(topology: &'t Topology<RealDisk>, name: &str) -> Result<Vlsn
 
 /// What is said of a log that could not be read.
 pub fn unread(shell: &Shell, name: &str, error: &VlsnError) -> Problem {
-    shell.node.note_unread(error);
+    let mut out = shell.outputs();
+    shell.node.note_unread(name, error, shell.clock.now(), &mut out);
+    shell.dispatch(out);
     if error.code() == ErrorCode::UnknownTopicOrPartition {
         return Problem::new(Kind::UnknownLog, format!("log {name} was deleted meanwhile")).with("log", name);
     }

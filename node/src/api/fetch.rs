@@ -110,7 +110,7 @@ struct Found<D: Disk> {
     ends_wait: bool,
     known: bool,
     /// Why it could not be read, for the operator: nothing, where the reader asked for what is not there.
-    failure: Option<String>,
+    failure: Option<Unreadable>,
 }
 
 impl<D: Disk> Found<D> {
@@ -303,10 +303,7 @@ impl Work {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
         let Sight { bounds, seen } = match sight {
             Ok(sight) => sight,
-            Err(error) => {
-                let failure = error.is_failure().then(|| error.to_string());
-                return Found { failure, ..refuse(error.code()) };
-            }
+            Err(error) => return Found { failure: view.failure(&error), ..refuse(error.code()) },
         };
         if let Some(found) = self.stale_epoch(topology, position, bounds) {
             return found;
@@ -316,7 +313,7 @@ impl Work {
                 Err(error) if error.would_wait() => {
                     return Found { cold: Some(view.missing_indexes()), ..self.found(position, bounds, None) };
                 }
-                Err(error) => return refuse(error.code()),
+                Err(error) => return Found { failure: view.failure(&error), ..refuse(error.code()) },
                 Ok(None) => return refuse(ErrorCode::OffsetOutOfRange),
                 Ok(Some(end)) if end.epoch.0 < position.last_epoch || end.offset.0 < position.offset => {
                     return self.diverged(position, bounds, end);
@@ -386,7 +383,10 @@ impl Work {
                 let cold = Some(Warm { lookups, ..Warm::default() });
                 Found { cold, ..self.found(position, bounds, None) }
             }
-            Err(error) => Found { failure: error.is_failure().then(|| error.to_string()), ..refuse(error.code()) },
+            Err(error) => {
+                let failure = error.is_failure().then(|| unreadable(partition, position, error.to_string()));
+                Found { failure, ..refuse(error.code()) }
+            }
         }
     }
 
@@ -413,9 +413,15 @@ impl Work {
     fn finish<D: Disk>(&self, node: &Node<D>, found: Vec<Found<D>>, now: Now, out: &mut Outputs<D>) {
         let mut parts: Vec<(PartitionData, Option<Piece>)> = Vec::with_capacity(found.len());
         for (found, (key, position)) in found.into_iter().zip(&self.plan.positions) {
-            let (data, piece, failure) = load(found);
-            if let Some(cause) = failure {
-                tell_failure(node, (key, position), cause, now, out);
+            let (data, piece, failure) = load(found, |cause| {
+                match find(&node.topology.load(), key, position.index) {
+                    Ok(Place::Partition(partition)) => Some(unreadable(partition, position, cause)),
+                    // What is read of a view was read already. Or it was deleted meanwhile.
+                    Ok(Place::View(_)) | Err(_) => None,
+                }
+            });
+            if let Some(failed) = failure {
+                node.telling(now, out).tell(failed);
             }
             parts.push((data, piece));
         }
@@ -478,28 +484,16 @@ fn diverging<D: Disk>(
     Ok(diverges.then_some(end))
 }
 
-fn tell_failure<D: Disk>(
-    node: &Node<D>,
-    (key, position): (&TopicKey, &Position),
-    cause: String,
-    now: Now,
-    out: &mut Outputs<D>,
-) {
-    let topology = node.topology.load();
-    let dir = match find(&topology, key, position.index) {
-        Ok(Place::Partition(partition)) => partition.dir.clone(),
-        Ok(Place::View(_)) => return node.read_failures.count_one(),
-        // It was deleted meanwhile.
-        Err(_) => return,
-    };
-    if node.read_failures.note(&dir, now.mono) {
-        out.unreadable.push(Unreadable { dir, offset: LogOffset(position.offset), cause });
-    }
+fn unreadable<D: Disk>(partition: &Partition<D>, position: &Position, cause: String) -> Unreadable {
+    Unreadable { dir: partition.dir.clone(), offset: Some(LogOffset(position.offset)), cause }
 }
 
 /// The bytes that were found, in memory if they are few and at hand: one write sends them together with what is in front
-/// of them. An error now is the partition's, not the request's; the last is what it was.
-fn load<D: Disk>(found: Found<D>) -> (PartitionData, Option<Piece>, Option<String>) {
+/// of them. An error now is the partition's, not the request's; the last is what is told of it.
+fn load<D: Disk>(
+    found: Found<D>,
+    unreadable: impl FnOnce(String) -> Option<Unreadable>,
+) -> (PartitionData, Option<Piece>, Option<Unreadable>) {
     let read = match (found.slice, found.copied) {
         (Some(slice), _) if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) => {
             let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
@@ -511,7 +505,10 @@ fn load<D: Disk>(found: Found<D>) -> (PartitionData, Option<Piece>, Option<Strin
     };
     match read {
         Ok(bytes) => (found.data, Some(Piece::Bytes(bytes)), None),
-        Err(error) => (failed(found.data.partition_index, ErrorCode::KafkaStorageError), None, Some(error.to_string())),
+        Err(error) => {
+            let data = failed(found.data.partition_index, ErrorCode::KafkaStorageError);
+            (data, None, unreadable(error.to_string()))
+        }
     }
 }
 

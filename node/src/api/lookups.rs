@@ -18,9 +18,9 @@ use pyralog_storage::{Disk, Log, Patience, ReadError, TimestampOffset};
 
 use super::{epoch_end, epoch_refusal};
 use crate::outputs::Outputs;
-use crate::partition::{Bounds, Refusal};
+use crate::partition::{Bounds, Partition, Refusal};
 use crate::topology::{LogEntry, Place, Topology};
-use crate::unreadable::ReadFailures;
+use crate::unreadable::{Telling, Unreadable};
 use crate::vlsn::{VlsnError, VlsnLog};
 
 const LATEST: i64 = -1;
@@ -35,7 +35,7 @@ pub(crate) fn list_offsets<D: Disk>(
     topology: &Topology<D>,
     version: i16,
     request: &ListOffsetsRequest,
-    failures: &ReadFailures,
+    failures: &mut Telling<'_>,
 ) -> ListOffsetsResponse {
     let repeated = repeated_partitions(request);
     let topics = request.topics.iter().map(|topic| {
@@ -88,22 +88,36 @@ fn offset_answer(index: i32, version: i16, found: Result<TimedOffset, ErrorCode>
 /// Why there is no offset.
 enum NoOffset {
     Refused(ErrorCode),
-    Unread(ReadError),
-    UnreadView(VlsnError),
+    /// And not because of what was asked for.
+    Failed(ErrorCode, Unreadable),
 }
 
 impl NoOffset {
-    /// What the client is told. A failure counts as one of a fetch does.
-    fn code(self, failures: &ReadFailures) -> ErrorCode {
-        let (code, is_failure) = match &self {
-            Self::Refused(code) => (*code, false),
-            Self::Unread(error) => (error.code(), error.is_failure()),
-            Self::UnreadView(error) => (error.code(), error.is_failure()),
-        };
-        if is_failure {
-            failures.count_one();
+    fn of<D: Disk>(partition: &Partition<D>, error: &ReadError) -> Self {
+        if error.is_failure() {
+            let failed = Unreadable { dir: partition.dir.clone(), offset: None, cause: error.to_string() };
+            Self::Failed(error.code(), failed)
+        } else {
+            Self::Refused(error.code())
         }
-        code
+    }
+
+    fn of_view<D: Disk>(view: VlsnLog<'_, D>, error: &VlsnError) -> Self {
+        match view.failure(error) {
+            Some(failed) => Self::Failed(error.code(), failed),
+            None => Self::Refused(error.code()),
+        }
+    }
+
+    /// What the client is told. A failure counts, and is told of, as one of a fetch is.
+    fn code(self, failures: &mut Telling<'_>) -> ErrorCode {
+        match self {
+            Self::Refused(code) => code,
+            Self::Failed(code, failed) => {
+                failures.tell(failed);
+                code
+            }
+        }
     }
 }
 
@@ -120,11 +134,12 @@ fn offset_of<D: Disk>(
     let partition = match place {
         Place::Partition(partition) => partition,
         Place::View(view) => {
-            let bounds = view.view_bounds().map_err(NoOffset::UnreadView)?;
+            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error))?;
             if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
                 return Err(NoOffset::Refused(code));
             }
-            return look_up_in_view(view, bounds, asked.timestamp).map_err(NoOffset::UnreadView);
+            let found = look_up_in_view(view, bounds, asked.timestamp);
+            return found.map_err(|error| NoOffset::of_view(view, &error));
         }
     };
     let found = partition.look_up(Patience::Waits, |log, bounds| {
@@ -133,7 +148,8 @@ fn offset_of<D: Disk>(
             None => look_up(log, bounds, asked.timestamp).map(Ok),
         }
     });
-    found.map_err(|refusal| NoOffset::Refused(refusal.code()))?.map_err(NoOffset::Unread)?
+    let found = found.map_err(|refusal| NoOffset::Refused(refusal.code()))?;
+    found.map_err(|error| NoOffset::of(partition, &error))?
 }
 
 /// Specials exist from their version on; what no version knows is refused like one that is too new (L4).
@@ -188,10 +204,11 @@ fn find<'t, D: Disk>(
 pub(crate) fn offset_for_leader_epoch<D: Disk>(
     topology: &Topology<D>,
     request: &OffsetForLeaderEpochRequest,
+    failures: &mut Telling<'_>,
 ) -> OffsetForLeaderEpochResponse {
     let topics = request.topics.iter().map(|topic| {
         let entry = topology.by_name(&topic.topic.0);
-        let partitions = topic.partitions.iter().map(|asked| end_of_epoch(topology, entry, asked));
+        let partitions = topic.partitions.iter().map(|asked| end_of_epoch(topology, entry, asked, failures));
         OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions.collect())
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
@@ -201,14 +218,17 @@ fn end_of_epoch<D: Disk>(
     topology: &Topology<D>,
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &OffsetForLeaderPartition,
+    failures: &mut Telling<'_>,
 ) -> EpochEndOffset {
     let answer = EpochEndOffset::default().with_partition(asked.partition).with_leader_epoch(-1).with_end_offset(-1);
     let found = find(topology, entry, asked.partition).and_then(|place| match place {
         Place::View(view) => {
-            let bounds = view.view_bounds().map_err(|error| error.code())?;
+            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error).code(failures))?;
             match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
                 Some(code) => Err(code),
-                None => view.view_epoch_end(asked.leader_epoch, Patience::Waits).map_err(|error| error.code()),
+                None => view
+                    .view_epoch_end(asked.leader_epoch, Patience::Waits)
+                    .map_err(|error| NoOffset::of_view(view, &error).code(failures)),
             }
         }
         Place::Partition(partition) => partition

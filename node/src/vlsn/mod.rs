@@ -35,6 +35,7 @@ use crate::lookup::Lookup;
 use crate::outputs::Warm;
 use crate::partition::{Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
+use crate::unreadable::Unreadable;
 use outlines::{BatchKey, Outlined};
 
 /// Why a log of VLSNs cannot be read.
@@ -408,6 +409,16 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
     /// What has to be done where another look-up found that it would have to wait for an index.
     pub(crate) fn missing_indexes(&self) -> Warm<D> {
         Warm { lookups: self.partitions.iter().map(Lookup::of_indexes).collect(), ..Warm::default() }
+    }
+
+    /// What is to be told of an error to who looks after the disk; `None` if it is no failure.
+    pub(crate) fn failure(&self, error: &VlsnError) -> Option<Unreadable> {
+        let index = match error {
+            VlsnError::Refused { .. } => return None,
+            VlsnError::Read { index, .. } | VlsnError::Stored { index, .. } => usize::try_from(index.0).ok()?,
+        };
+        let partition = self.partitions.get(index).filter(|_| error.is_failure())?;
+        Some(Unreadable { dir: partition.dir.clone(), offset: None, cause: error.to_string() })
     }
 
     /// The partition that a VLSN belongs to.

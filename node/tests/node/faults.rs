@@ -4,10 +4,11 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
     BrokerId, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest, GroupId, InitProducerIdRequest, JoinGroupRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
@@ -15,7 +16,7 @@ use pyralog_node::room::Room;
 use pyralog_node::vlsn::Point;
 use pyralog_protocol::batch::BatchBuilder;
 use pyralog_protocol::vlsn::messages::VlsnReadRequest;
-use pyralog_protocol::{ErrorCode, Response, Vlsn, kafka_protocol};
+use pyralog_protocol::{ErrorCode, LogOffset, Response, Vlsn, kafka_protocol};
 use pyralog_storage::sim::Faults;
 use pyralog_storage::{Disk, Inodes, Space};
 
@@ -266,12 +267,12 @@ fn io_07_a_read_that_fails_is_counted_and_told_once_a_minute() {
         world.advance(60_000);
     }
     let told = &world.unreadable[0];
-    assert_eq!((&*told.dir, told.offset.0), ("logs/a-0", 0));
+    assert_eq!((&*told.dir, told.offset), ("logs/a-0", Some(LogOffset(0))));
     assert!(told.cause.contains("segment 0 is damaged at byte 0"), "{}", told.cause);
 }
 
 #[test]
-fn io_07_look_ups_by_time_and_reads_by_vlsn_that_fail_are_counted_too() {
+fn io_07_look_ups_by_time_and_reads_by_vlsn_that_fail_are_counted_and_told_too() {
     let mut world = World::new();
     world.create("v", 1, &[("vlsn.enable", "true")]);
     let conn = world.connect();
@@ -292,13 +293,13 @@ fn io_07_look_ups_by_time_and_reads_by_vlsn_that_fail_are_counted_too() {
         vlsns: vec![Vlsn(1)],
     };
     world.ask(conn, 7, by_time("v"));
-    assert_eq!(world.node.read_failures(), 1);
+    another_failure(&mut world, 1);
     world.ask(conn, 7, by_time("v.vlsn"));
-    assert_eq!(world.node.read_failures(), 2);
+    another_failure(&mut world, 2);
     world.ask(conn, 0, point("v"));
-    assert_eq!(world.node.read_failures(), 3);
+    another_failure(&mut world, 3);
     assert_eq!(world.read("v.vlsn", 0), Err(STORAGE));
-    assert_eq!(world.node.read_failures(), 4);
+    another_failure(&mut world, 4);
     world.ask(conn, 7, by_time("nowhere"));
     assert_eq!(world.node.read_failures(), 4, "what is asked wrongly is no failure");
 }
@@ -341,6 +342,47 @@ fn io_06_a_vlsn_log_gets_no_more_partitions_while_one_is_offline() {
     let log = topology.vlsn_log(topology.by_name("v").unwrap()).unwrap();
     assert_eq!(log.routing.epochs()[1].from, Vlsn(13));
     assert!(matches!(log.point(Vlsn(11)), Ok(Point::Found(_))));
+}
+
+/// There were so many failures in the partition `v-0`, one in each minute.
+fn another_failure(world: &mut World, failures: usize) {
+    assert_eq!((world.node.read_failures(), world.unreadable.len()), (failures as u64, failures));
+    let told = &world.unreadable[failures - 1];
+    assert!(told.dir == "logs/v-0" && !told.cause.is_empty(), "{told:?}");
+    world.advance(60_000);
+}
+
+#[test]
+fn io_07_a_view_that_cannot_tell_where_an_epoch_ended_is_counted_and_told() {
+    let mut world = World::new();
+    world.create("v", 1, &[("vlsn.enable", "true"), ("internal.segment.bytes", "3000")]);
+    for vlsns in [0..6, 6..12] {
+        let conn = world.connect();
+        for vlsn in vlsns.clone() {
+            let keyed =
+                BatchBuilder::new().kv(1_800_000_000_000, &Vlsn(vlsn).key(), &[7; 700]).build().unwrap().freeze();
+            assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("v", 0, -1, keyed))).error_code, 0);
+        }
+        world.checkpoint();
+        if vlsns.start == 0 {
+            world = world.kill();
+        }
+    }
+    // The first segment of the second epoch.
+    let path = "logs/v-0/00000000000000000006.log";
+    let zeros = vec![0; world.disk.bytes(path).len()];
+    world.disk.overwrite(path, zeros);
+    let conn = world.connect();
+    let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
+    let topic = OffsetForLeaderTopic::default().with_topic(name("v.vlsn")).with_partitions(vec![partition]);
+    let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let Response::OffsetForLeaderEpoch(ended) = world.ask(conn, 4, request) else { panic!("another answer") };
+    assert_eq!(ended.topics[0].partitions[0].error_code, STORAGE);
+    another_failure(&mut world, 1);
+    let mut request = fetch_request(&[("v.vlsn", 0, 1)], 0, 0);
+    request.topics[0].partitions[0].last_fetched_epoch = 0;
+    assert_eq!(fetched(world.ask(conn, FETCH, request)).error_code, STORAGE);
+    another_failure(&mut world, 2);
 }
 
 #[test]

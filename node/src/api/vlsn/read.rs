@@ -15,6 +15,7 @@ use crate::api::{Responder, Step};
 use crate::connection::{ConnId, Connection, FileRange};
 use crate::outputs::{Outputs, Warm};
 use crate::topology::Topology;
+use crate::unreadable::Telling;
 use crate::vlsn::{PageLimits, PageParts, Point, PointBatch, PointRecord, Sought, VlsnError, VlsnLog, VlsnRange};
 use crate::waiting::{Wait, Warming};
 
@@ -97,12 +98,13 @@ pub(crate) fn resume<D: Disk>(
     let topology = node.topology.load();
     wait.warming.end();
     let over = now.mono >= wait.deadline;
-    let mut seen = wait.look(node, &topology, over);
+    let mut failures = node.telling(now, out);
+    let mut seen = wait.look(node, &topology, over, &mut failures);
     if matches!(seen, Seen::Undecided) {
         // Watch first, look again afterwards: what arrives in between is seen by one of the two.
         wait.each_partition(&topology, |partition| partition.watch(conn.id));
         wait.watching = true;
-        seen = wait.look(node, &topology, over);
+        seen = wait.look(node, &topology, over, &mut failures);
     }
     match seen {
         Seen::Done(response) => {
@@ -140,8 +142,10 @@ fn refuse(why: String) -> Refused {
     (ErrorCode::InvalidRequest, StrBytes::from_string(why))
 }
 
-fn unread<D: Disk>(node: &Node<D>, error: &VlsnError) -> Refused {
-    node.note_unread(error);
+fn unread<D: Disk>(failures: &mut Telling<'_>, log: &VlsnLog<'_, D>, error: &VlsnError) -> Refused {
+    if let Some(failed) = log.failure(error) {
+        failures.tell(failed);
+    }
     (error.code(), text(error))
 }
 
@@ -169,19 +173,25 @@ impl ReadWait {
         }
     }
 
-    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, over: bool) -> Seen<D> {
+    fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, over: bool, failures: &mut Telling<'_>) -> Seen<D> {
         let patience = self.warming.patience();
-        match &self.asked {
-            Asked::Points(request) => points(node, topology, request, (over, patience)).unwrap_or_else(|refused| {
-                let (error_code, error_message) = (refused.0.code(), Some(refused.1));
-                let refused = VlsnReadResponse { error_code, error_message, ..VlsnReadResponse::default() };
-                Seen::Done(refused.into())
-            }),
-            Asked::Range(request) => range(node, topology, request, (over, patience)).unwrap_or_else(|refused| {
-                let (error_code, error_message) = (refused.0.code(), Some(refused.1));
-                let refused = VlsnReadRangeResponse { error_code, error_message, ..VlsnReadRangeResponse::default() };
-                Seen::Done(VlsnReadRangeResponse { next: request.from, ..refused }.into())
-            }),
+        let looked = match &self.asked {
+            Asked::Points(request) => points(node, topology, request, (over, patience), failures),
+            Asked::Range(request) => range(node, topology, request, (over, patience), failures),
+        };
+        looked.unwrap_or_else(|refused| Seen::Done(self.asked.refused(refused)))
+    }
+}
+
+impl Asked {
+    fn refused(&self, (code, why): Refused) -> Response {
+        let (error_code, error_message) = (code.code(), Some(why));
+        match self {
+            Self::Points(_) => VlsnReadResponse { error_code, error_message, ..VlsnReadResponse::default() }.into(),
+            Self::Range(request) => {
+                let next = request.from;
+                VlsnReadRangeResponse { error_code, error_message, next, ..VlsnReadRangeResponse::default() }.into()
+            }
         }
     }
 }
@@ -194,6 +204,7 @@ fn points<D: Disk>(
     topology: &Topology<D>,
     request: &VlsnReadRequest,
     (over, patience): (bool, Patience),
+    failures: &mut Telling<'_>,
 ) -> Result<Seen<D>, Refused> {
     let log = log_of(topology, &request.log)?;
     let asked = request.vlsns.len();
@@ -208,7 +219,7 @@ fn points<D: Disk>(
     let mut placed: Vec<Placed<D::File>> = Vec::with_capacity(asked);
     let mut cold = Warm::default();
     for (at, vlsn) in request.vlsns.iter().enumerate() {
-        let outcome = match log.seek(*vlsn, patience).map_err(|error| unread(node, &error))? {
+        let outcome = match log.seek(*vlsn, patience).map_err(|error| unread(failures, &log, &error))? {
             Sought::Known(Point::NotYet) if !over => return Ok(Seen::Undecided),
             Sought::Known(point) => outcome_of(&point),
             Sought::In(batch) => {
@@ -224,7 +235,8 @@ fn points<D: Disk>(
     }
     let max_bytes = max_bytes.min(node.fetch_budget());
     if cold.is_empty() {
-        cold.ranges = fill(&mut results, placed, max_bytes, patience).map_err(|error| unread(node, &error))?;
+        cold.ranges =
+            fill(&mut results, placed, max_bytes, patience).map_err(|error| unread(failures, &log, &error))?;
     }
     if !cold.is_empty() {
         return Ok(Seen::Cold(cold));
@@ -355,6 +367,7 @@ fn range<D: Disk>(
     topology: &Topology<D>,
     request: &VlsnReadRangeRequest,
     (over, patience): (bool, Patience),
+    failures: &mut Telling<'_>,
 ) -> Result<Seen<D>, Refused> {
     let log = log_of(topology, &request.log)?;
     let (from, to) = (request.from, request.to.min(Vlsn::MAX.next()));
@@ -367,18 +380,18 @@ fn range<D: Disk>(
     let max_bytes = bytes_of(request.max_bytes)?;
     let records = usize::try_from(request.max_records).ok().filter(|records| *records > 0);
     let records = records.ok_or_else(|| refuse(format!("max_records is {}; at least 1", request.max_records)))?;
-    let bounds = log.bounds().map_err(|error| unread(node, &error))?;
+    let bounds = log.bounds().map_err(|error| unread(failures, &log, &error))?;
     if from < to && from >= bounds.undecided && !over {
         return Ok(Seen::Undecided);
     }
     let limits = PageLimits { bytes: max_bytes.min(node.fetch_budget()), records, name_gaps: true };
     let span = from..to;
-    let found = log.seek_page(&span, limits, &bounds, patience).map_err(|error| unread(node, &error))?;
+    let found = log.seek_page(&span, limits, &bounds, patience).map_err(|error| unread(failures, &log, &error))?;
     let parts = match found {
         PageParts::There(parts) => parts,
         PageParts::Cold(cold) => return Ok(Seen::Cold(cold)),
     };
-    let page = log.page_of(parts, span, limits, &bounds).map_err(|error| unread(node, &error))?;
+    let page = log.page_of(parts, span, limits, &bounds).map_err(|error| unread(failures, &log, &error))?;
     Ok(Seen::Done(
         VlsnReadRangeResponse {
             next: page.next,
