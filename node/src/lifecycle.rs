@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pyralog_coordinator::metadata::{Image, LogState};
 use pyralog_protocol::{LogId, LogOffset, Now, PartitionIndex, TopicId};
 use pyralog_storage::{
-    Disk, Log, LogConfig, OpenError, OpenHint, PartitionKey, PartitionMeta, RecoveryReport, Redo, Settle,
+    Disk, Log, LogConfig, OpenError, OpenHint, PartitionKey, PartitionMeta, RecoveryReport, Redo, Settle, Space,
 };
 
 use crate::Node;
@@ -380,7 +380,8 @@ impl Place<'_> {
     /// the process where it meets a full volume (OP-10), and appends to other logs stop before that. Asks the volume itself: a start
     /// creates what is missing before anybody has [looked](Node::look_at_room).
     fn check_inodes<D: Disk>(&self, disk: &D) -> io::Result<()> {
-        let Some(inodes) = disk.space()?.inodes else { return Ok(()) };
+        // What cannot be asked keeps nobody from creating.
+        let Ok(Space { inodes: Some(inodes), .. }) = disk.space() else { return Ok(()) };
         let left_alone = inodes_left_alone(self.reserve_bytes, inodes);
         if inodes.usable >= left_alone {
             return Ok(());

@@ -542,6 +542,15 @@ fn op_10_a_log_for_which_there_are_not_enough_inodes_keeps_nobody_from_appending
 }
 
 #[test]
+fn op_10_a_volume_that_cannot_be_asked_for_its_inodes_keeps_no_log_from_being_created() {
+    let mut world = World::new();
+    world.disk.set_faults(Faults { no_space: true, ..Faults::default() });
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")))).error_code, 0);
+}
+
+#[test]
 fn op_10_a_start_does_not_take_the_inodes_that_are_kept_for_what_could_not_be_created() {
     let mut world = World::new();
     let left = |world: &World, usable: u64| {

@@ -61,6 +61,8 @@ pub struct Faults {
     pub inodes: Option<Inodes>,
     /// So many files and folders there may be together: the volume says what is left of them, and more fail as on a full disk.
     pub inodes_max: Option<u64>,
+    /// The volume cannot be asked for its room.
+    pub no_space: bool,
     /// This write lands 4 KiB beside its place, which shows when the page cache is gone.
     pub misdirect_write: Option<u64>,
     /// This write never reaches the disk although a sync says so, which shows when the page cache is gone.
@@ -389,6 +391,9 @@ impl Disk for SimDisk {
     fn space(&self) -> io::Result<Space> {
         let state = self.0.read().unwrap();
         state.alive()?;
+        if state.faults.no_space {
+            return Err(io::Error::other("the volume cannot be asked"));
+        }
         let total_bytes = state.faults.capacity.unwrap_or(VOLUME_BYTES);
         let usable_bytes = total_bytes.saturating_sub(state.used());
         Ok(Space { total_bytes, usable_bytes, inodes: state.faults.inodes.or_else(|| state.inodes_left()) })
