@@ -7,6 +7,7 @@ use pyralog_protocol::{EpochOffset, LeaderEpoch, LogOffset, Vlsn};
 use pyralog_storage::{Disk, Patience, TimestampOffset};
 
 use super::{LogBounds, PageLimits, PageParts, VlsnError, VlsnLog};
+use crate::api::NO_EPOCH;
 use crate::outputs::Warm;
 use crate::partition::Bounds;
 
@@ -130,10 +131,11 @@ impl<D: Disk> VlsnLog<'_, D> {
         Ok(all)
     }
 
-    /// Where a leader epoch ended: the first VLSN that a later one wrote, or may write. `None`: it is not known.
+    /// Where a leader epoch ended, one below all as well: the first VLSN that a later one wrote, or may write. `None`: it is
+    /// not known, or none was asked for.
     pub(crate) fn view_epoch_end(&self, epoch: i32, patience: Patience) -> Result<Option<EpochOffset>, VlsnError> {
         let bounds = self.bounds()?;
-        if epoch < 0 || epoch > bounds.epoch.0 {
+        if epoch == NO_EPOCH || epoch > bounds.epoch.0 {
             return Ok(None);
         }
         if epoch == bounds.epoch.0 {

@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::vlsn::{PageLimits, Point};
 use pyralog_node::{ConnId, Limits};
@@ -398,4 +399,25 @@ fn a_fetch_of_the_view_does_not_wait_for_bytes_that_a_page_has_no_room_for() {
     world.send(reader, FETCH, fetch_request(&[("v.vlsn", 0, 990)], 60_000, 900_000));
     world.settle();
     assert!(world.answer(reader).is_none());
+}
+
+#[test]
+fn l11_an_epoch_below_all_ends_where_the_first_one_begins_in_a_view_too() {
+    let mut world = World::with(&[], Limits::default(), Planted::Nothing);
+    assert_eq!(world.create(LOG, 1, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    let records = BatchBuilder::new().kv(1, &Vlsn(5).key(), b"v").build().unwrap().freeze();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, 0, -1, records))).error_code, 0);
+    let mut end_of = |log: &str, epoch: i32| {
+        let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(epoch);
+        let topic = OffsetForLeaderTopic::default().with_topic(name(log)).with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+        let Response::OffsetForLeaderEpoch(found) = world.ask(conn, 4, request) else { panic!("another answer") };
+        let found = &found.topics[0].partitions[0];
+        (found.error_code, found.leader_epoch, found.end_offset)
+    };
+    let of_view = format!("{LOG}.vlsn");
+    assert_eq!((end_of(LOG, -2), end_of(&of_view, -2)), ((0, -2, 0), (0, -2, 5)));
+    assert_eq!((end_of(LOG, -1), end_of(&of_view, -1)), ((0, -1, -1), (0, -1, -1)));
+    assert_eq!((end_of(LOG, 0), end_of(&of_view, 0)), ((0, 0, 1), (0, 0, 6)));
 }
