@@ -36,7 +36,7 @@ impl Groups {
         let refused = |why| HeartbeatError::Migration { group: group.to_string(), why };
         let Some(classic) = self.hard.classic(group) else { return Ok(()) };
         let members = self.check_upgrade(classic, step.topics).map_err(refused)?;
-        let generation = classic.head.generation;
+        let (generation, is_stable) = (classic.head.generation, classic.head.stage == Stage::Stable);
         let mut live = self.live.remove(group).unwrap_or_default();
         for (id, session) in &mut live.sessions {
             session.fail_parked(ErrorCode::RebalanceInProgress, id, step);
@@ -57,8 +57,11 @@ impl Groups {
         }
         self.watches.insert(group.to_string(), watch);
         self.wake_for_all(group);
-        let hash = self.topics_hash(group, step);
-        self.change_consumer_head(group, step, |head| head.topics_hash = hash);
+        // In the middle of a round nobody has what it is to have: without the digest, the first who is served gets a new target made.
+        if is_stable {
+            let hash = self.topics_hash(group, step);
+            self.change_consumer_head(group, step, |head| head.topics_hash = hash);
+        }
         Ok(())
     }
 

@@ -47,6 +47,15 @@ fn n17_who_waits_in_a_classic_round_is_told_to_join_again() {
 }
 
 #[test]
+fn n17_a_static_member_that_comes_back_in_the_middle_of_a_round_gets_something() {
+    check_with(
+        eager(),
+        "m1 join v5 instance=s -> gen 1 range led by m1 of m1
+         c1 here topics=t instance=s -> ep 2 t:0+1+2",
+    );
+}
+
+#[test]
 fn n17_a_cooperative_group_keeps_what_it_may() {
     check_with(
         eager(),
