@@ -64,13 +64,13 @@ impl Groups {
         let patience_ms = i64::from(hard.rebalance_timeout_ms());
         let delay_ms = i64::from(self.settings.initial_rebalance_delay_ms);
         let due = match from {
-            Stage::Empty if delay_ms > 0 => {
+            Stage::Empty => {
                 let due = step.now.mono.after_ms(delay_ms);
                 let end = step.now.mono.after_ms(patience_ms.max(delay_ms));
                 live.join = Some(JoinPhase::Initial { due, end });
                 due
             }
-            Stage::Empty | Stage::PreparingRebalance | Stage::CompletingRebalance | Stage::Stable => {
+            Stage::PreparingRebalance | Stage::CompletingRebalance | Stage::Stable => {
                 let due = step.now.mono.after_ms(patience_ms);
                 live.join = Some(JoinPhase::All { due });
                 due
@@ -82,10 +82,13 @@ impl Groups {
         self.finish_if_all_joined(group, step);
     }
 
+    /// Ends the join phase if there is nothing left that it waits for.
     pub(super) fn finish_if_all_joined(&mut self, group: &str, step: &mut Step<'_>) {
         let Some(live) = self.live.get(group) else { return };
         match live.join {
             Some(JoinPhase::All { .. }) if live.all_joined() => self.finish_round(group, step),
+            // A delay of 0 waits for nobody, not even for who was promised an id.
+            Some(JoinPhase::Initial { due, .. }) if due <= step.now.mono => self.finish_round(group, step),
             Some(JoinPhase::All { .. } | JoinPhase::Initial { .. }) | None => {}
         }
     }

@@ -83,6 +83,21 @@ fn gr03_gr06_the_delay_counts_from_the_last_member() {
 }
 
 #[test]
+fn g09_without_a_delay_the_first_member_waits_for_nobody() {
+    check(
+        "m1 join -> 79
+         m2 join -> 79
+         m2 join -> gen 1 range led by m2 of m2
+         m2 sync give=m2:A -> got \"A\"
+         # the other id is still good
+         m1 join -> ...
+         m2 beat -> 27
+         m2 join -> gen 2 range led by m2 of m1,m2
+         m1 <- gen 2 range led by m2",
+    );
+}
+
+#[test]
 fn g09_everybody_may_leave_again_during_the_initial_delay() {
     check_with(
         GroupSettings::default(),
