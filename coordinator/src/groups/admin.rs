@@ -1,7 +1,7 @@
 //! Groups as administrators see them: DescribeGroups, ListGroups, DeleteGroups; and the housekeeping that removes
 //! expired offsets and groups that nothing is left of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use kafka_protocol::messages as m;
@@ -25,6 +25,8 @@ pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 <<
 const HOUSEKEEPING_WORK_MAX: usize = 100_000;
 /// What writing one record costs, in offsets that are looked at.
 const RECORD_WORK: usize = 10;
+/// What it costs to find out whether a pattern matches a topic, in offsets that are looked at.
+const MATCH_WORK: usize = 10;
 /// How much of its members' metadata is read at the cost of one offset that is looked at.
 const METADATA_BYTES_PER_WORK: usize = 32;
 const HOUSEKEEPING_PAUSE_MS: i64 = 100;
@@ -163,13 +165,15 @@ impl Groups {
         let mut gone: Vec<(&String, i32)> = old.collect();
         let held: usize = group.offsets.values().map(BTreeMap::len).sum();
         let mut work = 1 + held;
-        // What the members read is known only from their metadata, which is looked at where something may go.
+        // What the members read is known only from their metadata or patterns, which are looked at where something may go.
         if !gone.is_empty() && !is_empty {
-            if let Kind::Classic(classic) = &group.kind {
-                work += classic.metadata_bytes() / METADATA_BYTES_PER_WORK;
-            }
-            let subscription = self.subscription(group);
-            gone.retain(|(topic, _)| !subscription.contains(topic));
+            let topics: BTreeSet<&str> = gone.iter().map(|(topic, _)| topic.as_str()).collect();
+            work += match &group.kind {
+                Kind::Classic(classic) => classic.metadata_bytes() / METADATA_BYTES_PER_WORK,
+                Kind::Consumer(consumer) => consumer.patterns.len() * topics.len() * MATCH_WORK,
+            };
+            let unread = self.unread(group, topics);
+            gone.retain(|(topic, _)| unread.contains(topic.as_str()));
         }
         if is_empty && gone.len() == held && !self.live.contains_key(name) {
             let records = vec![GroupRecord::GroupRemoved { group: name.to_string() }];

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::consumer::Consumer;
 use super::record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin};
-use super::subscription::{Subscription, subscribed_topics};
+use super::subscription::subscribed_topics;
 
 /// All groups.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -261,20 +261,18 @@ impl Classic {
         self.head.protocol_type.as_deref() == Some("consumer")
     }
 
-    /// The topics that the members read, as far as this group's protocol lets anybody know.
-    pub fn subscription(&self) -> Subscription<'_> {
-        if self.members.is_empty() || !self.is_consumer() {
-            return Subscription::Topics(BTreeSet::new());
-        }
-        let Some(protocol) = &self.head.protocol else { return Subscription::Unknown };
+    /// The topics that the members read, as far as this group's protocol lets anybody know; none if some metadata cannot be
+    /// read. All of it is: to be asked once, however many topics are looked for.
+    pub fn subscribed(&self) -> Option<BTreeSet<&str>> {
         let mut topics = BTreeSet::new();
-        for member in self.members.values() {
-            let Some(found) = member.join.metadata(protocol).and_then(|blob| subscribed_topics(blob.as_slice())) else {
-                return Subscription::Unknown;
-            };
-            topics.extend(found);
+        if self.members.is_empty() || !self.is_consumer() {
+            return Some(topics);
         }
-        Subscription::Topics(topics)
+        let protocol = self.head.protocol.as_ref()?;
+        for member in self.members.values() {
+            topics.extend(subscribed_topics(member.join.metadata(protocol)?.as_slice())?);
+        }
+        Some(topics)
     }
 
     /// What has to be read to know the subscription.

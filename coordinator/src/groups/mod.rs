@@ -36,7 +36,6 @@ use self::hard::{Group, Hard, Kind};
 use self::live::{Live, Wakes};
 use self::promises::Promises;
 use self::step::Step;
-use self::subscription::Subscription;
 pub use record::{Blob, Committed, GroupHead, GroupRecord, MemberJoin, Stage};
 
 use crate::command::{Command, Context};
@@ -330,15 +329,21 @@ impl Groups {
         self.hard.consumer(group).is_some_and(|consumer| !consumer.members.is_empty())
     }
 
-    /// What the members of a group read.
-    fn subscription<'a>(&'a self, group: &'a Group) -> Subscription<'a> {
+    /// Those of these topics that no member of the group reads. Where nobody can know, that is none of them.
+    fn unread<'a>(&self, group: &Group, mut topics: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
         match &group.kind {
-            Kind::Classic(classic) => classic.subscription(),
+            Kind::Classic(classic) => match classic.subscribed() {
+                Some(read) => topics.retain(|topic| !read.contains(*topic)),
+                None => topics.clear(),
+            },
             Kind::Consumer(consumer) => {
-                let patterns = consumer.patterns.keys().filter_map(|pattern| self.patterns.compiled(pattern));
-                Subscription::Consumers { names: &consumer.subscribers, patterns: patterns.collect() }
+                topics.retain(|topic| !consumer.subscribers.contains_key(*topic));
+                for pattern in consumer.patterns.keys() {
+                    self.patterns.take_matching(pattern, &mut topics);
+                }
             }
         }
+        topics
     }
 
     /// The end of a step: soft state of a group without members goes; else it fits the hard state.

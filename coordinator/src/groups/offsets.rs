@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::offset_fetch_response as fetched;
 use pyralog_protocol::{ErrorCode, Now, TopicId, kafka_protocol};
@@ -207,14 +206,17 @@ impl Groups {
             let response = response.with_error_code(error.code().code());
             return step.reply(ctx.token, Reply::OffsetDelete(response));
         }
-        let subscription = self.hard.groups.get(name).map(|group| self.subscription(group));
-        let is_read = |topic: &OffsetDeleteRequestTopic| {
-            subscription.as_ref().is_some_and(|subscription| subscription.contains(topic.name.as_str()))
+        // Who reads them is asked of topics that exist, and once of each: a request may have any number of names.
+        let names = request.topics.iter().map(|topic| topic.name.as_str());
+        let existing: BTreeSet<&str> = names.filter(|name| step.topics.partitions(name).is_some()).collect();
+        let unread = match self.hard.groups.get(name) {
+            Some(group) => self.unread(group, existing),
+            None => existing,
         };
-        let read: Vec<bool> = request.topics.iter().map(is_read).collect();
         let mut answered = Vec::with_capacity(request.topics.len());
-        for (topic, subscribed) in request.topics.iter().zip(read) {
+        for topic in &request.topics {
             let known = step.topics.partitions(topic.name.as_str()).unwrap_or(0);
+            let subscribed = !unread.contains(topic.name.as_str());
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for index in topic.partitions.iter().map(|p| p.partition_index) {
                 let code = match ((0..known).contains(&index), subscribed) {

@@ -2,35 +2,8 @@
 //! ConsumerProtocolAssignment), read out of and written into the bytes that members hand in. Counts buy no memory before
 //! their bytes are there (SE-01).
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::consumer::pattern::Pattern;
-
 /// The newest version of both that is known here; newer ones begin like it.
 const NEWEST: i16 = 3;
-
-/// What a group reads. To make one may mean to read the metadata of all members: once, however many topics are asked for.
-pub(super) enum Subscription<'a> {
-    /// Exactly these.
-    Topics(BTreeSet<&'a str>),
-    /// What the members of a KIP-848 group name, and what they match.
-    Consumers { names: &'a BTreeMap<String, usize>, patterns: Vec<Cow<'a, Pattern>> },
-    /// Some metadata could not be read: to be on the safe side, every topic.
-    Unknown,
-}
-
-impl Subscription<'_> {
-    pub fn contains(&self, topic: &str) -> bool {
-        match self {
-            Self::Topics(topics) => topics.contains(topic),
-            Self::Consumers { names, patterns } => {
-                names.contains_key(topic) || patterns.iter().any(|pattern| pattern.matches(topic))
-            }
-            Self::Unknown => true,
-        }
-    }
-}
 
 /// Partitions by topic name.
 pub(super) type Named = Vec<(String, Vec<i32>)>;

@@ -5,7 +5,6 @@
 //! be found again at any time. Holds: at most [`CACHED_MAX`] patterns and [`NAMES_MAX`] names are kept; beyond, what was
 //! used longest ago is forgotten.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -45,8 +44,7 @@ pub(in crate::groups) enum PatternError {
 }
 
 /// A compiled pattern.
-#[derive(Clone)]
-pub(in crate::groups) struct Pattern(Regex);
+struct Pattern(Regex);
 
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self, PatternError> {
@@ -74,7 +72,7 @@ impl Pattern {
     }
 
     /// Whether it matches the whole name.
-    pub fn matches(&self, name: &str) -> bool {
+    fn matches(&self, name: &str) -> bool {
         self.0.is_match(name)
     }
 }
@@ -153,11 +151,21 @@ impl Patterns {
         topics
     }
 
-    /// The pattern itself, for whoever has some names to look at. None if it does not compile.
-    pub fn compiled(&self, pattern: &str) -> Option<Cow<'_, Pattern>> {
-        match self.cached.get(pattern) {
-            Some(found) => found.pattern.as_ref().map(Cow::Borrowed),
-            None => Pattern::compile(pattern).ok().map(Cow::Owned),
+    /// Takes from some topics those that the pattern matches. What is known already is looked up, and matched otherwise: a
+    /// group may have thousands of patterns.
+    pub fn take_matching(&self, pattern: &str, topics: &mut BTreeSet<&str>) {
+        match self.cached.get(pattern).map(|found| &found.topics) {
+            Some(found) if found.len() < topics.len() => {
+                for topic in found.iter() {
+                    topics.remove(topic.as_str());
+                }
+            }
+            Some(found) => topics.retain(|topic| !found.contains(*topic)),
+            None if topics.is_empty() => {}
+            None => {
+                let Ok(compiled) = Pattern::compile(pattern) else { return };
+                topics.retain(|topic| !compiled.matches(topic));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use kafka_protocol::messages as m;
 use pyralog_protocol::{Draw, MonoMs, WallMs, kafka_protocol};
 
 use super::super::consumer::pattern::Patterns;
+use super::super::consumer::{ConsumerHead, Subscriber};
 use super::super::record::{Blob, Committed, GroupHead, MemberJoin, Stage};
 use super::super::{GroupRecord, GroupSettings};
 use super::machine::Machine;
@@ -23,7 +24,9 @@ const LONG_AGO: i64 = 0;
 const IN_TIME: Duration = Duration::from_secs(2);
 
 fn machine() -> Machine {
-    let mut machine = Machine::new(GroupSettings::default(), Topics::two(), Draw::new(1));
+    let mut settings = GroupSettings::default();
+    settings.consumer.session_timeout_ms.default = i32::MAX;
+    let mut machine = Machine::new(settings, Topics::two(), Draw::new(1));
     machine.now.wall = WallMs(1_700_000_000_000);
     machine
 }
@@ -50,6 +53,33 @@ fn put_readers(machine: &mut Machine, group: &str, members: usize, topics: &[Str
         ..GroupHead::default()
     };
     machine.groups.apply(&GroupRecord::Head { group: group.to_string(), head });
+}
+
+/// A KIP-848 group whose members each read what a pattern of their own matches, which is none of the topics here.
+fn put_matchers(machine: &mut Machine, group: &str, members: usize) {
+    let head = ConsumerHead::default();
+    machine.groups.apply(&GroupRecord::ConsumerHead { group: group.to_string(), head });
+    for member in 0..members {
+        let about = Subscriber { pattern: Some(format!(".*[a-z]y{member}q.*")), ..Subscriber::default() };
+        let (group, member) = (group.to_string(), format!("m{member}"));
+        machine.groups.apply(&GroupRecord::ConsumerMember { group, member, about });
+    }
+}
+
+/// OffsetDelete of the first partition of each: the codes, and how long it took.
+fn delete_offsets(machine: &mut Machine, group: &str, topics: impl Iterator<Item = String>) -> (Vec<i16>, Duration) {
+    let topics = topics.map(|name| {
+        let partition = m::offset_delete_request::OffsetDeleteRequestPartition::default();
+        m::offset_delete_request::OffsetDeleteRequestTopic::default()
+            .with_name(str(&name).into())
+            .with_partitions(vec![partition])
+    });
+    let request = m::OffsetDeleteRequest::default().with_group_id(str(group).into()).with_topics(topics.collect());
+    let start = Instant::now();
+    let replies = machine.ask(0, 0, Command::OffsetDelete(request)).replies;
+    let took = start.elapsed();
+    let [(_, Reply::OffsetDelete(answer))] = &replies[..] else { panic!("{replies:?}") };
+    (answer.topics.iter().map(|topic| topic.partitions[0].error_code).collect(), took)
 }
 
 /// The housekeeping that is due next, step by step: how many it took, and what they wrote.
@@ -136,16 +166,42 @@ fn what_a_group_reads_is_found_out_once_however_many_topics_it_has() {
     assert_eq!(housekeeping(&mut machine).1, [removed]);
     assert!(start.elapsed() < IN_TIME, "housekeeping took {:?}", start.elapsed());
 
-    let topics = some.iter().map(|name| {
-        let partition = m::offset_delete_request::OffsetDeleteRequestPartition::default();
-        m::offset_delete_request::OffsetDeleteRequestTopic::default()
-            .with_name(str(name).into())
-            .with_partitions(vec![partition])
-    });
-    let request = m::OffsetDeleteRequest::default().with_group_id(str("g").into()).with_topics(topics.collect());
+    let (codes, took) = delete_offsets(&mut machine, "g", some.iter().cloned());
+    assert!(took < IN_TIME, "OffsetDelete took {took:?}");
+    assert_eq!(codes, [86; 200]);
+}
+
+#[test]
+fn what_patterns_match_is_found_out_once_for_a_topic_and_not_for_what_does_not_exist() {
+    let mut machine = machine();
+    let name = "x".repeat(200);
+    machine.topics.put(&name, 1);
+    put_matchers(&mut machine, "g", 500);
+    machine.groups.after_load(&machine.topics, machine.now);
+    let unknown = (0..50_000).map(|n| format!("{n:x<200}"));
+    let (codes, took) = delete_offsets(&mut machine, "g", unknown);
+    assert!(took < IN_TIME, "OffsetDelete of unknown topics took {took:?}");
+    assert!(codes.len() == 50_000 && codes.iter().all(|code| *code == 3));
+    let (codes, took) = delete_offsets(&mut machine, "g", std::iter::repeat_n(name.clone(), 50_000));
+    assert!(took < IN_TIME, "OffsetDelete of one topic took {took:?}");
+    assert!(codes.len() == 50_000 && codes.iter().all(|code| *code == 0));
+
+    (0..20_000).for_each(|partition| put_offset(&mut machine, "g", &name, partition, LONG_AGO));
     let start = Instant::now();
-    let replies = machine.ask(0, 0, Command::OffsetDelete(request)).replies;
-    assert!(start.elapsed() < IN_TIME, "OffsetDelete took {:?}", start.elapsed());
-    let [(_, Reply::OffsetDelete(answer))] = &replies[..] else { panic!("{replies:?}") };
-    assert!(answer.topics.iter().all(|topic| topic.partitions[0].error_code == 86));
+    let (_, written) = housekeeping(&mut machine);
+    assert!(start.elapsed() < IN_TIME, "housekeeping took {:?}", start.elapsed());
+    assert_eq!(written.len(), 20_000);
+}
+
+#[test]
+fn housekeeping_counts_what_it_takes_to_match_patterns() {
+    let mut machine = machine();
+    for group in ["a", "b", "c"] {
+        put_matchers(&mut machine, group, 100);
+        for topic in 0..60 {
+            put_offset(&mut machine, group, &format!("t{topic}"), 0, LONG_AGO);
+        }
+    }
+    machine.groups.after_load(&machine.topics, machine.now);
+    assert_eq!(housekeeping(&mut machine).0, 2, "100 patterns and 60 topics are more than half of a step");
 }

@@ -31,7 +31,7 @@ fn names(names: &[&str]) -> Names {
 fn matches(pattern: &str, yes: &[&str], no: &[&str]) {
     let patterns = Patterns::default();
     patterns.check(pattern).unwrap();
-    let compiled = patterns.compiled(pattern).unwrap();
+    let compiled = Pattern::compile(pattern).unwrap();
     for name in yes {
         assert!(compiled.matches(name), "{pattern} and {name}");
     }
@@ -81,6 +81,24 @@ fn se01_patterns_are_bounded() {
     assert!(matches!(refused(&"(".repeat(2000)), PatternError::Syntax { .. }));
     // Exponential where matching goes back and forth; here linear.
     matches("(a*)*(a|aa)*b", &["b"], &[&"a".repeat(249)]);
+}
+
+#[test]
+fn n18_topics_are_taken_by_what_is_known_of_a_pattern_or_by_a_match() {
+    let mut patterns = Patterns::default();
+    let view = names(&["a1", "a2", "a3", "b1"]);
+    let left = |patterns: &Patterns, pattern: &str, topics: &[&'static str]| {
+        let mut topics: BTreeSet<&str> = topics.iter().copied().collect();
+        patterns.take_matching(pattern, &mut topics);
+        topics.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    for _ in 0..2 {
+        assert_eq!(left(&patterns, "a.*", &["a1", "b1"]), "b1");
+        assert_eq!(left(&patterns, "a.*", &["a1", "a3", "b1", "b2", "c"]), "b1 b2 c");
+        assert_eq!(left(&patterns, "[", &["a1"]), "a1");
+        // Matched before, looked up from here on.
+        patterns.topics("a.*", &view, MonoMs(0), 1000);
+    }
 }
 
 #[test]
