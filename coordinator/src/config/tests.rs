@@ -98,6 +98,15 @@ fn values_are_stored_canonically() {
 }
 
 #[test]
+#[expect(clippy::disallowed_types, reason = "how long it takes is what is looked at")]
+fn a_list_of_many_items_takes_no_time() {
+    let list = (0..6000).map(|n| format!("{n:x}")).collect::<Vec<_>>().join(",");
+    let start = std::time::Instant::now();
+    (0..200).for_each(|_| assert_eq!(items(&list).len(), 6000));
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "it took {:?}", start.elapsed());
+}
+
+#[test]
 fn wrong_values_say_what_is_allowed() {
     let cases = [
         ("segment.bytes", "9999999999", "a whole number of 32 bits"),

@@ -5,6 +5,7 @@ use super::brokers::{BrokerConfigs, Overrides};
 use super::catalogue::{Check, Config, Scope, Type, Update, lookup, nearest};
 use super::settings::value_in_force;
 use pyralog_protocol::ErrorCode;
+use std::collections::BTreeSet;
 
 /// Most characters of a refused value that a message repeats.
 const SHOWN_MAX: usize = 80;
@@ -170,13 +171,8 @@ fn has_gap(list: &str) -> bool {
 
 /// Items of a list: trimmed, each once, in order.
 pub fn items(list: &str) -> Vec<&str> {
-    let mut items = Vec::new();
-    for item in list.split(',').map(trimmed).filter(|item| !item.is_empty()) {
-        if !items.contains(&item) {
-            items.push(item);
-        }
-    }
-    items
+    let mut there = BTreeSet::new();
+    list.split(',').map(trimmed).filter(|item| !item.is_empty() && there.insert(*item)).collect()
 }
 
 fn check(config: &Config, text: &str) -> Result<(), String> {

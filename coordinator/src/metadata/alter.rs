@@ -19,6 +19,7 @@ use kafka_protocol::messages as m;
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::ids::LogIdError;
 use pyralog_protocol::{ErrorCode, LogId, NodeId, TopicId, kafka_protocol};
+use std::collections::BTreeSet;
 
 /// Why the configs of a resource were not changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -391,11 +392,12 @@ fn record_of(resource: Resource, configs: Overrides) -> ConfigsRecord {
 /// comes of it is read as a list: so ` compact` takes nothing out, and nothing at all is an item as well (K5).
 fn edited(list: &str, operation: i8, value: &str) -> String {
     let mut list = items(list);
-    for item in parts(value) {
-        list.retain(|there| operation == operation::APPEND || *there != item);
-        if operation == operation::APPEND && !list.contains(&item) {
-            list.push(item);
-        }
+    if operation == operation::APPEND {
+        let mut there: BTreeSet<&str> = list.iter().copied().collect();
+        list.extend(parts(value).into_iter().filter(|item| there.insert(*item)));
+    } else {
+        let gone: BTreeSet<&str> = parts(value).into_iter().collect();
+        list.retain(|item| !gone.contains(*item));
     }
     list.join(",")
 }

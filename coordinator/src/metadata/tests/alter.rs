@@ -82,6 +82,24 @@ fn k05_append_subtract_delete() {
 }
 
 #[test]
+#[expect(clippy::disallowed_types, reason = "how long it takes is what is looked at")]
+fn k05_lists_of_many_items_are_edited_in_no_time() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    let name = "leader.replication.throttled.replicas";
+    let pairs = |from: i32| (from..from + 2000).map(|n| format!("{n}:1")).collect::<Vec<_>>().join(",");
+    let (low, high) = (pairs(1000), pairs(3500));
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(one(&mut b, 2, "x", name, SET, &low), 0);
+        assert_eq!(one(&mut b, 2, "x", name, APPEND, &high), 0);
+        assert_eq!(one(&mut b, 2, "x", name, SUBTRACT, &low), 0);
+        assert_eq!(b.image().log("x").unwrap().overrides[name], high);
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "it took {:?}", start.elapsed());
+}
+
+#[test]
 fn k06_what_is_refused() {
     let mut b = bench();
     b.create("x", 1, &[]);
