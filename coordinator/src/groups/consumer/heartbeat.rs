@@ -4,7 +4,7 @@
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::consumer_group_heartbeat_response as answer;
 use kafka_protocol::protocol::StrBytes;
-use pyralog_protocol::{TopicId, kafka_protocol};
+use pyralog_protocol::{MonoMs, TopicId, kafka_protocol};
 
 use super::assignor::Assignor;
 use super::error::{FenceError, HeartbeatError};
@@ -39,7 +39,7 @@ impl Groups {
         let checked = self.check_shape(ctx.api_version, request);
         let outcome = checked.and_then(|()| match request.member_epoch {
             LEAVES | LEFT_FOR_A_WHILE => self.leave_consumer(request, step),
-            JOINS if step.no_room => Err(HeartbeatError::NoRoom),
+            JOINS if step.no_room => self.join_again(ctx, request, step),
             JOINS => self.join_consumer(ctx, request, step),
             _ => self.beat(ctx, request, step),
         });
@@ -130,6 +130,22 @@ impl Groups {
             None => self.hard.consumer(group).and_then(|g| g.members.get(&id)).cloned().unwrap_or_default(),
         };
         self.serve_member(ctx, request, &Serving { group, id: &id, base }, step)
+    }
+
+    /// Without room nobody new is taken in. Who is there, and only begins anew, gets what it has.
+    fn join_again(
+        &mut self,
+        ctx: &Context,
+        request: &m::ConsumerGroupHeartbeatRequest,
+        step: &mut Step<'_>,
+    ) -> Result<m::ConsumerGroupHeartbeatResponse, HeartbeatError> {
+        let (group, id, instance) =
+            (request.group_id.as_str(), request.member_id.as_str(), request.instance_id.as_deref());
+        self.check_place(group, id, instance)?;
+        let here = self.hard.consumer(group).filter(|consumer| !consumer.is_away(id));
+        let member = here.and_then(|consumer| consumer_member(consumer, id, instance).ok()).cloned();
+        let base = member.ok_or(HeartbeatError::NoRoom)?;
+        self.serve_member(ctx, request, &Serving { group, id, base }, step)
     }
 
     /// Whether a member may join: there is room, and its instance id is not in use.
@@ -236,9 +252,13 @@ impl Groups {
         let mut lease = Lease::until(step.now.mono.after_ms(pace.session_timeout_ms.into()));
         lease.revocation = self.watches.get(*group).and_then(|w| w.leases.get(*id)).and_then(|lease| lease.revocation);
         let owned = request.topic_partitions.as_ref().map_or(Owned::Unsaid, |said| Owned::Said(said_partitions(said)));
-        let about = described(&base.about, ctx, request);
-        if step.no_room && about != base.about {
-            return Err(HeartbeatError::NoRoom);
+        let mut about = described(&base.about, ctx, request);
+        if step.no_room {
+            about = but_for_what_may_wait(about, &base.about);
+            if about != base.about {
+                self.keep_alive(group, id, lease.session);
+                return Err(HeartbeatError::NoRoom);
+            }
         }
         self.serve(serving, Word { about, lease, owned }, step);
         let Some(member) = self.hard.consumer(group).and_then(|g| g.members.get(*id)) else {
@@ -255,6 +275,13 @@ impl Groups {
             .with_heartbeat_interval_ms(self.next_beat_ms(group, member, step))
             .with_assignment(told.then(|| assignment(&member.current.assigned)));
         Ok(response)
+    }
+
+    /// A refused heartbeat is a sign of life all the same.
+    fn keep_alive(&mut self, group: &str, id: &str, until: MonoMs) {
+        if let Some(lease) = self.watches.get_mut(group).and_then(|watch| watch.leases.get_mut(id)) {
+            lease.session = lease.session.max(until);
+        }
     }
 
     /// After how long a member is to be back: sooner than otherwise while it waits for something, and while the group
@@ -439,6 +466,12 @@ fn described(base: &Subscriber, ctx: &Context, request: &m::ConsumerGroupHeartbe
         assignor: said(&request.server_assignor).or_else(|| base.assignor.clone()),
         classic: None,
     }
+}
+
+/// A description without what is no reason to write it while there is no room: who asks from where, and how patient it is.
+fn but_for_what_may_wait(about: Subscriber, base: &Subscriber) -> Subscriber {
+    let (client_id, client_host) = (base.client_id.clone(), base.client_host.clone());
+    Subscriber { client_id, client_host, rebalance_timeout_ms: base.rebalance_timeout_ms, ..about }
 }
 
 fn said_partitions(said: &[m::consumer_group_heartbeat_request::TopicPartitions]) -> Partitions {

@@ -552,6 +552,34 @@ fn assignors_are_elected() {
 }
 
 #[test]
+fn op_10_without_room_who_wants_something_else_keeps_what_it_has() {
+    check_with(
+        eager(),
+        "c1 here topics=t -> ep 2 t:0+1+2
+         c2 here topics=t g=static instance=s -> ep 2 t:0+1+2
+         room none
+         c1 here changes topics=t+u -> 15
+         wait 44000
+         c1 here changes topics=t+u -> 15
+         c2 here g=static -> ep 2
+         wait 44000
+         c1 here -> ep 2
+         # from somewhere else
+         d1 here id=c1 epoch=2 -> ep 2
+         # and who joins again as it was
+         c1 here topics=t rebalance=30000 -> ep 2 t:0+1+2
+         c1 here topics=t+u -> 15
+         c2 here topics=t g=static instance=s -> 111
+         c2 here g=static epoch=-2 instance=s -> ep -2
+         c2 here topics=t g=static instance=s -> 15
+         wait 44000
+         c1 here -> ep 2
+         room some
+         c1 here changes topics=t+u -> ep 3 t:0+1+2,u:0+1+2",
+    );
+}
+
+#[test]
 fn op_10_without_room_members_stay_and_leave_and_nothing_else_is_written() {
     check_with(
         eager(),
