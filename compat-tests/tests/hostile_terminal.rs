@@ -8,11 +8,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, OffsetCommitResponse, TopicName};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, IncrementalAlterConfigsRequest, OffsetCommitResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_compat_tests::calls::eventually;
+use pyralog_compat_tests::draw::Draw;
 use pyralog_compat_tests::groups::commit_request;
-use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, own_brokers, private, skip, unique};
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, own_brokers, private, skip, text, unique};
 
 /// KAFKA_STORAGE_ERROR, which clients retry.
 const STORAGE_ERROR: i16 = 56;
@@ -466,4 +470,37 @@ fn op_10_somebody_else_takes_the_last_byte_and_the_broker_lives_and_recovers() {
     eventually("appends are taken again", || (conn.produce(&kept, 0, &batch).error_code == 0).then_some(()));
     assert_eq!(commit(&mut conn, &kept, 9), 0);
     assert!(broker.stderr().contains("appends are taken"), "{}", broker.stderr());
+}
+
+/// Sets configs of a log (2) or of brokers (4).
+fn set(conn: &mut Conn, kind: i8, name: &str, configs: &[(String, String)]) -> i16 {
+    let configs = configs.iter().map(|(name, value)| {
+        AlterableConfig::default().with_name(text(name)).with_config_operation(0).with_value(Some(text(value)))
+    });
+    let resource = AlterConfigsResource::default().with_resource_type(kind).with_resource_name(text(name));
+    let request =
+        IncrementalAlterConfigsRequest::default().with_resources(vec![resource.with_configs(configs.collect())]);
+    conn.call(1, &request).responses[0].error_code
+}
+
+#[test]
+fn op_10_configs_do_not_fill_a_full_disk_and_shorter_retention_is_taken() {
+    let Some(disk) = SmallDisk::mount("256m") else { return };
+    let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("full", 1, &[]);
+    // Values that do not compress: what somebody keeps here for a plug-in.
+    let mut draw = Draw::seeded(1);
+    let mut value = || (0..2000).map(|_| format!("{:016x}", draw.bits())).collect::<String>();
+    let mut plugin = || (0..20).map(|n| (format!("my.plugin.{n}"), value())).collect::<Vec<_>>();
+    fill(&disk.path().join("filler"));
+    eventually("commits are refused", || (commit(&mut conn, &name, 1) == COORDINATOR_NOT_AVAILABLE).then_some(()));
+    for _ in 0..20 {
+        assert_eq!(set(&mut conn, 4, "", &plugin()), STORAGE_ERROR);
+    }
+    assert!(broker.is_alive());
+    assert_eq!(set(&mut conn, 2, &name, &[("retention.ms".to_owned(), "1000".to_owned())]), 0);
+    std::fs::remove_file(disk.path().join("filler")).expect("remove");
+    eventually("they are taken", || (set(&mut conn, 4, "", &plugin()) == 0).then_some(()));
+    assert!(broker.is_alive());
 }

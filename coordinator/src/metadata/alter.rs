@@ -7,6 +7,7 @@ use super::record::{ConfigsRecord, MetadataRecord};
 use super::topics::count;
 use super::views::{ReadOnlyView, ViewWish};
 use super::wire::refusal;
+use crate::command::Context;
 use crate::config::brokers::{Overrides, Source};
 use crate::config::catalogue::{Config, Scope, Type, lookup};
 use crate::config::describe::{LOGGER_LEVELS, ROOT_LOGGER, value_in_force};
@@ -88,7 +89,17 @@ pub enum AlterError {
         /// The limit.
         limit: usize,
     },
+    /// The disk is all but full, and this would make no room, or takes more of it.
+    #[error(
+        "the disk of the broker has no room left to note this (pyralog.disk.reserve.bytes): of logs and brokers configs of \
+         {WITHOUT_ROOM_BYTES_MAX} bytes in all can be set; anything else when there is room"
+    )]
+    NoRoom,
 }
+
+/// Configs of one resource, in bytes, that are set even where there is no room left: to keep less of a log, or to keep it for
+/// a shorter time, is what makes some.
+const WITHOUT_ROOM_BYTES_MAX: usize = 2048;
 
 /// The code on the wire. Wrong values are INVALID_CONFIG for logs and groups and INVALID_REQUEST for brokers and client
 /// metrics, as in Kafka.
@@ -102,6 +113,7 @@ pub fn alter_code(error: &AlterError) -> ErrorCode {
             ErrorCode::InvalidConfig
         }
         AlterError::TooMany { .. } | AlterError::View(_) => ErrorCode::PolicyViolation,
+        AlterError::NoRoom => ErrorCode::KafkaStorageError,
         AlterError::Config { scope: Scope::Broker | Scope::ClientMetrics, .. }
         | AlterError::ResourceType(_)
         | AlterError::NoName(_)
@@ -142,6 +154,7 @@ mod operation {
 impl Metadata {
     pub(super) fn incremental_alter_configs(
         &mut self,
+        ctx: &Context,
         request: m::IncrementalAlterConfigsRequest,
         out: &mut Effects,
     ) -> m::IncrementalAlterConfigsResponse {
@@ -157,6 +170,7 @@ impl Metadata {
                 Some(2..) => Err(AlterError::ResourceTwice),
                 Some(_) | None => self.decide_alter((r.resource_type, r.resource_name.as_str()), &changes, false),
             };
+            let decided = decided.and_then(|record| check_room(ctx, record));
             let (code, message) = self.finish(decided, request.validate_only, out);
             let response = AlterConfigsResourceResponse::default().with_error_code(code).with_error_message(message);
             responses.push(response.with_resource_type(r.resource_type).with_resource_name(r.resource_name.clone()));
@@ -166,6 +180,7 @@ impl Metadata {
 
     pub(super) fn alter_configs(
         &mut self,
+        ctx: &Context,
         request: m::AlterConfigsRequest,
         out: &mut Effects,
     ) -> m::AlterConfigsResponse {
@@ -180,6 +195,7 @@ impl Metadata {
                 Some(2..) => Err(AlterError::ResourceTwice),
                 Some(_) | None => self.decide_alter((r.resource_type, r.resource_name.as_str()), &changes, true),
             };
+            let decided = decided.and_then(|record| check_room(ctx, record));
             let (code, message) = self.finish(decided, request.validate_only, out);
             let response = AlterConfigsResourceResponse::default().with_error_code(code).with_error_message(message);
             responses.push(response.with_resource_type(r.resource_type).with_resource_name(r.resource_name.clone()));
@@ -376,6 +392,20 @@ impl Metadata {
         }
         Ok(())
     }
+}
+
+/// Whether a change may be written: the store must not meet a full disk (OP-10), and a record has all configs of its resource.
+fn check_room(ctx: &Context, record: Option<ConfigsRecord>) -> Result<Option<ConfigsRecord>, AlterError> {
+    let fits = match &record {
+        Some(
+            ConfigsRecord::Log { configs, .. }
+            | ConfigsRecord::Broker { configs, .. }
+            | ConfigsRecord::Cluster { configs },
+        ) => configs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= WITHOUT_ROOM_BYTES_MAX,
+        Some(ConfigsRecord::Group { .. } | ConfigsRecord::ClientMetrics { .. }) => false,
+        None => true,
+    };
+    if ctx.no_room && !fits { Err(AlterError::NoRoom) } else { Ok(record) }
 }
 
 fn record_of(resource: Resource, configs: Overrides) -> ConfigsRecord {

@@ -98,9 +98,9 @@ impl Metadata {
             Command::DeclareLogs(logs) => Reply::DeclareLogs(self.declare_logs(&mut ctx, logs, now, out)),
             Command::DeleteTopics(request) => Reply::DeleteTopics(self.delete_topics(&ctx, request, out)),
             Command::CreatePartitions(asked) => Reply::CreatePartitions(self.create_partitions(&mut ctx, &asked, out)),
-            Command::AlterConfigs(request) => Reply::AlterConfigs(self.alter_configs(request, out)),
+            Command::AlterConfigs(request) => Reply::AlterConfigs(self.alter_configs(&ctx, request, out)),
             Command::IncrementalAlterConfigs(request) => {
-                Reply::IncrementalAlterConfigs(self.incremental_alter_configs(request, out))
+                Reply::IncrementalAlterConfigs(self.incremental_alter_configs(&ctx, request, out))
             }
             Command::InitProducerId(request) => Reply::InitProducerId(self.init_producer_id(&request, out)),
             Command::WriterEpoch(request) => Reply::WriterEpoch(self.writer_epoch(&request, out)),

@@ -26,6 +26,8 @@ struct Bench {
     store: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
     sets: Vec<Vec<Record>>,
     steps: u64,
+    /// The disk is all but full.
+    no_room: bool,
 }
 
 fn bench() -> Bench {
@@ -41,7 +43,8 @@ fn bench_with(configs: &[(&str, &str)]) -> Bench {
 impl Bench {
     fn new(settings: Settings) -> Self {
         let coordinator = Coordinator::new(settings.clone()).unwrap();
-        let mut bench = Self { coordinator, settings, store: BTreeMap::new(), sets: Vec::new(), steps: 0 };
+        let mut bench =
+            Self { coordinator, settings, store: BTreeMap::new(), sets: Vec::new(), steps: 0, no_room: false };
         let mut out = Effects::default();
         bench.coordinator.start(Draw::new(7), Now::default(), &mut out);
         bench.absorb(out);
@@ -72,7 +75,7 @@ impl Bench {
             client_id: String::new(),
             client_host: "/127.0.0.1".to_owned(),
             draw: Draw::new(u128::from(self.steps)),
-            no_room: false,
+            no_room: self.no_room,
         };
         let mut out = Effects::default();
         let now = Now { wall: WallMs(1_700_000_000_000), ..Now::default() };

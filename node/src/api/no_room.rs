@@ -1,6 +1,6 @@
 //! What the coordinator is not asked while the volume has no room left at all (OP-10): the metadata store must not meet a
-//! full disk, because a store that cannot write ends the process. Whatever reads, or makes room, is served. So are signs of life;
-//! which of them would write more than that, the coordinator knows, and refuses by itself.
+//! full disk, because a store that cannot write ends the process. Whatever reads, or makes room, is served. So are signs of life and
+//! changes of configs; which of them would write more than that, the coordinator knows, and refuses by itself.
 
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;

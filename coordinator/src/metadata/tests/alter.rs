@@ -217,3 +217,28 @@ fn limits_of_configs_are_policy_violations() {
     assert_eq!(one(&mut b, 4, "1", &"x".repeat(300), SET, "5"), 42);
     assert_eq!(one(&mut b, 4, "1", "log.dir.x", SET, &"x".repeat(40_000)), 42);
 }
+
+#[test]
+fn op_10_without_room_a_few_bytes_are_set_on_logs_and_brokers_and_nothing_else() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    let long = "x".repeat(2048);
+    b.no_room = true;
+    assert_eq!(one(&mut b, 2, "x", "retention.ms", SET, "5"), 0, "which makes room");
+    assert_eq!(replace(&mut b, 2, "x", &[("retention.ms", Some("6"))]), 0);
+    assert_eq!(one(&mut b, 4, "", "log.retention.ms", SET, "70000"), 0);
+    assert_eq!(one(&mut b, 4, "1", "my.plugin", SET, &long), 56);
+    assert_eq!(replace(&mut b, 4, "", &[("my.plugin", Some(&long))]), 56);
+    assert_eq!(one(&mut b, 32, "g", "consumer.session.timeout.ms", SET, "46000"), 56);
+    assert_eq!(one(&mut b, 16, "m", "interval.ms", SET, "1000"), 56);
+    assert_eq!(one(&mut b, 16, "m", "interval.ms", DELETE, ""), 0, "nothing to write");
+    let why = send(&mut b, vec![resource(4, "1", &[("my.plugin", SET, Some(&long))])], true).remove(0).1;
+    assert!(why.contains("no room left") && why.contains("2048"), "{why}");
+    b.no_room = false;
+    assert_eq!(one(&mut b, 4, "1", "my.plugin", SET, &long), 0);
+    b.no_room = true;
+    assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "5"), 56, "what is there already is written again");
+    assert_eq!(one(&mut b, 4, "1", "my.plugin", DELETE, ""), 0);
+    assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "5"), 0);
+    assert_eq!(*b.reloaded().image(), *b.image());
+}
