@@ -127,6 +127,8 @@ pub struct Groups {
     housekeeping_due: Option<MonoMs>,
     /// The last group that the housekeeping under way looked at; none between two of them.
     housekept: Option<String>,
+    /// The disk was all but full when the last request came.
+    no_room: bool,
 }
 
 impl Groups {
@@ -143,6 +145,7 @@ impl Groups {
             topic_changes: 0,
             housekeeping_due: None,
             housekept: None,
+            no_room: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl Groups {
     /// When the command is not one about groups: the node routes by command, not by what a client sent.
     #[expect(clippy::too_many_arguments, reason = "a step takes a request, the world and a place for its effects")]
     pub fn handle(&mut self, ctx: &Context, cmd: Command, topics: &dyn TopicView, now: Now, out: &mut Effects) {
+        self.no_room = ctx.no_room;
         let mut step = Step::new(topics, now);
         step.no_room = ctx.no_room;
         match &cmd {
@@ -206,6 +210,7 @@ impl Groups {
         // A wake-up that this call itself sets for now is for the next call: every group is looked at once.
         for group in self.wakes.take(now.mono) {
             let mut step = Step::new(topics, now);
+            step.no_room = self.no_room;
             self.wake_group(&group, &mut step);
             self.wake_consumer(&group, &mut step);
             self.wake_for_all(&group);

@@ -364,9 +364,10 @@ impl Groups {
         Ok(response.with_member_epoch(request.member_epoch))
     }
 
-    /// Takes members out: they left, or were silent or late. What they held is free at once.
+    /// Takes members out: they left, or were silent or late. What they held is free at once. Without room the group keeps its
+    /// protocol: to change it would be to write all of it anew.
     pub(super) fn expel(&mut self, group: &str, ids: &[String], step: &mut Step<'_>) {
-        if self.may_downgrade(group, ids) {
+        if !step.no_room && self.may_downgrade(group, ids) {
             return self.downgrade(group, ids, step);
         }
         for id in ids {

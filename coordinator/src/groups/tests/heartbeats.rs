@@ -580,6 +580,28 @@ fn op_10_without_room_who_wants_something_else_keeps_what_it_has() {
 }
 
 #[test]
+fn op_10_without_room_a_group_keeps_its_protocol() {
+    for goes in ["c1 here epoch=-1 -> ep -1", "wait 45000"] {
+        check_with(
+            eager(),
+            &format!(
+                "c1 here topics=t -> ep 2 t:0+1+2
+                 m1 join v3 session=60000 -> gen 3 range
+                 room none
+                 m1 beat -> 0
+                 {goes}
+                 x list -> 0 g(consumer)=Assigning/consumer
+                 room some
+                 m1 beat -> 27
+                 m1 join v3 session=60000 -> gen 4 range
+                 m1 sync -> has t:0+1+2
+                 x list -> 0 g(consumer)=Stable/consumer"
+            ),
+        );
+    }
+}
+
+#[test]
 fn op_10_without_room_members_stay_and_leave_and_nothing_else_is_written() {
     check_with(
         eager(),
