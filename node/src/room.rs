@@ -58,7 +58,9 @@ pub struct Level {
     pub free_inodes: Option<u64>,
     /// Inodes that are kept free.
     pub reserve_inodes: u64,
-    /// What these alone leave room for.
+    /// What bytes alone leave room for.
+    pub room_by_bytes: Room,
+    /// What inodes alone leave room for.
     pub room_by_inodes: Room,
 }
 
@@ -89,33 +91,21 @@ impl Level {
     pub fn next(self, volume: Space, reserve_bytes: u64, refused_bytes: u64) -> Self {
         let free_bytes = volume.usable_bytes;
         let refused_bytes = self.refused_bytes.max(refused_bytes);
-        let by_bytes = self.judge(free_bytes, reserve_bytes, refused_bytes);
+        let room_by_bytes = judge(free_bytes, reserve_bytes, refused_bytes, self.room_by_bytes);
         // A reserve of nothing refuses nothing.
         let inodes = volume.inodes.filter(|_| reserve_bytes > 0);
         let reserve_inodes = inodes.map_or(0, reserve_inodes);
-        let room_by_inodes = inodes.map_or(Room::Enough, |inodes| self.judge(inodes.usable, reserve_inodes, 0));
+        let room_by_inodes =
+            inodes.map_or(Room::Enough, |inodes| judge(inodes.usable, reserve_inodes, 0, self.room_by_inodes));
         Self {
-            room: by_bytes.max(room_by_inodes),
+            room: room_by_bytes.max(room_by_inodes),
             free_bytes,
             reserve_bytes,
-            refused_bytes: if by_bytes == Room::Enough { 0 } else { refused_bytes },
+            refused_bytes: if room_by_bytes == Room::Enough { 0 } else { refused_bytes },
             free_inodes: inodes.map(|inodes| inodes.usable),
             reserve_inodes,
+            room_by_bytes,
             room_by_inodes,
-        }
-    }
-
-    /// What so much leaves room for. `refused`: it is enough only where that fits.
-    fn judge(&self, free: u64, reserve: u64, refused: u64) -> Room {
-        // A border that was passed counts as a little higher until there is clearly more.
-        let border = |limit: u64, passed: bool| if passed { limit.saturating_add(limit / BACK) } else { limit };
-        let low = border(reserve, self.room >= Room::Low).max(reserve.saturating_add(refused));
-        if free < border(reserve / OUT, self.room == Room::Out) {
-            Room::Out
-        } else if free < low {
-            Room::Low
-        } else {
-            Room::Enough
         }
     }
 
@@ -140,6 +130,20 @@ impl Level {
         let bytes_ms = self.free_bytes.saturating_sub(self.reserve_bytes) / FILL_RATE;
         let spare_inodes = self.free_inodes.map_or(u64::MAX, |free| free.saturating_sub(self.reserve_inodes));
         bytes_ms.min(spare_inodes / CREATE_RATE).clamp(LOOK_MS_MIN, LOOK_MS_MAX)
+    }
+}
+
+/// What so much of one kind leaves room for. `refused`: it is enough only where that fits. `was`: what it left before; a border
+/// that was passed counts as a little higher until there is clearly more.
+fn judge(free: u64, reserve: u64, refused: u64, was: Room) -> Room {
+    let border = |limit: u64, passed: bool| if passed { limit.saturating_add(limit / BACK) } else { limit };
+    let low = border(reserve, was >= Room::Low).max(reserve.saturating_add(refused));
+    if free < border(reserve / OUT, was == Room::Out) {
+        Room::Out
+    } else if free < low {
+        Room::Low
+    } else {
+        Room::Enough
     }
 }
 

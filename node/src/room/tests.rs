@@ -77,6 +77,24 @@ fn op_10_a_volume_without_inodes_is_as_full_as_one_without_bytes() {
 }
 
 #[test]
+fn op_10_a_border_that_bytes_passed_is_none_that_inodes_did_nor_the_other_way_round() {
+    use Room::{Enough, Low, Out};
+    let trace = |looks: &[(u64, u64)]| {
+        let mut level = Level::default();
+        let rooms = looks.iter().map(|(free, usable)| {
+            let inodes = Some(Inodes { total: 65_600, usable: *usable });
+            level = level.next(Space { inodes, ..volume(GIB, free * MIB) }, 64 * MIB, 0);
+            level.room
+        });
+        rooms.collect::<Vec<_>>()
+    };
+    // 656 inodes are kept, and 64 MiB.
+    assert_eq!(trace(&[(900, 690), (63, 690), (900, 690)]), [Enough, Low, Enough]);
+    assert_eq!(trace(&[(67, 5000), (67, 655), (67, 5000)]), [Enough, Low, Enough]);
+    assert_eq!(trace(&[(17, 5000), (17, 100), (17, 5000)]), [Low, Out, Low]);
+}
+
+#[test]
 fn the_nearer_the_reserve_the_sooner_it_is_looked_again() {
     let after = |free: u64| Level::default().next(volume(1024 * GIB, free), GIB, 0).look_again_ms();
     assert_eq!((after(900 * GIB), after(GIB), after(0)), (1000, 20, 20));
