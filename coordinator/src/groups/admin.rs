@@ -116,7 +116,7 @@ impl Groups {
     }
 
     /// Removes offsets that are past their retention, and empty groups that hold none; goes on behind the group where the
-    /// last step stopped. Each group is its own atomic set.
+    /// last step stopped. Each group is its own atomic set. At the end it forgets patterns that no group has any more.
     pub(super) fn keep_house(&mut self, topics: &dyn TopicView, now: Now, out: &mut Effects) {
         let (mut work, mut plans, mut stopped_at) = (0, Vec::new(), None);
         let done = self.housekept.take();
@@ -136,6 +136,9 @@ impl Groups {
             let mut step = Step::new(topics, now);
             plan.into_iter().for_each(|record| self.put(record, &mut step));
             step.finish(out);
+        }
+        if stopped_at.is_none() {
+            self.forget_patterns();
         }
         let interval_ms = self.settings.retention_check_interval_ms;
         let pause_ms = if stopped_at.is_some() { HOUSEKEEPING_PAUSE_MS } else { interval_ms };

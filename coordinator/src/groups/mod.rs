@@ -334,6 +334,17 @@ impl Groups {
         self.hard.consumer(group).is_some_and(|consumer| !consumer.members.is_empty())
     }
 
+    /// Forgets the patterns that no group has any more.
+    fn forget_patterns(&mut self) {
+        let consumers = self.hard.groups.values().filter_map(|group| match &group.kind {
+            Kind::Consumer(consumer) => Some(consumer),
+            Kind::Classic(_) => None,
+        });
+        let used: BTreeSet<&str> =
+            consumers.flat_map(|consumer| consumer.patterns.keys()).map(String::as_str).collect();
+        self.patterns.keep_only(&used);
+    }
+
     /// Those of these topics that no member of the group reads. Where nobody can know, that is none of them.
     fn unread<'a>(&self, group: &Group, mut topics: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
         match &group.kind {

@@ -89,9 +89,13 @@ impl HeartbeatError {
         match self {
             Self::Disabled => ErrorCode::UnsupportedVersion,
             Self::Invalid(_) | Self::MemberEpoch(_) | Self::TooLong { .. } => ErrorCode::InvalidRequest,
-            Self::TooLarge { .. } | Self::TooManyGroups { .. } => ErrorCode::PolicyViolation,
+            Self::TooLarge { .. } | Self::TooManyGroups { .. } | Self::Pattern(PatternError::TooMany { .. }) => {
+                ErrorCode::PolicyViolation
+            }
             Self::Assignor { .. } => ErrorCode::UnsupportedAssignor,
-            Self::Pattern(_) => ErrorCode::InvalidRegularExpression,
+            Self::Pattern(
+                PatternError::TooLong { .. } | PatternError::Syntax { .. } | PatternError::TooLarge { .. },
+            ) => ErrorCode::InvalidRegularExpression,
             Self::NoGroup(_) | Self::NotConsumer(_) | Self::Migration { .. } => ErrorCode::GroupIdNotFound,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
             Self::NoRoom => ErrorCode::CoordinatorNotAvailable,

@@ -9,6 +9,7 @@ use pyralog_protocol::{MonoMs, TopicId, kafka_protocol};
 use super::assignor::Assignor;
 use super::error::{FenceError, HeartbeatError};
 use super::partitions::{Held, Partitions};
+use super::pattern::PatternError;
 use super::reconcile::{Goal, Owned, reconcile};
 use super::record::{Current, LEFT_FOR_A_WHILE, MemberState, Subscriber};
 use super::state::{Consumer, Member};
@@ -51,7 +52,7 @@ impl Groups {
     }
 
     /// What can be said of a request without looking at the group.
-    fn check_shape(&self, version: i16, request: &m::ConsumerGroupHeartbeatRequest) -> Result<(), HeartbeatError> {
+    fn check_shape(&mut self, version: i16, request: &m::ConsumerGroupHeartbeatRequest) -> Result<(), HeartbeatError> {
         if !self.settings.consumer.enabled {
             return Err(HeartbeatError::Disabled);
         }
@@ -77,9 +78,22 @@ impl Groups {
         self.check_sizes(request)?;
         self.check_assignor(request.server_assignor.as_deref())?;
         match request.subscribed_topic_regex.as_deref() {
-            Some(pattern) if !pattern.is_empty() => Ok(self.patterns.check(pattern)?),
+            Some(pattern) if !pattern.is_empty() => self.check_pattern(group, pattern),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Where there are too many patterns, those that no group has any more go first.
+    fn check_pattern(&mut self, group: &str, pattern: &str) -> Result<(), HeartbeatError> {
+        match self.patterns.check(pattern) {
+            Err(PatternError::TooMany { .. }) => {}
+            checked => return Ok(checked?),
+        }
+        if self.hard.consumer(group).is_some_and(|consumer| consumer.patterns.contains_key(pattern)) {
+            return Ok(()); // not another one
+        }
+        self.forget_patterns();
+        Ok(self.patterns.check(pattern)?)
     }
 
     fn check_sizes(&self, request: &m::ConsumerGroupHeartbeatRequest) -> Result<(), HeartbeatError> {

@@ -2,15 +2,17 @@
 //! and a match in time linear to the name. A pattern must match a whole name.
 //!
 //! What a pattern matches is derived from the topics that exist: it is kept here, follows topics that come and go, and can
-//! be found again at any time. Holds: at most [`CACHED_MAX`] patterns and [`NAMES_MAX`] names are kept; beyond, what was
-//! used longest ago is forgotten.
+//! be found again at any time. Holds: what is kept takes [`KEPT_BYTES_MAX`] and has [`NAMES_MAX`] names at most; beyond, what
+//! was used longest ago is forgotten. To find it again costs time, and the more the larger a pattern is: so large ones have a
+//! limit of their own, at which another one is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use pyralog_protocol::{LogId, MonoMs};
-use regex_automata::meta::{Config, Regex};
+use regex_automata::Input;
+use regex_automata::meta::{Cache, Config, Regex};
 use regex_syntax::hir::{Hir, Look};
 
 use crate::groups::TopicView;
@@ -27,8 +29,14 @@ const COMPILED_BYTES_MAX: usize = 512 << 10;
 const SCRATCH_BYTES_MAX: usize = COMPILED_BYTES_MAX;
 /// Deepest nesting of groups and repetitions.
 const NESTING_MAX: u32 = 100;
-/// Patterns that are kept.
-const CACHED_MAX: usize = 1000;
+/// Compiled patterns above this size are large ones, in bytes. `orders-.*` takes some thousand.
+const LARGE_BYTES_MIN: usize = 8 << 10;
+/// Large patterns of all groups together, in bytes.
+const LARGE_ALL_MAX: usize = 16 << 20;
+/// What is kept of all patterns, compiled and with what they found out while matching, in bytes.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// What a compiled pattern takes besides what it says of itself, in bytes.
+const OVERHEAD_BYTES: usize = 1024;
 /// Names that all kept patterns match together.
 const NAMES_MAX: usize = 2_000_000;
 
@@ -41,10 +49,21 @@ pub(in crate::groups) enum PatternError {
     Syntax { pattern: String, why: String },
     #[error("the regular expression {pattern:?} is too large when it is compiled")]
     TooLarge { pattern: String },
+    #[error(
+        "the regular expression takes {bytes} bytes when it is compiled; large ones of all groups take {others} already, and \
+         {LARGE_ALL_MAX} are allowed: subscribe by name, or by something shorter"
+    )]
+    TooMany { bytes: usize, others: usize },
 }
 
 /// A compiled pattern.
-struct Pattern(Regex);
+struct Pattern {
+    regex: Regex,
+    /// What it found out while matching.
+    scratch: Option<Box<Cache>>,
+    /// What it takes without that.
+    bytes: usize,
+}
 
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self, PatternError> {
@@ -52,8 +71,13 @@ impl Pattern {
             return Err(PatternError::TooLong { bytes: pattern.len() });
         }
         let shown = || pattern.chars().take(200).collect();
-        let mut parser = regex_syntax::ParserBuilder::new().nest_limit(NESTING_MAX).build();
-        let parsed = parser.parse(&without_quotes(pattern)).map_err(|error| PatternError::Syntax {
+        let text = without_quotes(pattern);
+        let parse = |unicode: bool| {
+            let mut parser = regex_syntax::ParserBuilder::new();
+            parser.nest_limit(NESTING_MAX).unicode(unicode).utf8(unicode).build().parse(&text)
+        };
+        // Names are ASCII, and so are RE2's classes. With the rest of Unicode, patterns take ten times as much.
+        let parsed = parse(false).or_else(|_| parse(true)).map_err(|error| PatternError::Syntax {
             pattern: shown(),
             why: match error {
                 regex_syntax::Error::Parse(error) => error.kind().to_string(),
@@ -68,12 +92,19 @@ impl Pattern {
             .onepass_size_limit(Some(SCRATCH_BYTES_MAX))
             .hybrid_cache_capacity(SCRATCH_BYTES_MAX);
         let built = Regex::builder().configure(config).build_from_hir(&whole);
-        built.map(Self).map_err(|_| PatternError::TooLarge { pattern: shown() })
+        let regex = built.map_err(|_| PatternError::TooLarge { pattern: shown() })?;
+        let bytes = OVERHEAD_BYTES + pattern.len() + regex.memory_usage();
+        Ok(Self { regex, scratch: None, bytes })
     }
 
     /// Whether it matches the whole name.
-    fn matches(&self, name: &str) -> bool {
-        self.0.is_match(name)
+    fn matches(&mut self, name: &str) -> bool {
+        let scratch = self.scratch.get_or_insert_with(|| Box::new(self.regex.create_cache()));
+        self.regex.is_match_with(scratch, &Input::new(name))
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.scratch.as_ref().map_or(0, |scratch| scratch.memory_usage())
     }
 }
 
@@ -122,10 +153,24 @@ impl fmt::Debug for Patterns {
 impl Patterns {
     /// Whether the pattern may be subscribed to.
     pub fn check(&self, pattern: &str) -> Result<(), PatternError> {
-        match self.cached.get(pattern) {
-            Some(Resolved { pattern: Some(_), .. }) => Ok(()),
-            Some(Resolved { pattern: None, .. }) | None => Pattern::compile(pattern).map(|_| ()),
+        if let Some(Resolved { pattern: Some(_), .. }) = self.cached.get(pattern) {
+            return Ok(());
         }
+        let bytes = Pattern::compile(pattern)?.bytes;
+        let others: usize = self.compiled().map(|other| other.bytes).filter(|bytes| *bytes > LARGE_BYTES_MIN).sum();
+        match bytes > LARGE_BYTES_MIN && others + bytes > LARGE_ALL_MAX {
+            true => Err(PatternError::TooMany { bytes, others }),
+            false => Ok(()),
+        }
+    }
+
+    /// Forgets all patterns but these.
+    pub fn keep_only(&mut self, used: &BTreeSet<&str>) {
+        self.cached.retain(|pattern, _| used.contains(pattern.as_str()));
+    }
+
+    fn compiled(&self) -> impl Iterator<Item = &Pattern> {
+        self.cached.values().filter_map(|found| found.pattern.as_ref())
     }
 
     /// The topics that a pattern matches. Older than `refresh_ms`, they are looked for again.
@@ -142,8 +187,9 @@ impl Patterns {
             found.used = self.uses;
             return found.topics.clone();
         }
-        let compiled = Pattern::compile(pattern).ok();
-        let matching = |name: &&LogId| compiled.as_ref().is_some_and(|p| p.matches(name.as_str()));
+        let known = self.cached.remove(pattern).and_then(|found| found.pattern);
+        let mut compiled = known.or_else(|| Pattern::compile(pattern).ok());
+        let matching = |name: &&LogId| compiled.as_mut().is_some_and(|p| p.matches(name.as_str()));
         let topics: Arc<BTreeSet<LogId>> = Arc::new(view.names().filter(matching).cloned().collect());
         let resolved = Resolved { pattern: compiled, topics: topics.clone(), at: now, used: self.uses };
         self.cached.insert(pattern.to_string(), resolved);
@@ -151,8 +197,8 @@ impl Patterns {
         topics
     }
 
-    /// Takes from some topics those that the pattern matches. What is known already is looked up, and matched otherwise: a
-    /// group may have thousands of patterns.
+    /// Takes from some topics those that the pattern matches. That is looked up where it is known: a group may have thousands of
+    /// patterns.
     pub fn take_matching(&self, pattern: &str, topics: &mut BTreeSet<&str>) {
         match self.cached.get(pattern).map(|found| &found.topics) {
             Some(found) if found.len() < topics.len() => {
@@ -163,7 +209,7 @@ impl Patterns {
             Some(found) => topics.retain(|topic| !found.contains(*topic)),
             None if topics.is_empty() => {}
             None => {
-                let Ok(compiled) = Pattern::compile(pattern) else { return };
+                let Ok(mut compiled) = Pattern::compile(pattern) else { return };
                 topics.retain(|topic| !compiled.matches(topic));
             }
         }
@@ -172,7 +218,7 @@ impl Patterns {
     /// A topic is there, perhaps since now.
     pub fn topic_exists(&mut self, name: &LogId) {
         for found in self.cached.values_mut() {
-            let matches = found.pattern.as_ref().is_some_and(|p| p.matches(name.as_str()));
+            let matches = found.pattern.as_mut().is_some_and(|p| p.matches(name.as_str()));
             if matches && !found.topics.contains(name) {
                 Arc::make_mut(&mut found.topics).insert(name.clone());
             }
@@ -190,10 +236,20 @@ impl Patterns {
     /// The one that was used last always stays.
     fn forget_some(&mut self) {
         let mut names: usize = self.cached.values().map(|found| found.topics.len()).sum();
-        while self.cached.len() > 1 && (self.cached.len() > CACHED_MAX || names > NAMES_MAX) {
+        let mut bytes: usize = self.compiled().map(|pattern| pattern.bytes).sum();
+        while self.cached.len() > 1 && (bytes > KEPT_BYTES_MAX || names > NAMES_MAX) {
             let oldest = self.cached.iter().min_by_key(|(_, found)| found.used).map(|(pattern, _)| pattern.clone());
             let Some(gone) = oldest.and_then(|pattern| self.cached.remove(&pattern)) else { return };
             names -= gone.topics.len();
+            bytes -= gone.pattern.map_or(0, |pattern| pattern.bytes);
+        }
+        // What they found out while matching is kept of as many as there is room for; the others find it out again.
+        let mut room = KEPT_BYTES_MAX.saturating_sub(bytes);
+        for pattern in self.cached.values_mut().filter_map(|found| found.pattern.as_mut()) {
+            match room.checked_sub(pattern.scratch_bytes()) {
+                Some(left) => room = left,
+                None => pattern.scratch = None,
+            }
         }
     }
 }

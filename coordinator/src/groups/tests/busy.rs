@@ -194,6 +194,32 @@ fn what_patterns_match_is_found_out_once_for_a_topic_and_not_for_what_does_not_e
 }
 
 #[test]
+fn patterns_that_no_group_has_any_more_are_forgotten() {
+    let mut machine = machine();
+    let mut beat = |group: &str, epoch: i32, pattern: Option<&str>| {
+        let request = m::ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(str(group).into())
+            .with_member_id(str("m"))
+            .with_member_epoch(epoch)
+            .with_rebalance_timeout_ms(60_000)
+            .with_subscribed_topic_regex(pattern.map(str))
+            .with_topic_partitions((epoch == 0).then(Vec::new));
+        let replies = machine.ask(0, 1, Command::ConsumerGroupHeartbeat(request)).replies;
+        let [(_, Reply::ConsumerGroupHeartbeat(answer))] = &replies[..] else { panic!("{replies:?}") };
+        assert_eq!(answer.error_code, 0, "{answer:?}");
+    };
+    beat("g", 0, Some("t.*"));
+    beat("g", 2, Some("t+"));
+    beat("h", 0, Some("u.*"));
+    beat("i", 0, Some("v.*"));
+    beat("i", -1, None);
+    let kept = |machine: &Machine| format!("{:?}", machine.groups.patterns);
+    assert_eq!(kept(&machine), r#"{"t+", "t.*", "u.*", "v.*"}"#);
+    housekeeping(&mut machine);
+    assert_eq!(kept(&machine), r#"{"t+", "u.*"}"#);
+}
+
+#[test]
 fn housekeeping_counts_what_it_takes_to_match_patterns() {
     let mut machine = machine();
     for group in ["a", "b", "c"] {

@@ -31,7 +31,7 @@ fn names(names: &[&str]) -> Names {
 fn matches(pattern: &str, yes: &[&str], no: &[&str]) {
     let patterns = Patterns::default();
     patterns.check(pattern).unwrap();
-    let compiled = Pattern::compile(pattern).unwrap();
+    let mut compiled = Pattern::compile(pattern).unwrap();
     for name in yes {
         assert!(compiled.matches(name), "{pattern} and {name}");
     }
@@ -115,10 +115,51 @@ fn what_is_kept_follows_the_topics_and_is_bounded() {
     assert_eq!(show(&patterns.topics("a.*", &view, at(999), 1000)), "a2 a3");
     // After the refresh interval it is looked for again.
     assert_eq!(show(&patterns.topics("a.*", &view, at(1000), 1000)), "a1 a2");
-    for i in 0..2 * CACHED_MAX {
-        patterns.topics(&format!("x{i}"), &view, at(1000), 1000);
+    for n in 0..2500 {
+        patterns.topics(&heavy(n), &view, at(1000), 1000);
         patterns.topics("a.*", &view, at(1000), 1000);
     }
-    assert_eq!(patterns.cached.len(), CACHED_MAX);
+    assert!((100..2500).contains(&patterns.cached.len()), "{}", patterns.cached.len());
+    assert!(kept_bytes(&patterns) <= KEPT_BYTES_MAX);
     assert!(patterns.cached.contains_key("a.*"), "what is used stays");
+}
+
+fn kept_bytes(patterns: &Patterns) -> usize {
+    patterns.compiled().map(|pattern| pattern.bytes + pattern.scratch_bytes()).sum()
+}
+
+/// One of many that take a lot of memory.
+fn heavy(n: usize) -> String {
+    format!("(.*[a-z].*){{150}}{n}")
+}
+
+#[test]
+fn se01_the_patterns_of_all_groups_together_are_bounded() {
+    let mut patterns = Patterns::default();
+    let long = (0..20).map(|n| format!("{n:x<240}")).collect::<Vec<_>>();
+    let view = names(&long.iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = (0..10_000).find(|n| {
+        let checked = patterns.check(&heavy(*n));
+        patterns.topics(&heavy(*n), &view, MonoMs(0), 1000);
+        assert!(kept_bytes(&patterns) <= KEPT_BYTES_MAX, "{} bytes after {n} patterns", kept_bytes(&patterns));
+        matches!(checked, Err(PatternError::TooMany { .. }))
+    });
+    let refused = refused.expect("there is a limit");
+    assert!(refused >= 50, "no more than {refused} large patterns");
+    assert_eq!(patterns.check(&heavy(0)), Ok(()), "one that is there already");
+    assert_eq!(patterns.check("orders-.*"), Ok(()), "one that takes little");
+    patterns.keep_only(&BTreeSet::from([heavy(0).as_str()]));
+    assert_eq!(patterns.cached.len(), 1);
+    assert_eq!(patterns.check(&heavy(refused + 1)), Ok(()), "there is room again");
+}
+
+#[test]
+fn ordinary_patterns_take_little_and_unicode_is_there_for_who_names_it() {
+    for pattern in ["orders-.*", "(?i)[a-z]+\\.events", "[\\w.-]+-v\\d+", "^(dev|test)\\.[^.]*$"] {
+        let bytes = Pattern::compile(pattern).unwrap().bytes;
+        assert!(bytes <= LARGE_BYTES_MIN, "{pattern} takes {bytes}");
+    }
+    matches("\\w+", &["ab_1"], &["a.b"]);
+    matches("\\p{Greek}|[^é]+|ü", &["abc"], &[]);
+    matches("(?i)K\\B.", &["kx"], &["k"]);
 }
