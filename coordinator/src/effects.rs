@@ -4,7 +4,8 @@
 use crate::command::{Reply, Token};
 use crate::record::Record;
 
-/// Largest set of records, in bytes. Half of what the log takes as one entry, because a record's size is only estimated.
+/// Largest set of records, in bytes. Half of what the log takes as one entry if it is not told otherwise, because a record's size is
+/// only estimated. The broker has it take more than any request can ask for.
 pub(crate) const SET_BYTES_MAX: usize = 4 << 20;
 
 /// Outputs of one or more steps, in order.

@@ -174,7 +174,7 @@ pub struct Config {
     pub update: Update,
     /// Broker configs that supply the default: the first one that is set wins.
     pub synonyms: &'static [&'static str],
-    /// Whether DescribeConfigs lists it.
+    /// Whether DescribeConfigs lists it; of brokers it lists whatever is set.
     pub described: bool,
     /// Why it changes nothing, where that is so.
     pub unused: Option<Unused>,

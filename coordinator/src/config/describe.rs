@@ -241,7 +241,8 @@ fn broker(brokers: &BrokerConfigs) -> Vec<Entry<'_>> {
         let read_only = config.update == super::catalogue::Update::Restart;
         Entry { name: config.name, config: Some(config), value: value.map(str::to_owned), source, read_only, synonyms }
     };
-    let known = Scope::Broker.configs().iter().filter(|config| config.described).map(entry);
+    let is_listed = |config: &&Config| config.described || brokers.value(config).1 != Source::Default;
+    let known = Scope::Broker.configs().iter().filter(is_listed).map(entry);
     known.chain(unknown(brokers.dynamic(Some(brokers.node())), Source::DynamicBroker)).collect()
 }
 

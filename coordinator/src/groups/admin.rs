@@ -203,18 +203,17 @@ fn describe_other(version: i16, name: &m::GroupId, what: &str, operations: i32) 
     group.with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(message))
 }
 
-/// Metadata and assignment are shown once everybody has them.
+/// Metadata is shown once there is a protocol in force; assignments are the last ones also while the group rebalances.
 fn describe_members(version: i16, group: &Classic, protocol: Option<&str>) -> Vec<DescribedGroupMember> {
     let entry = |(id, member): (&String, &super::hard::Member)| {
         let metadata = protocol.and_then(|p| member.join.metadata(p)).map(Blob::bytes);
-        let assignment = protocol.map(|_| member.assignment.bytes());
         DescribedGroupMember::default()
             .with_member_id(text(id))
             .with_group_instance_id(member.join.instance.as_deref().filter(|_| version >= 4).map(text))
             .with_client_id(text(&member.join.client_id))
             .with_client_host(text(&member.join.client_host))
             .with_member_metadata(metadata.unwrap_or_default())
-            .with_member_assignment(assignment.unwrap_or_default())
+            .with_member_assignment(member.assignment.bytes())
     };
     group.members.iter().map(entry).collect()
 }

@@ -60,8 +60,8 @@ pub enum AlterError {
     /// Neither SET nor DELETE nor APPEND nor SUBTRACT.
     #[error("unknown operation {0}: 0 (set), 1 (delete), 2 (append) or 3 (subtract)")]
     Operation(i8),
-    /// APPEND or SUBTRACT on something that is no list.
-    #[error("{0} is no list: it can be set and deleted, not appended to or subtracted from")]
+    /// APPEND or SUBTRACT on something that is no list, or a list of client metrics.
+    #[error("{0} can be set and deleted, not appended to or subtracted from")]
     NoList(String),
     /// A config is wrong.
     #[error("{error}")]
@@ -109,7 +109,10 @@ pub fn alter_code(error: &AlterError) -> ErrorCode {
         AlterError::NoSuchLog(_) => ErrorCode::UnknownTopicOrPartition,
         AlterError::NoList(_) | AlterError::Logger(_) => ErrorCode::InvalidConfig,
         AlterError::Config { scope: Scope::Topic | Scope::Group, error } => config_code(error),
-        AlterError::Config { scope: Scope::ClientMetrics, error: ConfigError::Value { name: "match", .. } } => {
+        // A number outside of its bounds is the one mistake for which Kafka has another code.
+        AlterError::Config { scope: Scope::ClientMetrics, error: ConfigError::Value { name, found, .. } }
+            if *name != "interval.ms" || found.trim().parse::<i32>().is_err() =>
+        {
             ErrorCode::InvalidConfig
         }
         AlterError::TooMany { .. } | AlterError::View(_) => ErrorCode::PolicyViolation,
@@ -310,7 +313,7 @@ impl Metadata {
             // Kafka keeps broker configs that it does not know, for plug-ins (K8); so do we, and nobody reads them.
             (operation::SET, None) if scope == Scope::Broker => opaque(change.name, value).map_err(wrong)?,
             (operation::SET, None) => validate(scope, change.name, Some(value)).map_err(wrong)?,
-            (_, Some(config)) if config.kind == Type::List => {
+            (_, Some(config)) if config.kind == Type::List && scope != Scope::ClientMetrics => {
                 let list = next.get(config.name).cloned().or_else(|| self.inherited(resource, config));
                 let list = edited(&list.unwrap_or_default(), change.operation, value);
                 canonical(config, &list).map_err(wrong)?

@@ -261,7 +261,7 @@ fn g19_describe_groups() {
          m1 sync give=m1:A -> got \"A\"
          x describe v0 -> 0 Stable \"consumer\" \"range\" m1=A
          m2 join v3 -> ...
-         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1= m2=
+         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1=A m2=
          m1 leave -> 0 0
          m2 <- gen 2 range led by m2 of m2
          m2 leave -> 0 0

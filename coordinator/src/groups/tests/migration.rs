@@ -148,7 +148,7 @@ fn n17_the_last_new_member_leaves_a_classic_group_behind() {
          m1 sync -> has t:2
          c1 here epoch=-1 -> ep -1
          x list -> 0 g(consumer)=PreparingRebalance/classic
-         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1= m2=
+         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1=has t:2 m2=has nothing
          m1 beat -> 27
          m2 beat -> 27
          m1 join v3 -> ...

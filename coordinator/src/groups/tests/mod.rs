@@ -612,7 +612,10 @@ impl World {
         let members: BTreeMap<String, String> = g
             .members
             .iter()
-            .map(|m| (self.name(&m.member_id), String::from_utf8_lossy(&m.member_assignment).to_string()))
+            .map(|m| {
+                let raw = || String::from_utf8_lossy(&m.member_assignment).to_string();
+                (self.name(&m.member_id), heartbeats::show_assignment(&m.member_assignment).unwrap_or_else(raw))
+            })
             .collect();
         members.iter().for_each(|(name, assignment)| write!(shown, " {name}={assignment}").unwrap());
         shown

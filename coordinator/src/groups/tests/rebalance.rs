@@ -309,7 +309,7 @@ fn gr07_new_members_do_not_wait_forever() {
          m1 beat -> 27
          wait 1
          m2 <- 25
-         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1=",
+         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1=A",
     );
 }
 

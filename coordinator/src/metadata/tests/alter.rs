@@ -198,6 +198,10 @@ fn k10_groups_are_bounded_by_the_broker() {
     assert_eq!(one(&mut b, 2, "x", "remote.storage.enable", SET, "true"), 40);
 
     assert_eq!(one(&mut b, 16, "m", "interval.ms", SET, "1"), 42);
+    assert_eq!(one(&mut b, 16, "m", "interval.ms", SET, "abc"), 40);
+    assert_eq!(one(&mut b, 16, "m", "interval.ms", SET, "9999999999"), 40);
+    assert_eq!(one(&mut b, 16, "m", "metrics", APPEND, "org.apache"), 40);
+    assert_eq!(one(&mut b, 16, "m", "match", SUBTRACT, "client_id=a.*"), 40);
     assert_eq!(one(&mut b, 16, "m", "zzz", SET, "1"), 42);
     assert_eq!(one(&mut b, 16, "m", "match", SET, "x=y"), 40);
     assert_eq!(one(&mut b, 16, "m", "match", SET, "client_id=a.*"), 0);

@@ -90,6 +90,14 @@ fn k04_sources_and_synonyms() {
     assert_eq!(shown(&b, 4, "1", "foo.bar"), "null/2 [foo.bar=null/2]");
     assert!(entry(&b, 4, "1", "foo.bar").is_sensitive && entry(&b, 4, "1", "foo.bar").read_only);
 
+    // What kafka-reassign-partitions --throttle sets is listed while it is set.
+    let rate = "leader.replication.throttled.rate";
+    assert!(describe(&b, 4, "1", Some(&[rate])).configs.is_empty());
+    assert_eq!(super::alter::one(&mut b, 4, "1", rate, 0, "fast"), 42);
+    assert_eq!(super::alter::one(&mut b, 4, "1", rate, 0, "-1"), 42);
+    assert_eq!(super::alter::one(&mut b, 4, "1", rate, 0, "1000"), 0);
+    assert_eq!(shown(&b, 4, "1", rate), format!("1000/2 [{rate}=1000/2 {rate}=9223372036854775807/5]"));
+
     let timeout = "consumer.session.timeout.ms";
     assert_eq!(shown(&b, 32, "g", timeout), "45000/5 [group.consumer.session.timeout.ms=45000/5]");
     assert_eq!(
