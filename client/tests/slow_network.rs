@@ -118,6 +118,20 @@ async fn a_record_that_comes_late_keeps_the_vlsn_that_it_was_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vlsn_that_failed_is_no_gap() {
+    let network = Network::with_broker(&[]).await;
+    let (client, name) = log_behind(&network).await;
+    let log = VlsnClient::open(client, &name).await.unwrap();
+    fail_late(&network, &log).await;
+    let again = tokio::time::timeout(Duration::from_secs(2), log.write_at(1, "debit")).await.unwrap();
+    assert!(matches!(again, Err(VlsnError::Stopped { vlsn: 1, .. })), "{again:?}");
+    log.resume().await.unwrap();
+    network.deliver();
+    assert_eq!(log.write_at(1, "debit").await, Ok(1));
+    assert_eq!(values(&log).await, ["0 first", "1 debit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_exclusive_writer_gave_up_does_not_come_late() {
     let network = Network::with_broker(&[]).await;
     for is_conditional in [false, true] {

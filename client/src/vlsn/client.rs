@@ -354,6 +354,8 @@ impl VlsnClient {
         let (desk, record) = (self.desk(), record.into());
         loop {
             let mut order = desk.order.lock().await;
+            // What failed counts among what was pushed, and is not decided by that.
+            desk.check()?;
             if order.standing.is_decided(vlsn) {
                 if desk.is_unsettled(vlsn) {
                     // It is on its way: its outcome decides.

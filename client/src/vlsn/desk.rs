@@ -358,7 +358,8 @@ impl Desk {
         let gap = |last| VlsnError::Gap { log: log.clone(), vlsn, last };
         let partition = order.standing.partition(vlsn);
         let last = order.standing.last_of(partition).unwrap_or(vlsn);
-        let deadline = Instant::now() + self.reads.client.cluster().config.request_timeout;
+        let after = self.reads.client.cluster().config.request_timeout;
+        let deadline = Instant::now() + after;
         loop {
             match self.reads.wait(vlsn, Duration::ZERO).await? {
                 VlsnRead::Found(_) => return Ok(vlsn),
@@ -370,8 +371,12 @@ impl Desk {
             // synced it yet.
             match is_in_partition(&self.reads.client, self.log(), partition, vlsn).await? {
                 Some(true) => return Ok(vlsn),
+                Some(false) => return Err(gap(last)),
                 None if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
-                Some(false) | None => return Err(gap(last)),
+                None => {
+                    let last = format!("; whether it has VLSN {vlsn} is not known");
+                    return Err(ProduceError::Expired { log, partition, after, sent: false, last }.into());
+                }
             }
         }
     }
