@@ -165,6 +165,21 @@ async fn an_exclusive_writer_that_lost_the_log_does_not_take_it_back_by_resuming
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_gave_the_log_up_does_not_take_it_back_by_resuming() {
+    let network = Network::with_broker(&[]).await;
+    let (client, name) = log_behind(&network).await;
+    let first = VlsnClient::builder(client, &name).exclusive().open().await.unwrap();
+    fail_late(&network, &first).await;
+    first.release_writer().await.unwrap();
+    let open = VlsnClient::open(network.client().await, &name).await.unwrap();
+    assert_eq!(first.resume().await.unwrap().last, Some(0));
+    assert_eq!(open.write("credit").await.unwrap(), 1);
+    assert_eq!(first.write("behind what is in doubt").await.unwrap(), 2);
+    network.deliver();
+    assert_eq!(values(&open).await, ["0 first", "1 credit", "2 behind what is in doubt"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_conditional_write_that_comes_late_keeps_its_vlsn() {
     let network = Network::with_broker(&[]).await;
     let (client, name) = log_behind(&network).await;

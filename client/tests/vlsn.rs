@@ -404,6 +404,23 @@ async fn a_writer_that_takes_the_log_fences_all_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_gave_the_log_up_asks_where_it_ends() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = vlsn_log(&client, "released", 1).await;
+    let alone = VlsnClient::builder(client.clone(), &name).exclusive().open().await.unwrap();
+    assert_eq!(alone.write_if(0, None, value(0)).await, Ok(0));
+    assert!(alone.writer_epoch().is_some());
+    alone.release_writer().await.unwrap();
+    assert_eq!(alone.writer_epoch(), None);
+    let open = VlsnClient::open(client, &name).await.unwrap();
+    assert_eq!(open.write(value(1)).await, Ok(1));
+    let late = alone.write_if(2, Some(0), "without having seen 1").await;
+    assert!(matches!(late, Err(VlsnError::Unexpected { last: Some(1), .. })), "{late:?}");
+    assert_eq!(alone.write_if(2, Some(1), value(2)).await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_that_have_no_vlsns_are_told_so() {
     for broker in Broker::both_ways() {
         let client = broker.client().await;

@@ -397,7 +397,8 @@ impl VlsnClient {
         Ok(vlsns)
     }
 
-    /// The writer epoch that this handle took with [`VlsnBuilder::exclusive`], or in [`Self::resume`].
+    /// The writer epoch that this handle took with [`VlsnBuilder::exclusive`], or in [`Self::resume`]; none once it has released
+    /// it.
     ///
     /// ```no_run
     /// # fn example(log: pyralog_client::VlsnClient) {
@@ -408,7 +409,11 @@ impl VlsnClient {
         self.desk().epoch()
     }
 
-    /// Lets any writer write again, whoever took the writer epoch.
+    /// Lets any writer write again, whoever took the writer epoch. What this handle has on its way is settled first; from then
+    /// on, also if the answer is lost, it is like one that is not exclusive.
+    ///
+    /// Another handle that took the epoch is not told, and goes by being the only writer: [`Self::write_if`] compares with what
+    /// it has written itself, and [`Self::resume`] takes the log back where it needs the epoch.
     ///
     /// ```no_run
     /// # async fn example(log: pyralog_client::VlsnClient) -> Result<(), pyralog_client::VlsnError> {
@@ -417,6 +422,9 @@ impl VlsnClient {
     /// # }
     /// ```
     pub async fn release_writer(&self) -> Result<(), VlsnError> {
+        // What was written because nobody else writes is there before somebody else may.
+        let _order = self.desk().settled_order().await;
+        self.desk().give_epoch_up();
         writer_epoch(self.reads(), kp::writer::RELEASE, ANY_EPOCH).await.map(drop)
     }
 

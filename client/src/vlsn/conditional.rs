@@ -28,7 +28,8 @@ impl VlsnClient {
     /// that there is. A VLSN that is written already is a success whatever was expected, so an attempt whose
     /// outcome is not known may be made again.
     ///
-    /// Needs the broker's private APIs, except for a handle that took the writer epoch: nobody else writes then.
+    /// Needs the broker's private APIs, except for a handle that took the writer epoch: nobody else writes then, unless somebody
+    /// else [releases](Self::release_writer) it, which this handle is not told.
     ///
     /// ```no_run
     /// # async fn example(log: pyralog_client::VlsnClient) -> Result<(), pyralog_client::VlsnError> {

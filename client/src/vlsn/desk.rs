@@ -158,6 +158,11 @@ impl Desk {
         *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts on the writer epoch no more.
+    pub fn give_epoch_up(&self) {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The log.
     pub fn log(&self) -> &LogId {
         &self.reads.log
