@@ -299,6 +299,23 @@ async fn after_a_failure_nothing_behind_it_is_written_until_somebody_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_outlasts_a_writer_leaves_no_gap() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let mut config = broker.config();
+    config.producer.delivery_timeout = Duration::from_millis(600);
+    let client = config.connect().await.unwrap();
+    let name = vlsn_log(&client, "paused", 1).await;
+    let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+    assert_eq!(log.write(value(0)).await, Ok(0));
+    client.pause_log(&name).await.unwrap();
+    let refused = log.write(value(1)).await.unwrap_err().to_string();
+    assert!(refused.contains("is paused") && !refused.contains("may be there"), "{refused}");
+    client.resume_log(&name).await.unwrap();
+    log.resume().await.unwrap();
+    assert_eq!(log.write(value(1)).await, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_commits_one_number_and_goes_on_behind_it() {
     let Some(broker) = Broker::pyralog() else { return };
     let client = broker.client().await;

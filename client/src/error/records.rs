@@ -78,7 +78,7 @@ pub enum ProduceError {
         /// What the broker says.
         reason: BrokerError,
     },
-    /// No broker acknowledged it in time. If it was sent, whether it is in the log is unknown.
+    /// No broker acknowledged it in time. If it was sent and not refused each time, whether it is in the log is unknown.
     #[error("partition {partition} of log {log} acknowledged nothing within {} ms{}{last}", after.as_millis(), if *sent { "; the record was sent and may be there" } else { "" })]
     Expired {
         /// The log.
@@ -87,7 +87,7 @@ pub enum ProduceError {
         partition: u32,
         /// [`ProducerConfig::delivery_timeout`](crate::ProducerConfig::delivery_timeout).
         after: Duration,
-        /// Whether it was sent at least once.
+        /// Whether it may be in the log: it was sent, and not refused each time.
         sent: bool,
         /// The last thing that went wrong, as the end of a sentence.
         last: String,

@@ -100,9 +100,9 @@ pub enum Failure {
         /// Its explanation.
         message: Option<String>,
     },
-    /// No broker took it, or answered, in time. Whether it was written is unknown if it was sent.
+    /// No broker took it, or answered, in time.
     Expired {
-        /// Whether it was ever sent.
+        /// Whether it may have been written: it was sent, and not refused each time.
         sent: bool,
         /// Why the last attempt failed.
         last: Option<Box<Failure>>,
@@ -129,6 +129,34 @@ pub enum Failure {
         /// Why.
         reason: String,
     },
+}
+
+impl Failure {
+    /// Whether the copy of a batch that met with it may be in the log, or still come there.
+    fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Unsent { .. } => false,
+            // These are found out before anything is appended. Others, such as REQUEST_TIMED_OUT, are said of batches that were; so
+            // is NOT_LEADER_OR_FOLLOWER, by a leader that is none any more by the time the other replicas have it.
+            Self::Refused { code, .. } | Self::InBadCompany { code, .. } => !matches!(
+                ErrorCode::from_code(*code),
+                Some(
+                    ErrorCode::CorruptMessage
+                        | ErrorCode::UnknownTopicOrPartition
+                        | ErrorCode::LeaderNotAvailable
+                        | ErrorCode::NotEnoughReplicas
+                        | ErrorCode::OutOfOrderSequenceNumber
+                        | ErrorCode::InvalidProducerEpoch
+                        | ErrorCode::UnknownProducerId
+                )
+            ),
+            Self::Lost { .. }
+            | Self::Expired { .. }
+            | Self::GivenUp { .. }
+            | Self::Closed
+            | Self::Unbuildable { .. } => true,
+        }
+    }
 }
 
 /// What a broker says of one batch.
@@ -720,8 +748,7 @@ impl<T> Producer<T> {
         let Some(partition) = partition_mut(&mut self.logs, key) else { return };
         let Some(mut batch) = partition.land(order) else { return };
         batch.failures = batch.failures.saturating_add(1);
-        // Also of one that was refused for now: some refusals, such as REQUEST_TIMED_OUT, are of batches that were appended.
-        batch.in_doubt |= !matches!(failure, Failure::Unsent { .. });
+        batch.in_doubt |= failure.leaves_doubt();
         batch.not_before = backoff.next(now, batch.failures, draw);
         batch.last_failure = Some(failure);
         partition.send_again(order, batch);

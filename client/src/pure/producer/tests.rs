@@ -452,12 +452,17 @@ fn is_in_doubt(happens: impl Fn(&mut Producer<u64>, Flight, &mut Vec<Output<u64>
 #[test]
 fn in_doubt_is_what_was_sent_and_whose_fate_is_not_known() {
     let refused = |code| BTreeMap::from([((log(), 0), Answer::Refused { code, message: None, records: Vec::new() })]);
-    let (too_large, timed_out) = (refused(10), refused(7));
+    let too_large = refused(10);
     assert!(is_in_doubt(|machine, flight, _| machine.lost(flight, "broken", MonoMs(1))), "it may have arrived");
     assert!(!is_in_doubt(|machine, flight, _| machine.unsent(flight, "no connection", MonoMs(1))));
     assert!(!is_in_doubt(|machine, flight, out| machine.answered(flight, too_large.clone(), MonoMs(1), out)));
-    let appended = is_in_doubt(|machine, flight, out| machine.answered(flight, timed_out.clone(), MonoMs(1), out));
-    assert!(appended, "and not replicated in time");
+    let after = |code| is_in_doubt(|machine, flight, out| machine.answered(flight, refused(code), MonoMs(1), out));
+    for code in [2, 3, 5, 19, 45, 47, 59] {
+        assert!(!after(code), "{code} is said before anything is appended");
+    }
+    for code in [6, 7, 13, 20, 56] {
+        assert!(after(code), "{code} may be said of what was appended");
+    }
     let twice = is_in_doubt(|machine, flight, out| {
         machine.lost(flight, "broken", MonoMs(1));
         machine.step(MonoMs(1000), out);
