@@ -69,7 +69,7 @@ impl ClientConfig {
     /// ```
     pub async fn connect(self) -> Result<PyralogClient, ConnectError> {
         let cluster = Cluster::connect(self).await?;
-        let writer = Writer::start(cluster.clone(), Mode::default());
+        let writer = Writer::start(cluster.clone(), Mode { creates: true, ..Mode::default() });
         Ok(PyralogClient { inner: Arc::new(Inner { cluster, writer, samples: Mutex::default() }) })
     }
 }

@@ -44,7 +44,8 @@ pub struct ClientConfig {
     pub metadata_max_age: Duration,
     /// The largest answer that is read; a broker that announces more is not listened to.
     pub answer_bytes_max: usize,
-    /// Whether writing to a log that does not exist creates it, where the broker allows that.
+    /// Whether writing to a log that does not exist creates it, where the broker allows that. A
+    /// `VlsnClient` creates none, as it would be one without VLSNs.
     pub auto_create_logs: bool,
     /// Of what is written.
     pub producer: ProducerConfig,

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use common::{Broker, unique};
 use pyralog_client::{
-    Codec, CommitStrategy, ConsumerConfig, LogConfig, LogOffset, LogUpdate, ProducerConfig, PyralogClient,
-    PyralogError, Record, ResumePosition, UnifiedConsumer, VlsnClient, VlsnCommitTracker, VlsnError, VlsnRead,
+    ClientConfig, Codec, CommitStrategy, ConsumerConfig, LogConfig, LogOffset, LogUpdate, ProducerConfig,
+    PyralogClient, PyralogError, Record, ResumePosition, UnifiedConsumer, VlsnClient, VlsnCommitTracker, VlsnError,
+    VlsnRead,
 };
 
 /// A new VLSN log.
@@ -454,4 +455,19 @@ async fn logs_that_have_no_vlsns_are_told_so() {
         assert!(log.write("gone").await.is_err());
         assert!(log.read(0).await.is_err());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vlsn_writer_creates_no_log() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let config = ClientConfig { auto_create_logs: true, ..broker.config() };
+    let client = config.connect().await.unwrap();
+    let name = vlsn_log(&client, "deleted", 1).await;
+    let log = VlsnClient::open(client, &name).await.unwrap();
+    log.write("there").await.unwrap();
+    let other = broker.client().await;
+    other.delete_log(&name).await.unwrap();
+    let gone = log.write("gone").await;
+    assert!(gone.is_err(), "it was written to a log without VLSNs: {gone:?}");
+    assert!(!other.log_exists(&name).await.unwrap());
 }

@@ -220,16 +220,11 @@ impl Cluster {
 
     /// A log, asked for once.
     pub async fn look_up(&self, log: &LogId) -> Result<LogView, LogFailure> {
-        self.look_up_once(log, false).await
+        self.look_up_to_write(log, false).await
     }
 
-    /// A log that there is something to write to, asked for once: it is created where that is wanted
-    /// ([`ClientConfig::auto_create_logs`]).
-    pub async fn look_up_to_write(&self, log: &LogId) -> Result<LogView, LogFailure> {
-        self.look_up_once(log, self.config.auto_create_logs).await
-    }
-
-    async fn look_up_once(&self, log: &LogId, creates: bool) -> Result<LogView, LogFailure> {
+    /// A log that there is something to write to, asked for once, and created if that is wanted and it does not exist.
+    pub async fn look_up_to_write(&self, log: &LogId, creates: bool) -> Result<LogView, LogFailure> {
         let answer = self.metadata_of(Some(std::slice::from_ref(log)), creates).await?;
         let view = self.view();
         match view.learnt(&answer, log) {
@@ -251,9 +246,14 @@ impl Cluster {
         }
     }
 
-    /// [`Self::await_log`] for one that there is something to write to; for a while also while it does not exist, because one
-    /// that was just created may not be known everywhere.
-    pub async fn await_log_to_write(&self, log: &LogId, patience: Duration) -> Result<LogView, LogFailure> {
+    /// [`Self::await_log`] for one that there is something to write to, created if that is wanted; for a while also while it
+    /// does not exist, because one that was just created may not be known everywhere.
+    pub async fn await_log_to_write(
+        &self,
+        log: &LogId,
+        creates: bool,
+        patience: Duration,
+    ) -> Result<LogView, LogFailure> {
         if let Some(known) = self.known_log(log) {
             return Ok(known);
         }
@@ -262,7 +262,7 @@ impl Cluster {
             LogFailure::Unknown => Instant::now() < patient_until,
             LogFailure::Refused(_) | LogFailure::Call(_) => failure.is_retriable(),
         };
-        self.repeat(is_retriable, || self.look_up_to_write(log)).await
+        self.repeat(is_retriable, || self.look_up_to_write(log, creates)).await
     }
 
     /// The node that keeps a group's offsets.

@@ -66,6 +66,9 @@ pub struct Unwritten {
 pub struct Mode {
     /// Whether nothing is sent behind a record that failed; see [`Settings::strict`].
     pub strict: bool,
+    /// Whether a log that does not exist is created, where that is wanted
+    /// ([`ClientConfig::auto_create_logs`](crate::ClientConfig::auto_create_logs)).
+    pub creates: bool,
     /// The producer that it is, instead of one of its own.
     pub identity: Option<(i64, i16)>,
 }
@@ -83,6 +86,8 @@ pub struct Writer {
     /// Every record has its outcome.
     settled: Notify,
     room: Arc<Semaphore>,
+    /// Whether logs that do not exist are created.
+    creates: bool,
     is_closing: AtomicBool,
 }
 
@@ -142,12 +147,14 @@ impl Writer {
             machine.identified(id, epoch);
         }
         let machine = Mutex::new(machine);
+        let creates = mode.creates && cluster.config.auto_create_logs;
         let writer = Arc::new(Self {
             cluster,
             machine,
             work: Notify::new(),
             settled: Notify::new(),
             room,
+            creates,
             is_closing: AtomicBool::new(false),
         });
         tokio::spawn(Driver::new(writer.clone()).run());
@@ -175,7 +182,8 @@ impl Writer {
             return Err(ProduceError::ClientClosed);
         }
         if self.machine().partition_count(log).is_none() {
-            let view = self.cluster.await_log_to_write(log, UNKNOWN_LOG_PATIENCE).await.map_err(|f| unknown(log, f))?;
+            let view = self.cluster.await_log_to_write(log, self.creates, UNKNOWN_LOG_PATIENCE).await;
+            let view = view.map_err(|failure| unknown(log, failure))?;
             self.machine().learn(log, view.id, &leaders(&view));
         }
         Ok(())
@@ -416,7 +424,7 @@ impl Driver {
         match output {
             Output::Done(outcome) => self.writer.settle(outcome),
             // Something waits to be written there.
-            Output::Refresh(log) => self.look_up(log, true),
+            Output::Refresh(log) => self.look_up(log, self.writer.creates),
             Output::Identify => self.identify(),
             Output::Send { flight, node, parcels } => {
                 let (writer, events) = (&self.writer, &self.sender);
@@ -431,10 +439,10 @@ impl Driver {
         }
     }
 
-    fn look_up(&self, log: LogId, to_write: bool) {
+    fn look_up(&self, log: LogId, creates: bool) {
         let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
         tokio::spawn(async move {
-            let learnt = if to_write { cluster.look_up_to_write(&log).await } else { cluster.look_up(&log).await };
+            let learnt = cluster.look_up_to_write(&log, creates).await;
             let _ = events.send(Event::Learnt(log, learnt));
         });
     }

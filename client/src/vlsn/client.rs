@@ -36,6 +36,9 @@ use crate::record::Record;
 /// ([`VlsnClient::write_if`]). It happens too where a writer begins right behind one that was killed, whose last requests the
 /// network still carries, or behind a handle that was dropped without [`VlsnClient::flush`], which still sends what it took.
 ///
+/// A handle creates no log. If its log is deleted it fails; if the log is created again before that is noticed, it goes on there,
+/// with the VLSNs that come next.
+///
 /// ```no_run
 /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
 /// use pyralog_client::{LogConfig, VlsnClient, VlsnRead};
@@ -202,7 +205,7 @@ impl VlsnBuilder {
         let taken = if exclusive { Some(writer_epoch(&reads, kp::writer::TAKE, ANY_EPOCH).await?) } else { None };
         let standing = reads.standing().await?;
         let identity = taken.as_ref().map(|taken| (taken.producer_id, taken.producer_epoch));
-        let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, identity });
+        let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, creates: false, identity });
         let next = standing.last.map_or(0, |last| last.saturating_add(1));
         let desk = Desk::new(reads, (writer, taken.map(|taken| taken.epoch)), Order { standing, next, counter });
         Ok(VlsnClient { handle: Arc::new(Handle { desk }) })
