@@ -3,20 +3,42 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Broker, unique};
 use pyralog_client::{
-    Acks, ClientConfig, LogConfig, ProduceError, ProducerConfig, PyralogClient, Record, VlsnClient, VlsnError, VlsnRead,
+    Acks, ClientConfig, LogConfig, LogUpdate, ProduceError, ProducerConfig, PyralogClient, Record, VlsnClient,
+    VlsnError, VlsnRead,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+/// What of what clients send waits.
+#[derive(Clone, Copy)]
+enum Late {
+    Nothing,
+    /// On connections that were made before this moment.
+    Before(Instant),
+    /// Writes, as soon as somebody asks how far a VLSN log is.
+    WritesOnceDescribed,
+    Writes,
+}
+
+impl Late {
+    fn holds(self, made: Instant, writes: bool) -> bool {
+        match self {
+            Self::Nothing | Self::WritesOnceDescribed => false,
+            Self::Before(moment) => made < moment,
+            Self::Writes => writes,
+        }
+    }
+}
+
 /// What lies between clients and a broker.
 struct Network {
-    /// What clients send on connections that were made before this moment waits.
-    late: watch::Sender<Option<Instant>>,
+    late: Arc<watch::Sender<Late>>,
     _broker: Broker,
     address: String,
 }
@@ -27,8 +49,8 @@ impl Network {
         let address = listener.local_addr().unwrap().to_string();
         let advertised = format!("advertised.listeners=PLAINTEXT://{address}");
         let broker = Broker::own(&[&[advertised.as_str()], settings].concat());
-        let (late, states) = watch::channel(None);
-        let behind = broker.address().to_owned();
+        let late = Arc::new(watch::Sender::new(Late::Nothing));
+        let (behind, states) = (broker.address().to_owned(), late.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(carry(client, behind.clone(), states.clone()));
@@ -39,16 +61,21 @@ impl Network {
 
     /// Nothing comes through.
     fn hold(&self) {
-        self.late.send_replace(Some(Instant::now() + Duration::from_secs(3600)));
+        self.late.send_replace(Late::Before(Instant::now() + Duration::from_secs(3600)));
+    }
+
+    /// What waits comes through; nothing that is written after the next look at a VLSN log does.
+    fn hold_writes_once_described(&self) {
+        self.late.send_replace(Late::WritesOnceDescribed);
     }
 
     /// What was sent so far stays where it is; connections that are made from now on are quick.
     fn overtake(&self) {
-        self.late.send_replace(Some(Instant::now()));
+        self.late.send_replace(Late::Before(Instant::now()));
     }
 
     fn deliver(&self) {
-        self.late.send_replace(None);
+        self.late.send_replace(Late::Nothing);
     }
 
     /// A client that gives up soon.
@@ -60,14 +87,28 @@ impl Network {
     }
 }
 
-async fn carry(client: TcpStream, behind: String, mut late: watch::Receiver<Option<Instant>>) {
-    let made = Instant::now();
+async fn carry(client: TcpStream, behind: String, late: Arc<watch::Sender<Late>>) {
+    // API keys, as frames have them behind their length.
+    const PRODUCE: &[u8] = &0i16.to_be_bytes();
+    const VLSN_DESCRIBE: &[u8] = &30_720i16.to_be_bytes();
+    let (made, mut writes, mut states) = (Instant::now(), false, late.subscribe());
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_broker, mut to_broker) = TcpStream::connect(behind).await.unwrap().into_split();
     tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_client).await });
     let mut bytes = vec![0; 64 << 10];
     while let Ok(count) = from_client.read(&mut bytes).await {
-        let is_over = late.wait_for(|late| late.is_none_or(|late| made >= late)).await.is_err();
+        // Nothing but writes goes where something was written.
+        let api = bytes[..count].get(4..6);
+        writes |= api == Some(PRODUCE);
+        let is_described = api == Some(VLSN_DESCRIBE);
+        late.send_if_modified(|late| {
+            let is_time = is_described && matches!(late, Late::WritesOnceDescribed);
+            if is_time {
+                *late = Late::Writes;
+            }
+            is_time
+        });
+        let is_over = states.wait_for(|late| !late.holds(made, writes)).await.is_err();
         if is_over || count == 0 || to_broker.write_all(&bytes[..count]).await.is_err() {
             return;
         }
@@ -192,6 +233,44 @@ async fn a_conditional_write_that_comes_late_keeps_its_vlsn() {
     assert!(log.wait(1, Duration::from_secs(10)).await.unwrap().is_found());
     assert_eq!(log.write("credit").await.unwrap(), 2);
     assert_eq!(values(&log).await, ["0 first", "1 debit", "2 credit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repair_sent_before_it_failed_is_awaited() {
+    let network = Network::with_broker(&[]).await;
+    let mut config = ClientConfig::new(&network.address);
+    config.producer.request_bytes = 200_000;
+    config.producer.buffer_bytes = 200_000;
+    config.producer.buffer_timeout = Duration::from_secs(1);
+    let (client, name) = (config.connect().await.unwrap(), unique("repair"));
+    let settings = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
+    client.create_log_with_config(&name, settings).await.unwrap();
+    let log = VlsnClient::open(client, &name).await.unwrap();
+    log.write("first").await.unwrap();
+    network.client().await.update_log_config(&name, LogUpdate::new().partition_count(2)).await.unwrap();
+    network.hold();
+    // The buffer has room for four of them; the others wait for it, and find the writer halted.
+    let writes = (0..7).map(|_| {
+        let log = log.clone();
+        tokio::spawn(async move { log.write(vec![0; 49_000]).await })
+    });
+    let writes: Vec<_> = writes.collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    network.hold_writes_once_described();
+    for write in writes {
+        let given_up = write.await.unwrap().unwrap_err().to_string();
+        assert!(given_up.contains("the buffer of 200000 bytes was full"), "{given_up}");
+    }
+    let resuming = tokio::spawn({
+        let log = log.clone();
+        async move { log.resume().await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    network.deliver();
+    resuming.await.unwrap().unwrap();
+    let vlsn = log.write("credit").await.unwrap();
+    let found = log.read(vlsn).await.unwrap().record(vlsn).unwrap();
+    assert_eq!(found.value, "credit", "VLSN {vlsn} stands for another record");
 }
 
 #[tokio::test(flavor = "multi_thread")]

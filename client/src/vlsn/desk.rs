@@ -65,6 +65,27 @@ struct Unsettled {
     is_closing: bool,
 }
 
+impl Unsettled {
+    fn note_failure(&mut self, vlsn: u64, error: ProduceError) {
+        // Of a record that was still in the air when all were given up: nobody waits for it, and whoever goes on starts afresh.
+        if self.stopped.is_some() {
+            return;
+        }
+        // Those behind the one that failed are told that they were not sent.
+        let is_cause = !matches!(error, ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. });
+        let known = self.failure.as_ref().map(|(_, known)| known);
+        let is_better = matches!(known, None | Some(ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. }));
+        if known.is_none() || (is_cause && is_better) {
+            self.failure = Some((vlsn, error));
+        }
+    }
+
+    /// Whether everything has its outcome, and nothing is in the air that was given up.
+    fn is_quiet(&self) -> bool {
+        self.records.is_empty() && self.in_air == 0
+    }
+}
+
 struct Entry {
     record: Record,
     reply: oneshot::Sender<Outcome>,
@@ -103,14 +124,7 @@ impl Sink for Desk {
                 if in_doubt {
                     unsettled.doubtful = unsettled.doubtful.max(Some(vlsn));
                 }
-                // Those behind the one that failed are told that they were not sent.
-                let is_cause = !matches!(error, ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. });
-                let known = unsettled.failure.as_ref().map(|(_, known)| known);
-                let is_better =
-                    matches!(known, None | Some(ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. }));
-                if known.is_none() || (is_cause && is_better) {
-                    unsettled.failure = Some((vlsn, error));
-                }
+                unsettled.note_failure(vlsn, error);
             }
         }
         if unsettled.in_air == 0 {
@@ -195,17 +209,14 @@ impl Desk {
         }
     }
 
-    /// Waits until everything has its outcome.
+    /// Waits until everything has its outcome, and nothing is in the air.
     pub async fn flush(&self) {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            let is_empty = {
-                let unsettled = self.unsettled();
-                unsettled.records.is_empty()
-            };
-            if is_empty {
+            let is_quiet = self.unsettled().is_quiet();
+            if is_quiet {
                 return;
             }
             self.writer.flush().await;
@@ -218,7 +229,7 @@ impl Desk {
         loop {
             self.flush().await;
             let order = self.order.lock().await;
-            if self.unsettled().records.is_empty() {
+            if self.unsettled().is_quiet() {
                 return order;
             }
         }
@@ -386,13 +397,15 @@ impl Desk {
         }
     }
 
-    /// Fails everything that is unsettled, and what comes until [`Self::go_on`].
+    /// Fails everything that is unsettled, and what comes until [`Self::go_on`]. Of a repair that came to no end, something may be
+    /// in the air still.
     fn stop(&self, vlsn: u64, error: &VlsnError) {
         let because = Box::new(error.clone());
         let stopped = VlsnError::Stopped { log: self.log().clone(), vlsn, because };
         let records = {
             let mut unsettled = self.unsettled();
             unsettled.stopped = Some(stopped.clone());
+            unsettled.failure = None;
             std::mem::take(&mut unsettled.records)
         };
         for (number, entry) in records {
