@@ -332,3 +332,36 @@ async fn without_acknowledgements_the_buffer_is_bounded_too() {
     network.deliver();
     while client.produce(&name, Record::from("there again")).await.is_err() {}
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_failure_the_buffer_is_bounded_too() {
+    let network = Network::with_broker(&[]).await;
+    let producer = ProducerConfig {
+        request_bytes: 200_000,
+        buffer_bytes: 200_000,
+        in_flight: 1,
+        delivery_timeout: Duration::from_millis(500),
+        ..Default::default()
+    };
+    let config = ClientConfig { producer, ..ClientConfig::new(&network.address) };
+    let (client, name) = (config.connect().await.unwrap(), unique("halted"));
+    let settings = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
+    client.create_log_with_config(&name, settings).await.unwrap();
+    let log = VlsnClient::open(client, &name).await.unwrap();
+    log.write("first").await.unwrap();
+    network.hold();
+    let in_air = log.enqueue("in the air").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let expires = log.enqueue("waits behind it").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let mut taken = 0;
+    while taken < 100 && tokio::time::timeout(Duration::from_millis(200), log.enqueue(vec![0; 50_000])).await.is_ok() {
+        taken += 1;
+    }
+    assert!(taken <= 4, "{taken} records of 50,000 bytes were taken");
+    network.deliver();
+    assert_eq!(in_air.await, Ok(1));
+    assert!(matches!(expires.await, Err(VlsnError::Produce(ProduceError::Expired { .. }))));
+    log.resume().await.unwrap();
+    assert_eq!(log.write("third").await, Ok(2));
+}

@@ -224,6 +224,18 @@ impl Desk {
         }
     }
 
+    /// Waits until this holds, which may be so once nothing is in the air, or a repair is over.
+    async fn until(&self, holds: impl Fn(&Unsettled) -> bool) {
+        loop {
+            let settled = self.settled.notified();
+            let is_so = holds(&self.unsettled());
+            if is_so {
+                return;
+            }
+            settled.await;
+        }
+    }
+
     /// The order, with nothing on its way.
     pub async fn settled_order(&self) -> tokio::sync::MutexGuard<'_, Order> {
         loop {
@@ -254,6 +266,9 @@ impl Desk {
     /// Room for a record, or why nothing is taken.
     pub async fn room(&self, record: &Record) -> Result<crate::net::writer::Room, VlsnError> {
         self.check()?;
+        // The writer takes nothing behind a failure; what comes is kept here for the repair, without room of its own. While that
+        // cannot begin, nothing comes.
+        self.until(|unsettled| unsettled.failure.is_none() || unsettled.in_air == 0).await;
         self.writer.learn(self.log()).await?;
         // The key is not there yet.
         let measured = Record { key: Some(Bytes::from_static(&[0; 8])), ..record.clone() };
