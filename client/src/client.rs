@@ -212,7 +212,7 @@ impl PyralogClient {
         self.inner.writer.enqueue(log.into_log_id()?, Some(partition), &record).await
     }
 
-    /// Waits until every record that was handed over has been acknowledged or has failed.
+    /// Waits until every record that was handed over before has been acknowledged or has failed.
     ///
     /// ```no_run
     /// # async fn example(client: pyralog_client::PyralogClient) {

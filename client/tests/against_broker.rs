@@ -386,3 +386,25 @@ async fn batches_above_the_limit_of_the_log_are_split() {
     let read = client.consume(&name, LogOffset::ZERO, 1000).await.unwrap();
     assert!(read.iter().map(|record| record.value[0]).eq(0..100));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_does_not_wait_for_what_comes_later() {
+    let broker = Broker::any();
+    let client = broker.client().await;
+    let name = log(&client, "busy", 2).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (client, name) = (client.clone(), name.clone());
+        let record = Record::from("without a pause");
+        writers.spawn(async move { while client.enqueue(&name, record.clone()).await.is_ok() {} });
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let delivery = client.enqueue(&name, Record::from("before")).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), client.flush()).await.expect("it waits for the others");
+        let delivered = tokio::time::timeout(Duration::ZERO, delivery).await;
+        delivered.expect("flush is over").unwrap();
+    }
+    assert!(writers.try_join_next().is_none(), "they go on");
+    writers.shutdown().await;
+}

@@ -11,6 +11,7 @@ use pyralog_client::{
     PyralogClient, PyralogError, Record, ResumePosition, UnifiedConsumer, VlsnClient, VlsnCommitTracker, VlsnError,
     VlsnRead,
 };
+use tokio::time::timeout;
 
 /// A new VLSN log.
 async fn vlsn_log(client: &PyralogClient, stem: &str, partition_count: u32) -> String {
@@ -154,6 +155,33 @@ async fn a_conditional_write_is_made_by_one_of_those_who_race_for_it() {
     assert_eq!(alone.write_if(102, Some(100), "alone").await, Ok(102), "the same again");
     assert!(alone.write_if(102, Some(100), "something else").await.is_err());
     assert_eq!(alone.write_if(1 << 63, None, "").await, Err(VlsnError::TooLarge { vlsn: 1 << 63 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_that_write_keep_nobody_waiting() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = vlsn_log(&client, "busy", 2).await;
+    let log = VlsnClient::open(client, &name).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let log = log.clone();
+        writers.spawn(async move { while log.enqueue("without a pause").await.is_ok() {} });
+    }
+    let long = Duration::from_secs(10);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let delivery = log.enqueue("before").await.unwrap();
+        let vlsn = delivery.vlsn();
+        timeout(long, log.flush()).await.expect("flush waits for the others");
+        assert_eq!(timeout(Duration::ZERO, delivery).await, Ok(Ok(vlsn)), "flush is over");
+        let resumed = timeout(long, log.resume()).await.expect("resume waits for the others");
+        assert!(resumed.unwrap().last >= Some(vlsn));
+        let refused = timeout(long, log.write_if(0, None, "late")).await.expect("write_if waits for the others");
+        assert!(matches!(refused, Err(VlsnError::Unexpected { .. })), "{refused:?}");
+    }
+    assert!(writers.try_join_next().is_none(), "they go on");
+    writers.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

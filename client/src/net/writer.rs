@@ -36,6 +36,48 @@ const UNKNOWN_LOG_PATIENCE: Duration = Duration::from_secs(3);
 struct Token {
     reply: Reply,
     room: Room,
+    /// In which of the [`Rounds`] it was taken.
+    round: u64,
+}
+
+/// Records that have no outcome yet, by how many flushes had begun when they were taken.
+#[derive(Default)]
+struct Rounds {
+    now: u64,
+    /// How many there are, of rounds that have some.
+    records: BTreeMap<u64, usize>,
+}
+
+impl Rounds {
+    /// A record is taken. The answer is its round.
+    fn enter(&mut self) -> u64 {
+        *self.records.entry(self.now).or_default() += 1;
+        self.now
+    }
+
+    /// A record of a round has its outcome. The answer is whether that was the last one.
+    fn leave(&mut self, round: u64) -> bool {
+        let left = self.records.get_mut(&round).map(|count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == Some(0) {
+            self.records.remove(&round);
+        }
+        left == Some(0)
+    }
+
+    /// Begins the next round. The answer is the one that was.
+    fn turn(&mut self) -> u64 {
+        let round = self.now;
+        self.now += 1;
+        round
+    }
+
+    /// Whether every record of a round and those before has its outcome.
+    fn are_over(&self, round: u64) -> bool {
+        self.records.keys().next().is_none_or(|first| *first > round)
+    }
 }
 
 /// Where the outcome of a record goes.
@@ -81,9 +123,11 @@ pub struct Room(OwnedSemaphorePermit);
 pub struct Writer {
     cluster: Arc<Cluster>,
     machine: Mutex<Producer<Token>>,
+    /// Not locked for long; where both are, after the machine.
+    rounds: Mutex<Rounds>,
     /// Something for the driving task to do.
     work: Notify,
-    /// Every record has its outcome.
+    /// Every record of a round has its outcome.
     settled: Notify,
     room: Arc<Semaphore>,
     /// Whether logs that do not exist are created.
@@ -151,6 +195,7 @@ impl Writer {
         let writer = Arc::new(Self {
             cluster,
             machine,
+            rounds: Mutex::default(),
             work: Notify::new(),
             settled: Notify::new(),
             room,
@@ -163,6 +208,21 @@ impl Writer {
 
     fn machine(&self) -> std::sync::MutexGuard<'_, Producer<Token>> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rounds(&self) -> std::sync::MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records of these rounds have their outcomes.
+    fn leave(&self, rounds: impl IntoIterator<Item = u64>) {
+        let is_over = {
+            let mut known = self.rounds();
+            rounds.into_iter().fold(false, |is_over, round| known.leave(round) || is_over)
+        };
+        if is_over {
+            self.settled.notify_waiters();
+        }
     }
 
     /// Takes a record, as soon as there is room for it.
@@ -227,13 +287,24 @@ impl Writer {
         reply: Reply,
     ) -> Result<(), Untaken> {
         let target = partition.map_or(Target::Key, Target::Partition);
-        let token = Token { reply, room };
         let now = self.cluster.clock.now();
-        let pushed = as_new(record, |new| self.machine().push(log, target, new, token, now));
-        if pushed.map_err(|(untaken, _)| untaken)? {
-            self.work.notify_one();
+        let pushed = as_new(record, |new| {
+            let mut machine = self.machine();
+            let round = self.rounds().enter();
+            machine.push(log, target, new, Token { reply, room, round }, now)
+        });
+        match pushed {
+            Ok(has_work) => {
+                if has_work {
+                    self.work.notify_one();
+                }
+                Ok(())
+            }
+            Err((untaken, token)) => {
+                self.leave([token.round]);
+                Err(untaken)
+            }
         }
-        Ok(())
     }
 
     /// After a record failed in a strict writer: goes on with what comes.
@@ -246,18 +317,26 @@ impl Writer {
         self.machine().mend_as(id, epoch);
     }
 
-    /// Waits until every record that was taken has its outcome; nothing waits for company meanwhile.
+    /// Has nothing that was taken wait for company.
+    pub fn hurry(&self) {
+        self.machine().hurry();
+        self.work.notify_one();
+    }
+
+    /// Waits until every record that was taken so far has its outcome; none of them waits for company meanwhile.
     pub async fn flush(&self) {
+        let round = {
+            let mut machine = self.machine();
+            machine.hurry();
+            self.rounds().turn()
+        };
+        self.work.notify_one();
         loop {
             let settled = self.settled.notified();
-            {
-                let mut machine = self.machine();
-                if machine.is_idle() {
-                    return;
-                }
-                machine.hurry();
+            let are_over = self.rounds().are_over(round);
+            if are_over {
+                return;
             }
-            self.work.notify_one();
             settled.await;
         }
     }
@@ -265,12 +344,12 @@ impl Writer {
     /// Takes nothing more once everything has its outcome; what was taken is still sent.
     pub fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
-        self.machine().hurry();
-        self.work.notify_one();
+        self.hurry();
     }
 
     fn settle(&self, outcome: Outcome<Token>) {
         let Outcome { log, partition, tokens, result, in_doubt } = outcome;
+        let rounds: Vec<u64> = tokens.iter().map(|token| token.round).collect();
         // Of the whole batch, to be given back at once.
         let mut room: Option<OwnedSemaphorePermit> = None;
         for (index, token) in (0i64..).zip(tokens) {
@@ -297,6 +376,7 @@ impl Writer {
                 }
             }
         }
+        self.leave(rounds);
     }
 }
 
@@ -341,7 +421,6 @@ impl Drop for Driver {
                 self.writer.settle(outcome);
             }
         }
-        self.writer.settled.notify_waiters();
     }
 }
 
@@ -357,7 +436,7 @@ impl Driver {
         loop {
             let now = writer.cluster.clock.now();
             let mut outputs = Vec::new();
-            let (wake, is_idle, is_over, logs) = {
+            let (wake, is_over, logs) = {
                 let mut machine = writer.machine();
                 let wake = machine.step(now, &mut outputs);
                 let is_over = machine.is_idle() && writer.is_closing.load(Ordering::Acquire);
@@ -365,16 +444,13 @@ impl Driver {
                     machine.close(&mut outputs);
                 }
                 let logs: Vec<LogId> = if now >= self.aging { machine.logs().cloned().collect() } else { Vec::new() };
-                (wake, machine.is_idle(), is_over, logs)
+                (wake, is_over, logs)
             };
             if now >= self.aging {
                 self.aging = now.after_ms(ms(writer.cluster.config.metadata_max_age).max(1000));
                 logs.into_iter().for_each(|log| self.look_up(log, false));
             }
             outputs.into_iter().for_each(|output| self.carry_out(output));
-            if is_idle {
-                writer.settled.notify_waiters();
-            }
             if is_over {
                 return;
             }

@@ -431,7 +431,7 @@ impl VlsnClient {
         writer_epoch(self.reads(), kp::writer::RELEASE, ANY_EPOCH).await.map(drop)
     }
 
-    /// Waits until every record that was handed over has been acknowledged or has failed.
+    /// Waits until every record that was handed over before has been acknowledged or has failed.
     ///
     /// ```no_run
     /// # async fn example(log: pyralog_client::VlsnClient) {

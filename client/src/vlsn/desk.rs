@@ -53,6 +53,10 @@ pub(crate) struct Order {
 #[derive(Default)]
 struct Unsettled {
     records: BTreeMap<u64, Entry>,
+    /// How many records there have been.
+    taken: u64,
+    /// Somebody waits for a change, which is told of otherwise once nothing is in the air.
+    is_awaited: bool,
     /// Records in the writer's hands.
     in_air: usize,
     /// The first failure since the last repair.
@@ -79,14 +83,11 @@ impl Unsettled {
             self.failure = Some((vlsn, error));
         }
     }
-
-    /// Whether everything has its outcome, and nothing is in the air that was given up.
-    fn is_quiet(&self) -> bool {
-        self.records.is_empty() && self.in_air == 0
-    }
 }
 
 struct Entry {
+    /// How many were taken before it.
+    number: u64,
     record: Record,
     reply: oneshot::Sender<Outcome>,
 }
@@ -99,7 +100,7 @@ pub(crate) struct Desk {
     /// The writer epoch that is held.
     epoch: Mutex<Option<i32>>,
     unsettled: Mutex<Unsettled>,
-    /// The last record was settled, or a repair is over.
+    /// Something changed of what is unsettled.
     settled: Notify,
 }
 
@@ -127,13 +128,15 @@ impl Sink for Desk {
                 unsettled.note_failure(vlsn, error);
             }
         }
-        if unsettled.in_air == 0 {
-            let needs_repair = unsettled.failure.is_some();
-            drop(unsettled);
+        let needs_repair = unsettled.in_air == 0 && unsettled.failure.is_some();
+        let is_told = unsettled.in_air == 0 || unsettled.is_awaited;
+        unsettled.is_awaited = false;
+        drop(unsettled);
+        if is_told {
             self.tell_settled();
-            if needs_repair {
-                tokio::spawn(Repair { desk: self, is_made: false }.make());
-            }
+        }
+        if needs_repair {
+            tokio::spawn(Repair { desk: self, is_made: false }.make());
         }
     }
 }
@@ -209,41 +212,46 @@ impl Desk {
         }
     }
 
-    /// Waits until everything has its outcome, and nothing is in the air.
+    /// Waits until everything that was taken so far has its outcome.
     pub async fn flush(&self) {
-        loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            let is_quiet = self.unsettled().is_quiet();
-            if is_quiet {
-                return;
-            }
-            self.writer.flush().await;
-            settled.await;
-        }
+        let (taken, last) = {
+            let unsettled = self.unsettled();
+            (unsettled.taken, unsettled.records.keys().next_back().copied())
+        };
+        let Some(last) = last else { return };
+        self.writer.hurry();
+        let is_later = |(_, entry): (&u64, &Entry)| entry.number >= taken;
+        self.until(|unsettled| unsettled.records.range(..=last).all(is_later)).await;
     }
 
-    /// Waits until this holds, which may be so once nothing is in the air, or a repair is over.
+    /// Waits until this holds.
     async fn until(&self, holds: impl Fn(&Unsettled) -> bool) {
         loop {
             let settled = self.settled.notified();
-            let is_so = holds(&self.unsettled());
-            if is_so {
-                return;
+            {
+                let mut unsettled = self.unsettled();
+                if holds(&unsettled) {
+                    return;
+                }
+                unsettled.is_awaited = true;
             }
             settled.await;
         }
     }
 
-    /// The order, with nothing on its way.
+    /// The order, with nothing on its way. Nobody else hands anything over while it is waited for.
     pub async fn settled_order(&self) -> tokio::sync::MutexGuard<'_, Order> {
         loop {
-            self.flush().await;
             let order = self.order.lock().await;
-            if self.unsettled().is_quiet() {
+            self.writer.hurry();
+            self.until(|unsettled| unsettled.in_air == 0).await;
+            let settled = self.settled.notified();
+            if self.unsettled().records.is_empty() {
                 return order;
             }
+            // What failed is a matter of a repair, which needs the order.
+            drop(order);
+            settled.await;
         }
     }
 
@@ -291,7 +299,9 @@ impl Desk {
             if let Some(stopped) = &unsettled.stopped {
                 return Err(stopped.clone());
             }
-            unsettled.records.insert(vlsn, Entry { record: record.clone(), reply });
+            let number = unsettled.taken;
+            unsettled.taken += 1;
+            unsettled.records.insert(vlsn, Entry { number, record: record.clone(), reply });
             unsettled.in_air += 1;
         }
         order.next = order.next.max(vlsn.saturating_add(1));
@@ -377,9 +387,7 @@ impl Desk {
             order.standing.note(partition, vlsn);
             self.hand_over(partition, vlsn, &record, room);
         }
-        if self.unsettled().in_air == 0 {
-            self.tell_settled();
-        }
+        self.tell_settled();
         Ok(())
     }
 

@@ -58,6 +58,8 @@ pub struct Batch<T> {
     pub tokens: Vec<T>,
     /// When its first record came.
     pub since: MonoMs,
+    /// Whether it does without more records.
+    pub hurries: bool,
     /// Attempts that failed in a row.
     pub failures: u32,
     /// Not to be sent before.
@@ -79,6 +81,7 @@ impl<T> Batch<T> {
             payload: Payload::Open(BatchBuilder::new().compression(compression)),
             tokens: Vec::new(),
             since: now,
+            hurries: false,
             failures: 0,
             not_before: MonoMs(0),
             sequence: None,

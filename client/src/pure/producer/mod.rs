@@ -266,7 +266,6 @@ pub struct Producer<T> {
     nodes: BTreeMap<NodeId, usize>,
     flights: BTreeMap<Flight, (NodeId, Cargo)>,
     next_flight: u64,
-    hurry: bool,
     /// From where the next request of a broker begins to look, so that every partition gets its turn.
     turn: Option<(LogId, u32)>,
     /// A record failed, and order is strict.
@@ -295,7 +294,6 @@ impl<T> Producer<T> {
             nodes: BTreeMap::new(),
             flights: BTreeMap::new(),
             next_flight: 0,
-            hurry: false,
             turn: None,
             halted: false,
             closed: false,
@@ -389,9 +387,13 @@ impl<T> Producer<T> {
         Ok(wake)
     }
 
-    /// From now on nothing waits for company, until all is sent that is there now and what comes meanwhile.
+    /// What is there now waits for company no longer.
     pub fn hurry(&mut self) {
-        self.hurry = true;
+        for key in &self.active {
+            if let Some(open) = partition_mut(&mut self.logs, key).and_then(|partition| partition.open.as_mut()) {
+                open.hurries = true;
+            }
+        }
     }
 
     /// Whether every record has its outcome.
@@ -488,9 +490,6 @@ impl<T> Producer<T> {
             self.send(node, partitions, out);
         }
         self.halt(out);
-        if self.active.is_empty() {
-            self.hurry = false;
-        }
         wake.0
     }
 
@@ -551,7 +550,7 @@ impl<T> Producer<T> {
         let mut leaderless = BTreeSet::new();
         for key in &self.active {
             let Some(partition) = partition_mut(&mut self.logs, key) else { continue };
-            match partition.next(self.settings.idempotent, self.settings.linger_ms, self.hurry) {
+            match partition.next(self.settings.idempotent, self.settings.linger_ms) {
                 Next::Nothing => {}
                 Next::At(moment) if moment > now => wake.at(Some(moment)),
                 Next::At(_) => match partition.leader {
@@ -607,9 +606,7 @@ impl<T> Producer<T> {
                     Ok(batch) => {
                         parcels.push(Parcel { log: key.0.clone(), partition: key.1, batch });
                         // Perhaps there is more of it for another request.
-                        if partition.has_full()
-                            && partition.next(self.settings.idempotent, 0, false) == Next::At(MonoMs(0))
-                        {
+                        if partition.has_full() && partition.next(self.settings.idempotent, 0) == Next::At(MonoMs(0)) {
                             left.push(key.clone());
                         }
                         cargo.push((key.0, key.1, order));

@@ -82,8 +82,8 @@ impl<T> Partition<T> {
         !self.full.is_empty()
     }
 
-    /// When something may be sent, given how long an open batch waits for more records and whether it has to.
-    pub fn next(&self, idempotent: bool, linger_ms: i64, hurry: bool) -> Next {
+    /// When something may be sent, given how long an open batch waits for more records.
+    pub fn next(&self, idempotent: bool, linger_ms: i64) -> Next {
         let room = if idempotent && self.is_known { IN_FLIGHT_MAX } else { 1 };
         if self.in_flight.len() >= room || self.epoch_ends {
             return Next::Nothing;
@@ -103,7 +103,7 @@ impl<T> Partition<T> {
         match &self.open {
             None => Next::Nothing,
             // Waiting for company pays only while an answer is due anyway.
-            Some(_) if hurry || self.in_flight.is_empty() => Next::At(MonoMs(0)),
+            Some(batch) if batch.hurries || self.in_flight.is_empty() => Next::At(MonoMs(0)),
             Some(batch) => Next::At(batch.since.after_ms(linger_ms)),
         }
     }

@@ -472,6 +472,36 @@ fn in_doubt_is_what_was_sent_and_whose_fate_is_not_known() {
     assert!(twice, "the first copy may still arrive");
 }
 
+/// Pushes a record, and does what is possible now; the request that comes of it, if one does.
+fn push_now(machine: &mut Producer<u64>, hurries: bool) -> Option<Flight> {
+    let record = NewRecord { timestamp: 0, key: None, value: Some(&[1]), headers: &[] };
+    machine.push(&log(), Target::Partition(0), record, 0, MonoMs(0)).unwrap();
+    if hurries {
+        machine.hurry();
+    }
+    let mut out = Vec::new();
+    machine.step(MonoMs(0), &mut out);
+    match out.pop() {
+        Some(Output::Send { flight, .. }) => Some(flight),
+        None => None,
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_hurries_is_what_was_there() {
+    let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
+    machine.learn(&log(), ID, &[Some(NodeId(1))]);
+    machine.identified(1, 0);
+    let first = push_now(&mut machine, false).unwrap();
+    let written = Answer::Written { base_offset: LogOffset(0), append_time: None };
+    machine.answered(first, BTreeMap::from([((log(), 0), written)]), MonoMs(0), &mut Vec::new());
+    assert!(push_now(&mut machine, false).is_some(), "nothing is unanswered");
+    assert_eq!(push_now(&mut machine, false), None, "it waits for company");
+    assert!(push_now(&mut machine, true).is_some());
+    assert_eq!(push_now(&mut machine, false), None, "it came later");
+}
+
 #[test]
 fn a_log_that_is_created_again_may_have_fewer_partitions() {
     let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
