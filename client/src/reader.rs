@@ -75,7 +75,8 @@ pub enum OffsetReset {
 
 /// Reads a log. Dropping it ends its connections. While one partition cannot be read (it has no leader, or is damaged), the
 /// others are; the reader fails with what is wrong only when nothing else has come for
-/// [`ClientConfig::call_timeout`](crate::ClientConfig::call_timeout), and goes on where it was when it is asked again.
+/// [`ClientConfig::call_timeout`](crate::ClientConfig::call_timeout), and goes on where it was when it is asked again. What is
+/// wrong for good is also told as a warning (`tracing`), once for each partition.
 ///
 /// ```no_run
 /// # async fn example(client: pyralog_client::PyralogClient) -> pyralog_client::Result<()> {
@@ -101,6 +102,8 @@ pub struct LogReader {
     reset: OffsetReset,
     /// Fetched and not handed out.
     buffer: VecDeque<Record>,
+    /// Partitions of which it was told that they cannot be read.
+    unreadable: BTreeSet<u32>,
     failures: u32,
 }
 
@@ -227,8 +230,8 @@ impl ReaderBuilder {
         let (positions, unplaced, follows) = client.cluster().repeat(LogError::is_retriable, attempt).await?;
         let lane = Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed));
         let (start, reset) = (self.start, self.reset);
-        let buffer = VecDeque::new();
-        Ok(LogReader { client, log, lane, positions, unplaced, start, follows, reset, buffer, failures: 0 })
+        let (buffer, unreadable) = (VecDeque::new(), BTreeSet::new());
+        Ok(LogReader { client, log, lane, positions, unplaced, start, follows, reset, buffer, unreadable, failures: 0 })
     }
 }
 
@@ -482,6 +485,27 @@ impl LogReader {
     async fn take_partition(&mut self, found: PartitionData) -> Result<(), ConsumeError> {
         let Ok(partition) = u32::try_from(found.partition_index) else { return Ok(()) };
         let Some(&position) = self.positions.get(&partition) else { return Ok(()) };
+        let taken = self.take_from(partition, position, found).await;
+        match &taken {
+            Ok(()) => {
+                self.unreadable.remove(&partition);
+            }
+            // While other partitions give something, nobody is told otherwise.
+            Err(error) => {
+                if !is_retriable(error) && self.unreadable.insert(partition) {
+                    tracing::warn!(log = %self.log, partition, %error, "a partition is left out");
+                }
+            }
+        }
+        taken
+    }
+
+    async fn take_from(
+        &mut self,
+        partition: u32,
+        position: LogOffset,
+        found: PartitionData,
+    ) -> Result<(), ConsumeError> {
         let log = self.log.clone();
         if found.error_code == ErrorCode::OffsetOutOfRange.code() {
             return self.go_into_range(partition, position).await;

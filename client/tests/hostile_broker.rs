@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pyralog_client::{CallError, ClientConfig, ConnectError, TenantClient};
+use pyralog_protocol::batch::{BatchBuilder, NewRecord};
 use pyralog_protocol::kafka_protocol::messages as kp;
 use pyralog_protocol::kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use pyralog_protocol::kafka_protocol::messages::list_offsets_response::{
@@ -78,20 +79,19 @@ async fn silence_ends_with_the_timeout() {
     assert!(error.contains("within 300 ms"), "{error}");
 }
 
-/// A broker whose log is empty, of which it says at first that there are ten records. Returns its address.
-async fn with_a_log_that_got_shorter() -> String {
+/// A broker that answers like this, given the port it listens on. Returns its address.
+async fn broker(answer: impl Fn(&Request, u16) -> Response + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let looks = Arc::new(AtomicUsize::new(0));
+    let (address, answer) = (listener.local_addr().unwrap(), Arc::new(answer));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let looks = looks.clone();
+            let answer = answer.clone();
             tokio::spawn(async move {
                 while let Ok(length) = stream.read_i32().await {
                     let mut frame = BytesMut::zeroed(usize::try_from(length).unwrap());
                     stream.read_exact(&mut frame).await.unwrap();
                     let (head, request) = decode_request(frame, &DecodeLimits::default()).unwrap();
-                    let answer = answer_of(&request, address.port(), &looks);
+                    let answer = answer(&request, address.port());
                     let frame = encode_response(head.correlation_id, head.version, answer).unwrap();
                     stream.write_all(&frame).await.unwrap();
                 }
@@ -101,34 +101,51 @@ async fn with_a_log_that_got_shorter() -> String {
     address.to_string()
 }
 
+fn name() -> kp::TopicName {
+    StrBytes::from_static_str("log").into()
+}
+
+/// The only log of a broker.
+struct Log {
+    partitions: i32,
+    /// Of a timestamp, in any partition.
+    offset: Box<dyn Fn(i64) -> i64 + Send + Sync>,
+    /// Of a partition, from an offset on.
+    records: fn(i32, i64) -> Option<Bytes>,
+}
+
 #[allow(clippy::wildcard_enum_match_arm, reason = "whatever else is asked is a mistake of the test")]
-fn answer_of(request: &Request, port: u16, looks: &AtomicUsize) -> Response {
+fn answer_of(request: &Request, port: u16, log: &Log) -> Response {
     match request {
         Request::ApiVersions(_) => {
             kp::ApiVersionsResponse::default().with_api_keys(pyralog_protocol::response::listed_apis().collect()).into()
         }
         Request::Metadata(_) => {
             let broker = MetadataResponseBroker::default().with_node_id(1.into()).with_host("127.0.0.1".into());
-            let partition = MetadataResponsePartition::default().with_leader_id(1.into());
+            let partition =
+                |index| MetadataResponsePartition::default().with_partition_index(index).with_leader_id(1.into());
             let topic = MetadataResponseTopic::default()
-                .with_name(Some(StrBytes::from_static_str("log").into()))
-                .with_partitions(vec![partition]);
+                .with_name(Some(name()))
+                .with_partitions((0..log.partitions).map(partition).collect());
             let answer = kp::MetadataResponse::default().with_brokers(vec![broker.with_port(port.into())]);
             answer.with_topics(vec![topic]).into()
         }
         Request::ListOffsets(asked) => {
-            let is_latest = asked.topics[0].partitions[0].timestamp == -1;
-            let is_first = is_latest && looks.fetch_add(1, Ordering::Relaxed) == 0;
-            let partition = ListOffsetsPartitionResponse::default().with_offset(if is_first { 10 } else { 0 });
-            let topic = ListOffsetsTopicResponse::default()
-                .with_name(StrBytes::from_static_str("log").into())
-                .with_partitions(vec![partition]);
+            let partitions = asked.topics[0].partitions.iter().map(|asked| {
+                ListOffsetsPartitionResponse::default()
+                    .with_partition_index(asked.partition_index)
+                    .with_offset((log.offset)(asked.timestamp))
+            });
+            let topic = ListOffsetsTopicResponse::default().with_name(name()).with_partitions(partitions.collect());
             kp::ListOffsetsResponse::default().with_topics(vec![topic]).into()
         }
-        Request::Fetch(_) => {
-            let topic = FetchableTopicResponse::default()
-                .with_topic(StrBytes::from_static_str("log").into())
-                .with_partitions(vec![PartitionData::default()]);
+        Request::Fetch(asked) => {
+            let partitions = asked.topics[0].partitions.iter().map(|asked| {
+                PartitionData::default()
+                    .with_partition_index(asked.partition)
+                    .with_records((log.records)(asked.partition, asked.fetch_offset))
+            });
+            let topic = FetchableTopicResponse::default().with_topic(name()).with_partitions(partitions.collect());
             kp::FetchResponse::default().with_responses(vec![topic]).into()
         }
         other => panic!("{other:?}"),
@@ -137,8 +154,68 @@ fn answer_of(request: &Request, port: u16, looks: &AtomicUsize) -> Response {
 
 #[tokio::test]
 async fn a_log_that_got_shorter_keeps_nobody_waiting_for_its_old_end() {
-    let config = ClientConfig::new(with_a_log_that_got_shorter().await);
+    // It is empty, and is said to have ten records at first.
+    let looks = AtomicUsize::new(0);
+    let offset = move |timestamp: i64| {
+        let is_first = timestamp == -1 && looks.fetch_add(1, Ordering::Relaxed) == 0;
+        if is_first { 10 } else { 0 }
+    };
+    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
+    let config = ClientConfig::new(broker(move |request, port| answer_of(request, port, &log)).await);
     let client = config.connect().await.unwrap();
     let tenants = tokio::time::timeout(Duration::from_secs(20), TenantClient::open(client, "log")).await;
     tenants.expect("it waits for records that are gone").unwrap();
+}
+
+/// Counts what readers warn of.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() == tracing::Level::WARN && metadata.target().ends_with("reader")
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// One record at any offset of any partition; its checksum is wrong in partition 1.
+fn half_damaged(partition: i32, offset: i64) -> Option<Bytes> {
+    let record = NewRecord { timestamp: 0, key: None, value: Some(b"value"), headers: &[] };
+    let mut batch = BatchBuilder::new().record(record).build().unwrap();
+    // No checksum covers the base offset.
+    batch[..8].copy_from_slice(&offset.to_be_bytes());
+    if partition == 1 {
+        *batch.last_mut().unwrap() ^= 1;
+    }
+    Some(batch.freeze())
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_read_is_told_of_once_while_others_are_read() {
+    let log = Log { partitions: 2, offset: Box::new(|_| 0), records: half_damaged };
+    let config = ClientConfig::new(broker(move |request, port| answer_of(request, port, &log)).await);
+    let client = config.connect().await.unwrap();
+    let warnings = Warnings::default();
+    let _default = tracing::subscriber::set_default(warnings.clone());
+    let mut reader = client.reader("log").open().await.unwrap();
+    for offset in 0..5 {
+        let record = reader.next().await.unwrap();
+        assert_eq!((record.partition, record.offset.0), (0, offset));
+    }
+    assert_eq!(warnings.0.load(Ordering::Relaxed), 1);
 }
