@@ -218,7 +218,7 @@ impl Writer {
     fn leave(&self, rounds: impl IntoIterator<Item = u64>) {
         let is_over = {
             let mut known = self.rounds();
-            rounds.into_iter().fold(false, |is_over, round| known.leave(round) || is_over)
+            rounds.into_iter().filter(|round| known.leave(*round)).count() > 0
         };
         if is_over {
             self.settled.notify_waiters();

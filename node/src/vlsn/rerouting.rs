@@ -1,10 +1,13 @@
 //! A change of the partition count routes VLSNs anew from one on that lies above all that were written. Between finding
 //! that one and the new routing being in force, nothing is appended: clients are told to look again.
 
+use std::sync::Arc;
+
 use pyralog_coordinator::{Command, RoutingFrom};
 use pyralog_protocol::{TopicId, Vlsn};
 use pyralog_storage::Disk;
 
+use crate::partition::Partition;
 use crate::topology::Topology;
 
 /// Partitions of a log that take nothing: the first so many. Others may be added before these are let go.
@@ -23,10 +26,9 @@ pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Comm
             continue;
         };
         // All of them, also behind one that cannot tell its last.
-        let last = entry.partitions.iter().fold(Ok(None), |last, partition| {
-            let own = partition.freeze().map_err(|_| partition.index);
-            Ok(last?.max(own?))
-        });
+        let freeze = |partition: &Arc<Partition<D>>| partition.freeze().map_err(|_| partition.index);
+        let each: Vec<_> = entry.partitions.iter().map(freeze).collect();
+        let last = each.into_iter().try_fold(None, |last, own| Ok(last.max(own?)));
         // A count that nothing was written under has no VLSN of its own either.
         let begun = entry.log.metadata.routing.as_ref().and_then(|routing| routing.epochs().last());
         let begun = begun.map_or(Vlsn::ZERO, |epoch| epoch.from);

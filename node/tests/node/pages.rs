@@ -382,7 +382,7 @@ fn a_fetch_of_the_view_does_not_wait_for_bytes_that_a_page_has_no_room_for() {
     let mut world = World::new();
     assert_eq!(world.create(LOG, 10, &[("vlsn.enable", "true")]).code(), 0);
     let conn = world.connect();
-    let mut write = |world: &mut World, vlsn: u64, bytes: usize| {
+    let write = |world: &mut World, vlsn: u64, bytes: usize| {
         let batch = BatchBuilder::new().kv(1_799_999_000_000, &Vlsn(vlsn).key(), &vec![7; bytes]);
         let partition = i32::try_from(vlsn % 10).unwrap();
         let request = produce_request(LOG, partition, -1, batch.build().unwrap().freeze());

@@ -65,6 +65,17 @@ struct Pattern {
     bytes: usize,
 }
 
+/// The tree of an expression, or what is wrong with it.
+fn parse(text: &str, unicode: bool) -> Result<Hir, String> {
+    let mut parser = regex_syntax::ParserBuilder::new();
+    let parsed = parser.nest_limit(NESTING_MAX).unicode(unicode).utf8(unicode).build().parse(text);
+    parsed.map_err(|error| match error {
+        regex_syntax::Error::Parse(error) => error.kind().to_string(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string(),
+        other => other.to_string(),
+    })
+}
+
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self, PatternError> {
         if pattern.len() > PATTERN_BYTES_MAX {
@@ -72,19 +83,10 @@ impl Pattern {
         }
         let shown = || pattern.chars().take(200).collect();
         let text = without_quotes(pattern);
-        let parse = |unicode: bool| {
-            let mut parser = regex_syntax::ParserBuilder::new();
-            parser.nest_limit(NESTING_MAX).unicode(unicode).utf8(unicode).build().parse(&text)
-        };
         // Names are ASCII, and so are RE2's classes. With the rest of Unicode, patterns take ten times as much.
-        let parsed = parse(false).or_else(|_| parse(true)).map_err(|error| PatternError::Syntax {
-            pattern: shown(),
-            why: match error {
-                regex_syntax::Error::Parse(error) => error.kind().to_string(),
-                regex_syntax::Error::Translate(error) => error.kind().to_string(),
-                other => other.to_string(),
-            },
-        })?;
+        let parsed = parse(&text, false)
+            .or_else(|_| parse(&text, true))
+            .map_err(|why| PatternError::Syntax { pattern: shown(), why })?;
         // Anchored as a tree, not as text: in text, a comment or an unbalanced parenthesis could swallow the anchor.
         let whole = Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]);
         let config = Config::new()
