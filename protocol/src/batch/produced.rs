@@ -345,8 +345,11 @@ impl ProduceError {
 pub fn check_produced(records: impl Into<Option<Bytes>>, rules: &ProduceRules) -> Result<CheckedBatch, ProduceError> {
     let records = records.into().ok_or(ProduceError::NullRecords)?;
     let header = outline(&records)?;
-    check_header(&header, rules)?;
+    check_place(&header, rules)?;
+    // Before whatever the CRC covers: numbers that the network changed are no mistake of the producer, who is to send
+    // the batch again.
     header.verify_crc(&records)?;
+    check_numbers(&header)?;
     let codec = header.codec().map_err(|found| ProduceError::UnknownCodec { found })?;
     let body = records.slice(BATCH_HEADER_BYTES..header.total_size());
     let payload = match codec {
@@ -415,14 +418,19 @@ fn length_and_magic(bytes: &[u8]) -> Option<(i32, Option<i8>)> {
     Some((i32::from_be_bytes(*length), bytes.get(16).map(|b| i8::from_be_bytes([*b]))))
 }
 
-fn check_header(header: &BatchHeader, rules: &ProduceRules) -> Result<(), ProduceError> {
+/// What can be said without the bytes behind the header.
+fn check_place(header: &BatchHeader, rules: &ProduceRules) -> Result<(), ProduceError> {
     if header.codec() == Ok(Codec::Zstd) && !rules.zstd_allowed {
         return Err(ProduceError::ZstdTooOld);
     }
     if header.base_offset != 0 {
         return Err(ProduceError::BaseOffset { found: header.base_offset });
     }
-    check_size(header.total_size(), rules.max_message_bytes)?;
+    check_size(header.total_size(), rules.max_message_bytes)
+}
+
+/// The numbers that the CRC covers.
+fn check_numbers(header: &BatchHeader) -> Result<(), ProduceError> {
     if header.record_count < 1 || header.last_offset_delta != header.record_count - 1 {
         let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
         return Err(ProduceError::Count { count, last_offset_delta });
