@@ -314,14 +314,14 @@ impl ProduceError {
             | Self::Header(_)
             | Self::TooLarge { .. }
             | Self::TooLargeForSegment { .. }
-            | Self::ZstdTooOld
-            | Self::Codec(_) => false,
+            | Self::ZstdTooOld => false,
             Self::BaseOffset { .. }
             | Self::Count { .. }
             | Self::Sequence { .. }
             | Self::Control
             | Self::DeleteHorizon
             | Self::UnknownCodec { .. }
+            | Self::Codec(_)
             | Self::Record { .. }
             | Self::OffsetDelta { .. }
             | Self::Records { .. }
