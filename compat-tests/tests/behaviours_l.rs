@@ -150,9 +150,16 @@ fn l07_errors_of_list_offsets() {
     let mut twice = list_offsets(&name, 0, -1);
     let same = twice.topics[0].partitions[0].clone();
     twice.topics[0].partitions.push(same);
+    let another = twice.topics[0].clone();
+    twice.topics.push(another);
+    twice.topics.push(list_offsets(&unknown, 0, -1).topics[0].clone().with_partitions(vec![]));
     let response = conn.call(7, &twice);
-    assert!(response.topics[0].partitions.iter().all(|p| p.error_code == 42), "{response:?}");
-    assert!(!response.topics[0].partitions.is_empty());
+    assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1), "answered once: {response:?}");
+    assert_eq!(response.topics[0].partitions[0].error_code, 42, "{response:?}");
+    assert_eq!(conn.list_offset(&name, 1, -9).error_code, 35, "what is asked for comes before where");
+    let isolation = conn.call(7, &list_offsets(&name, 0, -1).with_isolation_level(7));
+    let expected = if on_kafka() { -1 } else { 42 };
+    assert_eq!(isolation.topics[0].partitions[0].error_code, expected, "{isolation:?}");
 
     let epoch = conn.metadata_of(&name).partitions[0].leader_epoch;
     for (given, expected) in [(epoch + 1, 75), (epoch, 0), (-1, 0), (-2, 74), (i32::MIN, 74)] {

@@ -38,21 +38,30 @@ pub(crate) fn list_offsets<D: Disk>(
     failures: &mut Telling<'_>,
 ) -> ListOffsetsResponse {
     let repeated = repeated_partitions(request);
-    let topics = request.topics.iter().map(|topic| {
-        let entry = topology.by_name(&topic.name.0);
-        let partitions = topic.partitions.iter().map(|asked| {
-            let found = if repeated.contains(&(topic.name.0.as_str(), asked.partition_index)) {
-                Err(ErrorCode::InvalidRequest)
-            } else if request.replica_id.0 >= 0 {
-                Err(ErrorCode::NotLeaderOrFollower)
-            } else {
-                offset_of(topology, entry, asked, version).map_err(|refused| refused.code(failures))
+    let refusal = refusal_for_all(request);
+    let named = request.topics.iter().map(|topic| (&topic.name, topic.partitions.as_slice()));
+    let topics = asked_once(named, |asked| asked.partition_index).into_iter().map(|(name, asked)| {
+        let entry = topology.by_name(&name.0);
+        let partitions = asked.into_iter().map(|asked| {
+            let found = match refusal {
+                Some(code) => Err(code),
+                None if repeated.contains(&(name.0.as_str(), asked.partition_index)) => Err(ErrorCode::InvalidRequest),
+                None => offset_of(topology, entry, asked, version).map_err(|refused| refused.code(failures)),
             };
             offset_answer(asked.partition_index, version, found)
         });
-        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        ListOffsetsTopicResponse::default().with_name(name.clone()).with_partitions(partitions.collect())
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+/// What is wrong with the request itself.
+fn refusal_for_all(request: &ListOffsetsRequest) -> Option<ErrorCode> {
+    match (request.isolation_level, request.replica_id.0) {
+        (0 | 1, ..0) => None,
+        (0 | 1, _) => Some(ErrorCode::NotLeaderOrFollower),
+        _ => Some(ErrorCode::InvalidRequest),
+    }
 }
 
 fn repeated_partitions(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
@@ -127,10 +136,10 @@ fn offset_of<D: Disk>(
     asked: &ListOffsetsPartition,
     version: i16,
 ) -> Result<TimedOffset, NoOffset> {
-    let place = find(topology, entry, asked.partition_index).map_err(NoOffset::Refused)?;
     if !timestamp_is_known(asked.timestamp, version) {
         return Err(NoOffset::Refused(ErrorCode::UnsupportedVersion));
     }
+    let place = find(topology, entry, asked.partition_index).map_err(NoOffset::Refused)?;
     let partition = match place {
         Place::Partition(partition) => partition,
         Place::View(view) => {
@@ -252,7 +261,8 @@ pub(crate) fn delete_records<D: Disk>(
     out: &mut Outputs<D>,
 ) -> DeleteRecordsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
-    for (name, asked) in asked_once(request) {
+    let named = request.topics.iter().map(|topic| (&topic.name, topic.partitions.as_slice()));
+    for (name, asked) in asked_once(named, |asked| asked.partition_index) {
         let entry = topology.by_name(&name.0);
         let partitions = asked.into_iter().map(|asked| {
             let (code, low) = match delete_until(topology, entry, asked, out) {
@@ -270,19 +280,22 @@ pub(crate) fn delete_records<D: Disk>(
     DeleteRecordsResponse::default().with_topics(topics)
 }
 
-/// What is asked of each log and partition, in the order in which they come up. One that is named several times is changed
-/// and answered once, by its last offset, as in Kafka: each change is a sync.
-fn asked_once(request: &DeleteRecordsRequest) -> Vec<(&TopicName, Vec<&DeleteRecordsPartition>)> {
-    let mut topics: Vec<(&TopicName, Vec<&DeleteRecordsPartition>)> = Vec::new();
+/// What is asked of each log and partition, in the order in which they come up, as in Kafka: one that is named several
+/// times is answered once, by what is said last, and a log of which no partition is named not at all.
+fn asked_once<'r, P>(
+    request: impl Iterator<Item = (&'r TopicName, &'r [P])>,
+    index_of: impl Fn(&P) -> i32,
+) -> Vec<(&'r TopicName, Vec<&'r P>)> {
+    let mut topics: Vec<(&TopicName, Vec<&P>)> = Vec::new();
     let mut places: BTreeMap<&str, (usize, BTreeMap<i32, usize>)> = BTreeMap::new();
-    for topic in &request.topics {
-        let (at, places) = places.entry(topic.name.0.as_str()).or_insert_with(|| (topics.len(), BTreeMap::new()));
+    for (name, asked) in request.filter(|(_, asked)| !asked.is_empty()) {
+        let (at, places) = places.entry(name.0.as_str()).or_insert_with(|| (topics.len(), BTreeMap::new()));
         if *at == topics.len() {
-            topics.push((&topic.name, Vec::new()));
+            topics.push((name, Vec::new()));
         }
         let Some((_, partitions)) = topics.get_mut(*at) else { continue };
-        for asked in &topic.partitions {
-            let place = *places.entry(asked.partition_index).or_insert(partitions.len());
+        for asked in asked {
+            let place = *places.entry(index_of(asked)).or_insert(partitions.len());
             match partitions.get_mut(place) {
                 Some(before) => *before = asked,
                 None => partitions.push(asked),
