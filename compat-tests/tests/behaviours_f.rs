@@ -144,6 +144,9 @@ fn f06_negative_limits_and_unknown_isolation() {
     assert_eq!(only(&limits).error_code, expected, "partition_max_bytes -1");
     let isolation = conn.call(12, &Fetch::at(&name, 0, 0).with(|f| f.request.isolation_level = 7).build());
     assert_eq!(isolation.error_code, expected, "isolation level 7");
+    // Before v7 there is no other place for it.
+    let isolation = conn.call(6, &Fetch::at(&name, 0, 0).with(|f| f.request.isolation_level = 7).build());
+    assert_eq!(only(&isolation).error_code, expected, "isolation level 7");
 }
 
 #[test]

@@ -28,6 +28,8 @@ use crate::waiting::{Wait, Warming};
 
 /// Fetch v13 names topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
+/// The version from which on an answer has an error of its own.
+const ERROR_CODE_FROM: i16 = 7;
 /// Fetch v16 tells the current leader (KIP-951).
 const LEADER_HINTS_FROM: i16 = 16;
 /// Fetch v12 detects divergence (KIP-595).
@@ -124,7 +126,8 @@ impl<D: Disk> Found<D> {
 pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchRequest) {
     let Step { conn, asked, now, out, .. } = step;
     let responder = asked.responder(conn.reserve(true));
-    if !matches!(request.isolation_level, 0 | 1) {
+    // Before v7 an answer has no place for it but the partitions.
+    if !is_isolation_level(request.isolation_level) && asked.version >= ERROR_CODE_FROM {
         return answer(&responder, top_level(ErrorCode::InvalidRequest), out);
     }
     let by_id = asked.version >= TOPIC_IDS_FROM;
@@ -199,7 +202,11 @@ fn refusal_for_all(request: &FetchRequest) -> Option<ErrorCode> {
     if replica >= 0 {
         return Some(ErrorCode::NotLeaderOrFollower);
     }
-    (request.max_bytes < 0).then_some(ErrorCode::InvalidRequest)
+    (request.max_bytes < 0 || !is_isolation_level(request.isolation_level)).then_some(ErrorCode::InvalidRequest)
+}
+
+fn is_isolation_level(level: i8) -> bool {
+    matches!(level, 0 | 1)
 }
 
 fn top_level(code: ErrorCode) -> FetchResponse {
