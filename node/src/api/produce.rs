@@ -254,7 +254,8 @@ fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceRespons
     let mut items: Vec<Item> = Vec::new();
     let mut topics: BTreeMap<(&str, [u8; 16]), usize> = BTreeMap::new();
     let mut seen: BTreeMap<(usize, i32), usize> = BTreeMap::new();
-    for data in &request.topic_data {
+    // A topic without partitions is not answered, as in Kafka.
+    for data in request.topic_data.iter().filter(|data| !data.partition_data.is_empty()) {
         let id = if version >= TOPIC_IDS_FROM { *data.topic_id.as_bytes() } else { [0; 16] };
         let topic = *topics.entry((data.name.0.as_str(), id)).or_insert_with(|| {
             response

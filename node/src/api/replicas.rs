@@ -81,7 +81,7 @@ pub(crate) fn alter_replica_log_dirs<D: Disk>(
 ) -> AlterReplicaLogDirsResponse {
     let mut wanted: BTreeMap<&TopicName, BTreeMap<i32, &str>> = BTreeMap::new();
     for dir in &request.dirs {
-        for topic in &dir.topics {
+        for topic in dir.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
             let partitions = wanted.entry(&topic.name).or_default();
             partitions.extend(topic.partitions.iter().map(|index| (*index, dir.path.as_str())));
         }
