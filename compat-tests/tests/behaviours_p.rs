@@ -328,6 +328,8 @@ fn p15_acks_and_timeouts() {
             let answer = produced(&response, &name, partition);
             assert_eq!((answer.error_code, answer.base_offset), (21, -1), "acks {acks} partition {partition}");
         }
+        let response = conn.call(9, &produce_parts(acks, &[(&name, 7, Some(&*bytes))]));
+        assert_eq!(produced(&response, &name, 7).error_code, 3, "acks {acks}: what there is not comes first");
     }
     for acks in [1, -1] {
         for timeout in [0, -1, i32::MIN] {

@@ -348,22 +348,25 @@ impl<D: Disk> Handler<'_, D> {
     }
 
     fn target(&self, item: &Item) -> Result<Target<D>, (ErrorCode, Option<String>)> {
-        if !matches!(self.request.acks, -1..=1) {
-            let why = format!("acks={} is not -1, 0 or 1", self.request.acks);
-            return Err((ErrorCode::InvalidRequiredAcks, Some(why)));
-        }
         let by_id = self.version >= TOPIC_IDS_FROM;
         let found = if by_id { self.topology.by_id(item.id) } else { self.topology.by_name(&item.name) };
         let Some(entry) = found else {
             let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
             return Err((code, None));
         };
+        if let Some(why) = refusal_of_view(self.topology, &entry.log) {
+            return Err((ErrorCode::PolicyViolation, Some(why)));
+        }
+        let Some(partition) = entry.partition(item.index) else {
+            return Err((ErrorCode::UnknownTopicOrPartition, None));
+        };
+        if !matches!(self.request.acks, -1..=1) {
+            let why = format!("acks={} is not -1, 0 or 1", self.request.acks);
+            return Err((ErrorCode::InvalidRequiredAcks, Some(why)));
+        }
         if entry.log.metadata.log_id.is_internal() {
             let why = format!("{} belongs to the broker", entry.log.metadata.log_id);
             return Err((ErrorCode::InvalidTopicException, Some(why)));
-        }
-        if let Some(why) = refusal_of_view(self.topology, &entry.log) {
-            return Err((ErrorCode::PolicyViolation, Some(why)));
         }
         if let Some(paused) = entry.log.settings.paused {
             return Err(refusal_of_paused(&entry.log, paused));
@@ -371,10 +374,7 @@ impl<D: Disk> Handler<'_, D> {
         if let Some(why) = &self.full {
             return Err((ErrorCode::KafkaStorageError, Some(why.clone())));
         }
-        match entry.partition(item.index) {
-            Some(partition) => Ok((Arc::clone(&entry.log), Arc::clone(partition))),
-            None => Err((ErrorCode::UnknownTopicOrPartition, None)),
-        }
+        Ok((Arc::clone(&entry.log), Arc::clone(partition)))
     }
 
     fn append(
