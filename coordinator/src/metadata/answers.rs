@@ -39,7 +39,11 @@ pub fn metadata(image: &Image, endpoint: &Endpoint, request: &m::MetadataRequest
             let too_early = |t: &MetadataRequestTopic| t.name.is_none() || !topic_id(&t.topic_id).is_zero();
             let refused = version < 12 && asked.iter().any(too_early);
             let mut seen = BTreeSet::new();
-            for topic in asked.iter().filter(|t| seen.insert((t.name.clone(), topic_id(&t.topic_id)))) {
+            // The name beside an id does not count (M9), so neither does it tell two entries apart (M8).
+            let named = |t: &MetadataRequestTopic| {
+                if refused || topic_id(&t.topic_id).is_zero() { t.name.clone() } else { None }
+            };
+            for topic in asked.iter().filter(|t| seen.insert((named(t), topic_id(&t.topic_id)))) {
                 let answer = if refused { invalid(topic, version) } else { one(image, topic, version) };
                 let missing = answer.error_code == ErrorCode::UnknownTopicOrPartition.code();
                 if missing && (version < 4 || request.allow_auto_topic_creation) {
@@ -50,7 +54,9 @@ pub fn metadata(image: &Image, endpoint: &Endpoint, request: &m::MetadataRequest
         }
     }
     if version >= 8 && request.include_topic_authorized_operations {
-        for topic in topics.iter_mut().filter(|t| t.error_code == 0) {
+        // Of a name that no log has, too, as in Kafka: it is about what one may do with a log of that name.
+        let nameless = [ErrorCode::UnknownTopicId.code(), ErrorCode::InvalidRequest.code()];
+        for topic in topics.iter_mut().filter(|t| !nameless.contains(&t.error_code)) {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
         }
     }

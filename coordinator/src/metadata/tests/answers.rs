@@ -88,6 +88,8 @@ fn m08_to_m12_ids_and_doubles() {
     assert_eq!(entries(&ask(&b, 9, Some(vec![by_name("x"), by_name("x")]))), [(0, Some("x"))]);
     assert_eq!(entries(&ask(&b, 12, Some(vec![by_id(x, None)]))), [(0, Some("x"))]);
     assert_eq!(entries(&ask(&b, 12, Some(vec![by_id(x, Some("wrong"))]))), [(0, Some("x"))]);
+    let twice = vec![by_id(x, Some("wrong")), by_id(x, None), by_id(x, Some("x"))];
+    assert_eq!(entries(&ask(&b, 12, Some(twice))), [(0, Some("x"))]);
     let unknown = ask(&b, 12, Some(vec![by_id(stranger, None)]));
     assert_eq!(entries(&unknown), [(100, None)]);
     assert_eq!(topic_id(&unknown.response.topics[0].topic_id), stranger);
@@ -111,6 +113,10 @@ fn m13_authorized_operations_only_when_asked() {
     assert_eq!(operations(7), (i32::MIN, i32::MIN));
     assert_eq!(operations(8), (3576, 8096));
     assert_eq!(operations(11), (3576, i32::MIN), "the cluster's moved to DescribeCluster");
+    let asked = asked.with_topics(Some(vec![by_name("none"), by_name("a b"), by_id(TopicId([9; 16]), None)]));
+    let named = answer(&b, 12, &asked).response.topics;
+    let named: Vec<_> = named.iter().map(|t| (t.error_code, t.topic_authorized_operations)).collect();
+    assert_eq!(named, [(3, 3576), (17, 3576), (100, i32::MIN)], "what one may do with a log of that name");
     let unasked = ask(&b, 8, None).response;
     assert_eq!(unasked.topics[0].topic_authorized_operations, i32::MIN);
 }
