@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 pub const TOPIC_OPERATIONS: i32 = 3576;
 /// The same for the cluster.
 pub const CLUSTER_OPERATIONS: i32 = 8096;
+/// What stands where no operations are told.
+const OPERATIONS_NOT_SAID: i32 = i32::MIN;
 
 /// An answer to Metadata, and what has to happen besides.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,8 +181,13 @@ pub fn describe_topic_partitions(
 ) -> m::DescribeTopicPartitionsResponse {
     let cursor = request.cursor.as_ref().map(|c| (c.topic_name.as_str(), c.partition_index));
     let asked: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
-    if cursor.is_some_and(|(_, partition)| partition < 0) {
-        let refused = asked.iter().map(|name| unknown(name, ErrorCode::InvalidRequest));
+    // Who names topics goes on at one of them.
+    let strays = |(topic, partition)| partition < 0 || !(asked.is_empty() || asked.contains(topic));
+    if cursor.is_some_and(strays) {
+        let refused = request.topics.iter().map(|topic| {
+            unknown(topic.name.as_str(), ErrorCode::InvalidRequest)
+                .with_topic_authorized_operations(OPERATIONS_NOT_SAID)
+        });
         return m::DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
     }
     let names = if asked.is_empty() { image.sorted_logs().into_keys().collect() } else { asked };

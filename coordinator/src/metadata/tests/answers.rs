@@ -178,6 +178,10 @@ fn m18_describe_topic_partitions_pages() {
         "a:0[0,1,2] b:0[0,1] bad name:17[] none:3[]"
     );
     assert_eq!(text(&page(&b, &["a"], 9, Some(("a", -1)))), "a:42[]");
+    let astray = page(&b, &["a", "b"], 9, Some(("aa", 0)));
+    assert_eq!(text(&astray), "a:42[] b:42[]", "who names topics goes on at one of them");
+    assert_eq!(astray.topics[0].topic_authorized_operations, i32::MIN);
+    assert_eq!(text(&page(&b, &[], 9, Some(("aa", 0)))), "b:0[0,1]");
     assert_eq!(page(&b, &["none"], 9, None).topics[0].topic_authorized_operations, 3576);
     let small = bench_with(&[("max.request.partition.size.limit", "1")]);
     assert_eq!(text(&page(&small, &[], 2000, None)), "");
