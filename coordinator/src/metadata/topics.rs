@@ -287,12 +287,11 @@ impl Metadata {
     }
 
     fn partitions_asked(&self, topic: &CreatableTopic) -> usize {
-        match topic.num_partitions {
-            -1 if topic.assignments.is_empty() => {
-                usize::try_from(self.image().broker().logs.num_partitions).unwrap_or(0)
-            }
-            -1 => topic.assignments.len(),
-            n => usize::try_from(n).unwrap_or(0),
+        match (topic.assignments.len(), topic.num_partitions) {
+            (0, -1) => usize::try_from(self.image().broker().logs.num_partitions).unwrap_or(0),
+            (0, count) => usize::try_from(count).unwrap_or(0),
+            // A count beside them is refused by itself.
+            (assigned, _) => assigned,
         }
     }
 
@@ -356,8 +355,10 @@ impl Metadata {
         &self,
         pairs: impl Iterator<Item = (&'a str, Option<&'a str>)>,
     ) -> Result<Overrides, TopicError> {
+        // Of a key that is there twice the last value counts (A6), and nobody looks at the others.
+        let last: BTreeMap<&str, Option<&str>> = pairs.collect();
         let mut configs = Overrides::new();
-        for (name, value) in pairs {
+        for (name, value) in last {
             configs.insert(name.to_owned(), validate(Scope::Topic, name, value)?);
         }
         crate::config::value::check_topic(&configs, self.image().broker_configs())?;

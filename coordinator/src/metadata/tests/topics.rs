@@ -117,6 +117,7 @@ fn a05_timeouts_and_limits() {
     assert!(b.image().log("late").is_none());
     assert_eq!(code(&mut b, topic("huge", 100_000, 1, &[])), 44);
     assert_eq!(code(&mut b, topic("max", i32::MAX, 1, &[])), 44);
+    assert_eq!(code(&mut b, assigned("both", &[(0, &[1])]).with_num_partitions(i32::MAX)), 42);
     let mixed = b.create_all(7, vec![topic("good", 1, 1, &[]), topic("bad", 0, 1, &[])]);
     assert_eq!(codes(&mixed), vec![("bad".to_owned(), 37), ("good".to_owned(), 0)]);
 
@@ -157,6 +158,8 @@ fn a06_wrong_configs() {
     b.create("twice", 1, &[("retention.ms", "1"), ("retention.ms", "2"), ("cleanup.policy", "")]);
     let log = b.image().log("twice").unwrap().clone();
     assert_eq!(log.settings.retention_ms, 2);
+    b.create("twice-bad", 1, &[("retention.ms", "x"), ("retention.ms", "2")]);
+    assert_eq!(b.image().log("twice-bad").unwrap().settings.retention_ms, 2);
     assert!(!log.settings.cleanup.delete && !log.settings.cleanup.compact);
     b.create("mem", 1, &[("pyralog.durability", "memory")]);
     assert_eq!(b.image().log("mem").unwrap().settings.durability, Durability::Memory);
