@@ -16,6 +16,7 @@ use crate::config::value::{canonical, find, is_vlsn};
 use crate::config::{ConfigError, Overrides, Scope, config_code, validate};
 use crate::effects::Effects;
 use kafka_protocol::messages as m;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
@@ -586,19 +587,18 @@ impl Metadata {
     ) -> m::CreatePartitionsResponse {
         use m::create_partitions_response::CreatePartitionsTopicResult;
         let NewPartitions { request, routing_from } = asked;
-        let asked = request.topics.iter().map(|topic| {
-            let there = self.image().log(topic.name.as_str()).map_or(0, |log| log.metadata.partitions.len());
-            usize::try_from(topic.count).unwrap_or(0).saturating_sub(there)
-        });
-        let whole = self.check_whole(request.timeout_ms, asked);
-        let mut answers: BTreeMap<String, CreatePartitionsTopicResult> = BTreeMap::new();
         let counts = count(request.topics.iter().map(|topic| &topic.name));
+        let is_twice = |topic: &CreatePartitionsTopic| counts.get(&topic.name).is_some_and(|n| *n > 1);
+        // What is refused by itself adds nothing: others do not suffer from it, and it is told why.
+        let raised = |topic: &CreatePartitionsTopic| self.raised(topic).filter(|_| !is_twice(topic));
+        let whole = self.check_whole(request.timeout_ms, request.topics.iter().filter_map(raised));
+        let mut answers: BTreeMap<String, CreatePartitionsTopicResult> = BTreeMap::new();
         for topic in &request.topics {
-            let twice = counts.get(&topic.name).is_some_and(|n| *n > 1);
-            let decided = match (&whole, twice) {
-                (_, true) => Err(TopicError::Twice),
-                (Err(refused), false) => Err(refused.clone()),
-                (Ok(()), false) => self.decide_partitions(topic, routing_from, &mut ctx.draw),
+            let decided = match &whole {
+                _ if is_twice(topic) => Err(TopicError::Twice),
+                Err(refused @ TopicError::TimedOut(_)) => Err(refused.clone()),
+                Err(refused) if self.raised(topic).is_some() => Err(refused.clone()),
+                Ok(()) | Err(_) => self.decide_partitions(topic, routing_from, &mut ctx.draw),
             };
             let mut answer =
                 CreatePartitionsTopicResult::default().with_error_message(None).with_name(topic.name.clone());
@@ -615,9 +615,16 @@ impl Metadata {
         m::CreatePartitionsResponse::default().with_results(answers.into_values().collect())
     }
 
+    /// By how many partitions a log is to grow that exists; `None` where that is refused by itself.
+    fn raised(&self, topic: &CreatePartitionsTopic) -> Option<usize> {
+        let there = self.image().log(topic.name.as_str())?.metadata.partitions.len();
+        let more = usize::try_from(topic.count).ok()?.checked_sub(there).filter(|more| *more > 0)?;
+        topic.assignments.as_ref().is_none_or(|assignments| assignments.len() == more).then_some(more)
+    }
+
     fn decide_partitions(
         &self,
-        topic: &m::create_partitions_request::CreatePartitionsTopic,
+        topic: &CreatePartitionsTopic,
         routing_from: &[RoutingFrom],
         draw: &mut Draw,
     ) -> Result<Vec<MetadataRecord>, TopicError> {

@@ -272,6 +272,15 @@ fn a09_raising_partition_counts() {
     assert_eq!(more(&mut b, "x", 200_000, None, false)[0].1, 44);
     let twice = CreatePartitionsTopic::default().with_name(name("x")).with_count(5);
     assert_eq!(partitions(&mut b, vec![twice.clone(), twice], false), [("x".to_owned(), 42)]);
+    let grown = |log: &str, count| {
+        CreatePartitionsTopic::default().with_name(name(log)).with_count(count).with_assignments(None)
+    };
+    let beside = vec![grown("x", 3), grown("none", i32::MAX)];
+    let expected = [("none".to_owned(), 3), ("x".to_owned(), 0)];
+    assert_eq!(partitions(&mut b, beside, true), expected, "what there is not is not counted");
+    let beside = vec![grown("x", i32::MAX), grown("none", 3)];
+    let expected = [("none".to_owned(), 3), ("x".to_owned(), 44)];
+    assert_eq!(partitions(&mut b, beside, true), expected);
     assert_eq!(more(&mut b, "x", 4, None, true)[0].1, 0);
     assert_eq!(b.image().partition_count(), 2);
     assert_eq!(more(&mut b, "x", 3, Some(&[&[1]]), false)[0].1, 0);
