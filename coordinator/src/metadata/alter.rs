@@ -154,6 +154,16 @@ mod operation {
     pub const SUBTRACT: i8 = 3;
 }
 
+/// What is wrong with changes whatever they are made to; Kafka says it before it looks for the resource.
+fn check_shape(changes: &[Change<'_>]) -> Result<(), AlterError> {
+    let counts = count(changes.iter().map(|change| change.name));
+    if let Some((name, _)) = counts.iter().find(|(_, n)| **n > 1) {
+        return Err(AlterError::KeyTwice(cut(name)));
+    }
+    let lacks = |change: &&Change<'_>| change.value.is_none() && change.operation != operation::DELETE;
+    changes.iter().find(lacks).map_or(Ok(()), |change| Err(AlterError::Null(cut(change.name))))
+}
+
 impl Metadata {
     pub(super) fn incremental_alter_configs(
         &mut self,
@@ -229,11 +239,8 @@ impl Metadata {
         changes: &[Change<'_>],
         replace: bool,
     ) -> Result<Option<ConfigsRecord>, AlterError> {
+        check_shape(changes)?;
         let resource = self.resource(named)?;
-        let counts = count(changes.iter().map(|change| change.name));
-        if let Some((name, _)) = counts.iter().find(|(_, n)| **n > 1) {
-            return Err(AlterError::KeyTwice(cut(name)));
-        }
         let scope = match resource {
             Resource::Log(_) => Scope::Topic,
             Resource::Broker(_) => Scope::Broker,

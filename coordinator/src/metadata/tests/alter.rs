@@ -112,6 +112,9 @@ fn k06_what_is_refused() {
     assert_eq!(one(&mut b, 16, "", "interval.ms", SET, "1000"), 42);
     assert_eq!(one(&mut b, 2, "none", "retention.ms", SET, "1"), 3);
     assert_eq!(one(&mut b, 2, "bad name", "retention.ms", SET, "1"), 17);
+    // What is wrong with the changes themselves comes first.
+    assert_eq!(ops(&mut b, 2, "none", &[("retention.ms", SET, None)]), 42);
+    assert_eq!(ops(&mut b, 2, "bad name", &[("flush.ms", SET, Some("1")), ("flush.ms", DELETE, None)]), 42);
     assert_eq!(one(&mut b, 9, "x", "retention.ms", SET, "1"), 42);
     assert_eq!(one(&mut b, 2, "x", "retention.ms", 9, "1"), 42, "Kafka says -1");
     let twice = resource(2, "x", &[("retention.ms", SET, Some("1"))]);
