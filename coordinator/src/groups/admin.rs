@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use kafka_protocol::messages as m;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{ErrorCode, Now, kafka_protocol};
 
 use super::error::DeleteError;
@@ -69,15 +70,16 @@ impl Groups {
     }
 
     pub(super) fn list(&self, ctx: &Context, request: &m::ListGroupsRequest, step: &mut Step<'_>) {
-        let among = |filter: &[kafka_protocol::protocol::StrBytes], value: &str| {
+        let among = |filter: &[StrBytes], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
         let promised = Group::default();
         let soft = self.live.keys().filter(|name| !self.hard.groups.contains_key(*name));
         let all = self.hard.groups.iter().chain(soft.map(|name| (name, &promised)));
-        let wanted = all.filter(|(_, group)| {
-            among(&request.states_filter, group.state()) && among(&request.types_filter, group.type_name())
-        });
+        // Kafka passes over blanks around a state, and not around a type (G20).
+        let states: Vec<StrBytes> = request.states_filter.iter().map(|state| text(state.trim())).collect();
+        let wanted =
+            all.filter(|(_, group)| among(&states, group.state()) && among(&request.types_filter, group.type_name()));
         let listed = wanted.map(|(name, group)| {
             m::list_groups_response::ListedGroup::default()
                 .with_group_id(text(name).into())
