@@ -93,7 +93,9 @@ impl Groups {
 
     pub(super) fn delete(&mut self, ctx: &Context, request: &m::DeleteGroupsRequest, step: &mut Step<'_>) {
         let mut results = Vec::with_capacity(request.groups_names.len());
-        for name in &request.groups_names {
+        let mut named = BTreeSet::new();
+        // A group that is named again is answered once, as in Kafka: it was deleted, not unknown.
+        for name in request.groups_names.iter().filter(|name| named.insert(name.as_str())) {
             let code = self.delete_one(name.as_str(), step).map_or_else(DeleteError::code, |()| ErrorCode::None);
             let result = m::delete_groups_response::DeletableGroupResult::default();
             results.push(result.with_group_id(name.clone()).with_error_code(code.code()));

@@ -293,7 +293,7 @@ fn g21_delete_groups() {
          m1 commit t:0=7 -> t:0 0
          x delete -> 68
          m1 leave -> 0 0
-         x delete times=2 -> 0 69
+         x delete times=2 -> 0
          x fetch t:0 -> 0 0 [t:0=-1]
          x list -> 0
          m2 join -> 79
