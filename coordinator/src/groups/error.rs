@@ -154,6 +154,8 @@ pub(super) enum DeleteError {
     NoGroup,
     #[error("the group has members")]
     HasMembers,
+    #[error("the group id is empty")]
+    EmptyGroupId,
 }
 
 impl DeleteError {
@@ -161,6 +163,7 @@ impl DeleteError {
         match self {
             Self::NoGroup => ErrorCode::GroupIdNotFound,
             Self::HasMembers => ErrorCode::NonEmptyGroup,
+            Self::EmptyGroupId => ErrorCode::InvalidGroupId,
         }
     }
 }

@@ -49,7 +49,8 @@ impl Groups {
         let checked = checked.map_err(|e| e.code(ctx.api_version));
         let commit = Commit::new(ctx.api_version, request, step.now);
         let mut answered = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
+        // A topic of which no partition is named is not answered, as in Kafka.
+        for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
             let name = topic.name.as_str();
             let (id, known) = step.topics.topic(name).unwrap_or_default();
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -214,7 +215,7 @@ impl Groups {
             None => existing,
         };
         let mut answered = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
+        for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
             let known = step.topics.partitions(topic.name.as_str()).unwrap_or(0);
             let subscribed = !unread.contains(topic.name.as_str());
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -235,6 +236,9 @@ impl Groups {
 
     /// Of groups with members only consumers say what they read; others must be empty.
     fn check_offset_delete(&self, name: &str) -> Result<(), DeleteError> {
+        if name.is_empty() {
+            return Err(DeleteError::EmptyGroupId);
+        }
         match self.hard.groups.get(name).map(|group| &group.kind) {
             Some(Kind::Consumer(_)) => Ok(()),
             Some(Kind::Classic(classic)) if classic.head.stage == Stage::Empty || classic.is_consumer() => Ok(()),

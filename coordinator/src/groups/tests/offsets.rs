@@ -113,7 +113,7 @@ fn what_is_named_again_and_again_is_answered_eight_times() {
 fn o09_offset_delete() {
     check(
         "x forget t:0 -> 69
-         x forget g= t:0 -> 69
+         x forget g= t:0 -> 24
          m1 join v3 protocols=range:t -> gen 1 range led by m1 of m1
          m1 sync -> got \"\"
          m1 commit t:0=1 u:0=2 -> t:0 0, u:0 0
