@@ -57,13 +57,13 @@ impl Groups {
             return Err(HeartbeatError::Disabled);
         }
         let (group, epoch) = (request.group_id.as_str(), request.member_epoch);
-        let is_empty = |value: &Option<StrBytes>| value.as_ref().is_some_and(|value| value.trim().is_empty());
+        let is_empty = |value: &Option<StrBytes>| value.as_ref().is_some_and(|value| is_blank(value));
         let need = |holds: bool, message| if holds { Ok(()) } else { Err(HeartbeatError::Invalid(message)) };
-        need(!group.trim().is_empty(), "GroupId must not be empty")?;
+        need(!is_blank(group), "GroupId must not be empty")?;
         need(!is_empty(&request.instance_id), "InstanceId must not be empty")?;
         need(!is_empty(&request.rack_id), "RackId must not be empty")?;
         let may_lack_id = version == 0 && epoch == JOINS;
-        need(may_lack_id || !request.member_id.trim().is_empty(), "MemberId must not be empty")?;
+        need(may_lack_id || !is_blank(&request.member_id), "MemberId must not be empty")?;
         if epoch == JOINS {
             let subscribes = request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
             let owns_nothing = request.topic_partitions.as_ref().is_some_and(Vec::is_empty);
@@ -503,4 +503,9 @@ fn assignment(assigned: &Held) -> answer::Assignment {
         answer::TopicPartitions::default().with_topic_id(wire_id(id)).with_partitions(partitions)
     };
     answer::Assignment::default().with_topic_partitions(assigned.by_topic().map(|(id, ps)| topic((id, ps))).collect())
+}
+
+/// Nothing but what Java's `trim` takes away, which is how Kafka asks for it.
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c <= ' ')
 }
