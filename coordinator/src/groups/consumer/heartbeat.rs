@@ -41,7 +41,7 @@ impl Groups {
         let outcome = checked.and_then(|()| match request.member_epoch {
             LEAVES | LEFT_FOR_A_WHILE => self.leave_consumer(request, step),
             JOINS if step.no_room => self.join_again(ctx, request, step),
-            JOINS => self.join_consumer(ctx, request, step),
+            JOINS => self.check_wish(request).and_then(|()| self.join_consumer(ctx, request, step)),
             _ => self.beat(ctx, request, step),
         });
         let response = outcome.unwrap_or_else(|error| {
@@ -76,9 +76,13 @@ impl Groups {
         }
         need(epoch != LEFT_FOR_A_WHILE || request.instance_id.is_some(), "InstanceId is needed to leave for a while")?;
         self.check_sizes(request)?;
-        self.check_assignor(request.server_assignor.as_deref())?;
+        self.check_assignor(request.server_assignor.as_deref())
+    }
+
+    /// What the pattern is like matters where it would be stored: who leaves, or is no member, is told that first.
+    fn check_wish(&mut self, request: &m::ConsumerGroupHeartbeatRequest) -> Result<(), HeartbeatError> {
         match request.subscribed_topic_regex.as_deref() {
-            Some(pattern) if !pattern.is_empty() => self.check_pattern(group, pattern),
+            Some(pattern) if !pattern.is_empty() => self.check_pattern(request.group_id.as_str(), pattern),
             Some(_) | None => Ok(()),
         }
     }
@@ -242,6 +246,7 @@ impl Groups {
         let consumer = self.consumer_of(group)?;
         let base = consumer_member(consumer, id, request.instance_id.as_deref())?.clone();
         check_epoch(&base.current, request)?;
+        self.check_wish(request)?;
         self.serve_member(ctx, request, &Serving { group, id, base }, step)
     }
 

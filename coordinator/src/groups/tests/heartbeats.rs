@@ -267,6 +267,7 @@ fn n01_before_v1_the_broker_makes_the_member_id() {
 fn n03_unknown_groups_and_members() {
     check(
         "c1 here epoch=1 -> 69
+         c1 here epoch=1 pattern=( -> 69
          c1 here epoch=-1 -> 69
          c1 here topics=t -> ep 2 t:0+1+2
          c2 here epoch=2 -> 25
