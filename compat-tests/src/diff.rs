@@ -117,9 +117,10 @@ impl Parser<'_> {
 }
 
 /// What tells an item from its neighbours: its name, its index.
-fn identity(item: &Tree) -> String {
-    const NAMES: [&str; 11] = [
+pub fn identity(item: &Tree) -> String {
+    const NAMES: [&str; 12] = [
         "name",
+        "topic_id",
         "topic",
         "partition_index",
         "partition",

@@ -5,6 +5,14 @@
 //! Differences that are meant stand in [`ALLOWED`], each with its reason; everything else fails.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "differential/good_changes.rs"]
+mod good_changes;
+#[path = "differential/good_requests.rs"]
+mod good_requests;
+#[path = "differential/mutants.rs"]
+mod mutants;
+#[path = "differential/pinned_mutants.rs"]
+mod pinned_mutants;
 #[path = "differential/refusals.rs"]
 mod refusals;
 #[path = "differential/spellings.rs"]
