@@ -29,14 +29,15 @@ pub enum Form {
     Raw,
 }
 
-/// The form of a body, if it is one of those. It has to be said: a browser asks first before it lets a page of another origin send
-/// one of these, and would not for a body of no type.
+/// The form of a body, if it is one of those. Nothing said is bytes where these are taken, but for a browser: it asks first before
+/// it lets a page of another origin send one of these, and would not for a body of no type.
 pub fn form(headers: &HeaderMap, raw: bool) -> Result<Form, Problem> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = said.map(|said| said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     match kind.as_deref() {
         Some("application/json") => Ok(Form::Json),
         Some("application/octet-stream") if raw => Ok(Form::Raw),
+        None if raw && !headers.contains_key(header::ORIGIN) => Ok(Form::Raw),
         Some(_) | None => {
             let known = if raw { "application/json or application/octet-stream" } else { "application/json" };
             let said = said.unwrap_or("nothing");
