@@ -293,7 +293,7 @@ impl<D: Disk> Node<D> {
     /// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
     fn call(&self, mut step: Step<'_, D>, command: Command, prepared: Option<Response>) {
         let no_room = self.gauge.room() == Room::Out;
-        if no_room || no_room::makes_files(&command) && self.gauge.lacks_inodes() {
+        if no_room || no_room::makes_files(&command) && self.gauge.lacks_inodes_for_new() {
             match no_room::verdict(&command, step.asked.version, || self.gauge.refuse()) {
                 Verdict::Serve => {}
                 Verdict::Refuse(refusal) => return step.answer(*refusal),

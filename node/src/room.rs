@@ -74,9 +74,12 @@ pub fn reserve_bytes(configured: i64, volume: Space) -> u64 {
 /// Inodes that new partitions leave on such a volume: so many more than are kept free that their folders alone never begin the
 /// reserve, and keep nobody from appending to other logs. `configured` is what is said of bytes.
 pub(crate) fn inodes_left_alone(configured: i64, inodes: Inodes) -> u64 {
-    let kept = reserve_inodes(inodes);
     // A reserve of nothing refuses nothing.
-    if configured == 0 { 0 } else { kept + kept / BACK + IN_THE_MAKING }
+    if configured == 0 { 0 } else { left_alone(reserve_inodes(inodes)) }
+}
+
+fn left_alone(kept: u64) -> u64 {
+    kept + kept / BACK + IN_THE_MAKING
 }
 
 /// The inodes to keep free where bytes are.
@@ -112,6 +115,11 @@ impl Level {
     /// Whether it is for want of inodes that there is no more room.
     pub fn lacks_inodes(&self) -> bool {
         self.room != Room::Enough && self.room_by_inodes == self.room
+    }
+
+    /// Whether there are too few inodes for new logs, which leave more of them than appends do.
+    pub fn lacks_inodes_for_new(&self) -> bool {
+        self.reserve_inodes > 0 && self.free_inodes.is_some_and(|free| free < left_alone(self.reserve_inodes))
     }
 
     /// Bytes that appends may take until the next look. `None`: nothing is kept free.
@@ -189,9 +197,9 @@ impl Gauge {
         self.overrun.swap(0, Ordering::Relaxed)
     }
 
-    /// Whether there are too few inodes for new files.
-    pub fn lacks_inodes(&self) -> bool {
-        self.room() != Room::Enough && self.level().room_by_inodes != Room::Enough
+    /// Whether there are too few inodes for new logs.
+    pub fn lacks_inodes_for_new(&self) -> bool {
+        self.level().lacks_inodes_for_new()
     }
 
     /// Counts a refusal and words it.
@@ -199,9 +207,11 @@ impl Gauge {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let level = self.level();
         let Level { free_bytes, reserve_bytes, free_inodes, reserve_inodes, .. } = level;
-        if let Some(free_inodes) = free_inodes.filter(|_| level.lacks_inodes()) {
+        let for_new = level.room == Room::Enough && level.lacks_inodes_for_new();
+        if let Some(free_inodes) = free_inodes.filter(|_| for_new || level.lacks_inodes()) {
+            let kept = if for_new { left_alone(reserve_inodes) } else { reserve_inodes };
             return format!(
-                "the disk of the broker has {free_inodes} inodes free, which files need, and {reserve_inodes} are kept in \
+                "the disk of the broker has {free_inodes} inodes free, which files need, and {kept} are kept in \
                  reserve (unless pyralog.disk.reserve.bytes is 0): try again when there are more"
             );
         }

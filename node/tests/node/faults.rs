@@ -533,6 +533,7 @@ fn op_10_a_log_for_which_there_are_not_enough_inodes_keeps_nobody_from_appending
     assert_eq!(append(&mut world), 0);
     let (first, last) = (world.read("big", 0), world.read("big", 999));
     assert_eq!((first.map(|records| records.len()), last), (Ok(0), Err(STORAGE)), "as many as there is room for");
+    assert_eq!(world.create("another", 1, &[]), ErrorCode::KafkaStorageError, "and no other log is begun");
 
     // What comes free is not all taken either.
     limit(&world, 2200);
