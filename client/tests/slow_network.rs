@@ -116,7 +116,20 @@ async fn carry(client: TcpStream, behind: String, late: Arc<watch::Sender<Late>>
 }
 
 async fn log_behind(network: &Network) -> (PyralogClient, String) {
-    let (client, name) = (network.client().await, unique("late"));
+    with_log(network.client().await, "late").await
+}
+
+/// The same by a client whose buffer and requests have 200,000 bytes, and who waits so long for room.
+async fn log_behind_a_small_buffer(network: &Network, buffer_timeout: Duration, stem: &str) -> (PyralogClient, String) {
+    let mut config = ClientConfig::new(&network.address);
+    config.producer.request_bytes = 200_000;
+    config.producer.buffer_bytes = 200_000;
+    config.producer.buffer_timeout = buffer_timeout;
+    with_log(config.connect().await.unwrap(), stem).await
+}
+
+async fn with_log(client: PyralogClient, stem: &str) -> (PyralogClient, String) {
+    let name = unique(stem);
     let config = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
     client.create_log_with_config(&name, config).await.unwrap();
     (client, name)
@@ -238,13 +251,7 @@ async fn a_conditional_write_that_comes_late_keeps_its_vlsn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_repair_sent_before_it_failed_is_awaited() {
     let network = Network::with_broker(&[]).await;
-    let mut config = ClientConfig::new(&network.address);
-    config.producer.request_bytes = 200_000;
-    config.producer.buffer_bytes = 200_000;
-    config.producer.buffer_timeout = Duration::from_secs(1);
-    let (client, name) = (config.connect().await.unwrap(), unique("repair"));
-    let settings = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
-    client.create_log_with_config(&name, settings).await.unwrap();
+    let (client, name) = log_behind_a_small_buffer(&network, Duration::from_secs(1), "repair").await;
     let log = VlsnClient::open(client, &name).await.unwrap();
     log.write("first").await.unwrap();
     network.client().await.update_log_config(&name, LogUpdate::new().partition_count(2)).await.unwrap();
@@ -276,13 +283,7 @@ async fn what_a_repair_sent_before_it_failed_is_awaited() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_that_are_given_up_take_no_room() {
     let network = Network::with_broker(&[]).await;
-    let mut config = ClientConfig::new(&network.address);
-    config.producer.request_bytes = 200_000;
-    config.producer.buffer_bytes = 200_000;
-    config.producer.buffer_timeout = Duration::from_secs(20);
-    let (client, name) = (config.connect().await.unwrap(), unique("room"));
-    let settings = LogConfig { partition_count: 1, ..Default::default() }.with("vlsn.enable", "true");
-    client.create_log_with_config(&name, settings).await.unwrap();
+    let (client, name) = log_behind_a_small_buffer(&network, Duration::from_secs(20), "room").await;
     let log = VlsnClient::builder(client, &name).sequencer(unique("room"), 1).open().await.unwrap();
     network.hold();
     for _ in 0..5 {

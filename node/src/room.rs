@@ -79,7 +79,12 @@ pub(crate) fn inodes_left_alone(configured: i64, inodes: Inodes) -> u64 {
 }
 
 fn left_alone(kept: u64) -> u64 {
-    kept + kept / BACK + IN_THE_MAKING
+    once_passed(kept) + IN_THE_MAKING
+}
+
+/// A border that was passed counts as a little higher until there is clearly more.
+fn once_passed(border: u64) -> u64 {
+    border.saturating_add(border / BACK)
 }
 
 /// The inodes to keep free where bytes are.
@@ -129,8 +134,7 @@ impl Level {
 
     /// Bytes that may go without committed offsets being refused for it; 0 where they are.
     pub fn before_out_bytes(&self) -> u64 {
-        let out = self.reserve_bytes / OUT;
-        if self.room == Room::Out { 0 } else { self.free_bytes.saturating_sub(out + out / BACK) }
+        if self.room == Room::Out { 0 } else { self.free_bytes.saturating_sub(once_passed(self.reserve_bytes / OUT)) }
     }
 
     /// When to look again, in ms: the nearer to the reserve, the sooner.
@@ -141,10 +145,9 @@ impl Level {
     }
 }
 
-/// What so much of one kind leaves room for. `refused`: it is enough only where that fits. `was`: what it left before; a border
-/// that was passed counts as a little higher until there is clearly more.
+/// What so much of one kind leaves room for. `refused`: it is enough only where that fits. `was`: what it left before.
 fn judge(free: u64, reserve: u64, refused: u64, was: Room) -> Room {
-    let border = |limit: u64, passed: bool| if passed { limit.saturating_add(limit / BACK) } else { limit };
+    let border = |limit: u64, passed: bool| if passed { once_passed(limit) } else { limit };
     let low = border(reserve, was >= Room::Low).max(reserve.saturating_add(refused));
     if free < border(reserve / OUT, was == Room::Out) {
         Room::Out

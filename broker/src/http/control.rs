@@ -24,7 +24,7 @@ use super::errors::refused;
 use super::logs::vlsn_log;
 use super::problem::{Kind, Problem};
 use super::request::Query;
-use super::vlsn::{Named, http_body, path};
+use super::vlsn::{Named, changing, http_body, path};
 use super::{Head, Http, Peer, answer};
 use crate::shell::Shell;
 
@@ -35,14 +35,7 @@ fn text(text: &str) -> StrBytes {
 }
 
 fn said(body: &Value) -> Response {
-    uncached(body.to_string())
-}
-
-fn uncached(body: impl Into<Body>) -> Response {
-    let mut response = answer(StatusCode::OK, JSON, body);
-    let no_store = axum::http::HeaderValue::from_static("no-store");
-    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, no_store);
-    response
+    changing(answer(StatusCode::OK, JSON, body.to_string()))
 }
 
 /// Asks, and picks what the answer must be.
@@ -164,7 +157,7 @@ pub async fn commits(
     Query::of(&uri, &[])?;
     let commits = commits_of(&http, peer.0, &log, None).await?;
     let all = json!({"log": log, "commits": commits.iter().map(shown).collect::<Vec<_>>()});
-    Ok(uncached(http_body(http.shell()?, all.to_string())))
+    Ok(changing(answer(StatusCode::OK, JSON, http_body(http.shell()?, all.to_string()))))
 }
 
 /// `DELETE /v1/logs/{log}/vlsn/commits/{consumer}`.
@@ -231,7 +224,7 @@ pub async fn sequencers(
     let all = described(&http, peer.0, None).await?;
     let all = all.into_iter().map(|(name, next)| json!({"sequencer": name, "next": next}));
     let all = json!({"sequencers": all.collect::<Vec<_>>()});
-    Ok(uncached(http_body(http.shell()?, all.to_string())))
+    Ok(changing(answer(StatusCode::OK, JSON, http_body(http.shell()?, all.to_string()))))
 }
 
 /// `GET /v1/sequencers/{name}`.

@@ -113,7 +113,7 @@ fn bounds(shell: &Arc<Shell>, name: &str) -> Result<Response, Problem> {
 }
 
 /// An answer that another one may follow at any time.
-fn changing(mut response: Response) -> Response {
+pub fn changing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -29,6 +29,12 @@ fn described(kind: i8, name: &str) -> Question {
     )
 }
 
+/// Offset 5 for a partition, as OffsetCommit has it.
+fn to_commit(partition: i32, metadata: Option<&str>) -> Value {
+    json!({"partition_index": partition, "committed_offset": 5, "committed_leader_epoch": 0,
+        "committed_metadata": metadata})
+}
+
 fn topic_afterwards(fresh: &str) -> Vec<Question> {
     vec![
         (3, 12, json!({"topics": [{"name": fresh, "topic_id": ""}], "allow_auto_topic_creation": false})),
@@ -430,13 +436,9 @@ fn writers_of_members() -> Vec<Good> {
         Good {
             key: 8,
             bases: |fresh| {
-                let partition = |index: i32, offset: i64| {
-                    json!({"partition_index": index,
-                    "committed_offset": offset, "committed_leader_epoch": 0, "committed_metadata": null})
-                };
                 vec![json!({"group_id": fresh, "generation_id_or_member_epoch": 1, "member_id": "@member",
                     "group_instance_id": "i", "retention_time_ms": 1000, "topics": [
-                    {"name": "alpha", "partitions": [partition(0, 5)]}]})]
+                    {"name": "alpha", "partitions": [to_commit(0, None)]}]})]
             },
             pools: pools(
                 &[
@@ -454,14 +456,10 @@ fn writers_of_members() -> Vec<Good> {
         Good {
             key: 8,
             bases: |fresh| {
-                let partition = |index: i32, offset: i64| {
-                    json!({"partition_index": index,
-                    "committed_offset": offset, "committed_leader_epoch": 0, "committed_metadata": "x"})
-                };
                 vec![json!({"group_id": fresh, "generation_id_or_member_epoch": 2, "member_id": "m",
                     "group_instance_id": null, "retention_time_ms": -1, "topics": [
-                    {"name": "alpha", "partitions": [partition(0, 5), partition(1, 5)]}, {"name": "beta",
-                        "partitions": [partition(0, 5)]}]})]
+                    {"name": "alpha", "partitions": [to_commit(0, Some("x")), to_commit(1, Some("x"))]}, {"name": "beta",
+                        "partitions": [to_commit(0, Some("x"))]}]})]
             },
             pools: pools(
                 &[("name", TOPICS), ("group_id", &["g-classic"]), ("member_id", &["c", "@classic", ""])],

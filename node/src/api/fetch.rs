@@ -15,7 +15,7 @@ use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_pro
 use pyralog_storage::{Disk, DiskFile, Patience, ReadSlice};
 
 use crate::Node;
-use crate::api::{Responder, Step};
+use crate::api::{Responder, Step, is_isolation_level};
 use crate::connection::{ConnId, Connection, FileRange, Piece};
 use crate::lookup::Lookup;
 use crate::outputs::{Outputs, Warm};
@@ -203,10 +203,6 @@ fn refusal_for_all(request: &FetchRequest) -> Option<ErrorCode> {
         return Some(ErrorCode::NotLeaderOrFollower);
     }
     (request.max_bytes < 0 || !is_isolation_level(request.isolation_level)).then_some(ErrorCode::InvalidRequest)
-}
-
-fn is_isolation_level(level: i8) -> bool {
-    matches!(level, 0 | 1)
 }
 
 fn top_level(code: ErrorCode) -> FetchResponse {

@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 use pyralog_protocol::{ErrorCode, LogOffset, kafka_protocol};
 use pyralog_storage::{Disk, Log, Patience, ReadError, TimestampOffset};
 
-use super::{epoch_end, epoch_refusal};
+use super::{epoch_end, epoch_refusal, is_isolation_level};
 use crate::outputs::Outputs;
 use crate::partition::{Bounds, Partition, Refusal};
 use crate::topology::{LogEntry, Place, Topology};
@@ -57,11 +57,10 @@ pub(crate) fn list_offsets<D: Disk>(
 
 /// What is wrong with the request itself.
 fn refusal_for_all(request: &ListOffsetsRequest) -> Option<ErrorCode> {
-    match (request.isolation_level, request.replica_id.0) {
-        (0 | 1, ..0) => None,
-        (0 | 1, _) => Some(ErrorCode::NotLeaderOrFollower),
-        _ => Some(ErrorCode::InvalidRequest),
+    if !is_isolation_level(request.isolation_level) {
+        return Some(ErrorCode::InvalidRequest);
     }
+    (request.replica_id.0 >= 0).then_some(ErrorCode::NotLeaderOrFollower)
 }
 
 fn repeated_partitions(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {

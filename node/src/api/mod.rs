@@ -125,6 +125,11 @@ impl Responder {
     }
 }
 
+/// Whether a reader may ask for that: for all records, or for committed ones.
+pub(crate) fn is_isolation_level(level: i8) -> bool {
+    matches!(level, 0 | 1)
+}
+
 /// The leader epoch of a client that names none.
 pub(crate) const NO_EPOCH: i32 = -1;
 
