@@ -272,7 +272,9 @@ impl Session {
 
     fn look_again(&mut self) {
         let mut out = self.shell.outputs();
-        self.shell.node.on_wake(&mut self.conn, self.shell.clock.now(), &mut out);
+        let waits = self.conn.looks_at_disk();
+        let mut look = || self.shell.node.on_wake(&mut self.conn, self.shell.clock.now(), &mut out);
+        if waits { block_in_place(look) } else { look() }
         self.absorb(out);
     }
 

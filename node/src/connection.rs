@@ -169,6 +169,11 @@ impl Connection {
         [ApiKey::DeleteRecords, ApiKey::ListOffsets].iter().any(|key| frame.starts_with(&key.code().to_be_bytes()))
     }
 
+    /// Whether what waits may do so too when it is looked at again.
+    pub fn looks_at_disk(&self) -> bool {
+        matches!(self.waiting, Some(Wait::Lookup(_)))
+    }
+
     /// Whether nothing is unanswered.
     pub fn is_idle(&self) -> bool {
         self.slots.is_empty()

@@ -210,13 +210,9 @@ impl<D: Disk> Node<D> {
             Request::VlsnAppend(r) => return private::append(&topology, &self.gauge, step, r),
             Request::VlsnDescribe(r) => private::describe(&topology, &r).into(),
             Request::Metadata(r) => return self.metadata(step, &r),
-            Request::ListOffsets(r) => {
-                lookups::list_offsets(&topology, version, &r, &mut self.telling(step.now, step.out)).into()
-            }
-            Request::OffsetForLeaderEpoch(r) => {
-                lookups::offset_for_leader_epoch(&topology, &r, &mut self.telling(step.now, step.out)).into()
-            }
-            Request::DeleteRecords(r) => lookups::delete_records(&topology, &r, step.out).into(),
+            Request::ListOffsets(r) => return lookups::list_offsets(self, step, &r),
+            Request::OffsetForLeaderEpoch(r) => return lookups::offset_for_leader_epoch(self, step, &r),
+            Request::DeleteRecords(r) => return lookups::delete_records(self, step, &r),
             Request::ApiVersions(r) => negotiation::api_versions(version, &r, image).into(),
             Request::FindCoordinator(r) => return self.find_coordinator(step, &r),
             Request::DescribeConfigs(r) => config::describe_configs(image, &r, version).into(),

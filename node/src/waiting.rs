@@ -6,6 +6,7 @@ use pyralog_storage::{Disk, Patience};
 
 use crate::Node;
 use crate::api::fetch::{self, FetchWait};
+use crate::api::lookups::{self, LookupWait};
 use crate::api::vlsn::{self, ReadWait};
 use crate::connection::{ConnId, Connection};
 use crate::outputs::Outputs;
@@ -59,6 +60,8 @@ pub(crate) enum Wait {
     Fetch(FetchWait),
     /// A read by VLSN.
     Read(Box<ReadWait>),
+    /// A look-up.
+    Lookup(Box<LookupWait>),
 }
 
 impl Wait {
@@ -67,6 +70,7 @@ impl Wait {
         match self {
             Self::Fetch(wait) => wait.deadline(),
             Self::Read(wait) => wait.deadline(),
+            Self::Lookup(wait) => wait.deadline(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Wait {
         match self {
             Self::Fetch(wait) => wait.stop(),
             Self::Read(wait) => wait.stop(),
+            Self::Lookup(wait) => wait.stop(),
         }
     }
 
@@ -83,6 +88,7 @@ impl Wait {
         match self {
             Self::Fetch(wait) => fetch::resume(node, conn, wait, now, out),
             Self::Read(wait) => vlsn::resume(node, conn, wait, now, out),
+            Self::Lookup(wait) => lookups::resume(node, conn, wait, now, out),
         }
     }
 
@@ -91,6 +97,8 @@ impl Wait {
         match self {
             Self::Fetch(wait) => fetch::abandon(node, conn, &wait),
             Self::Read(wait) => vlsn::abandon(node, conn, &wait),
+            // It watches nothing.
+            Self::Lookup(_) => {}
         }
     }
 }

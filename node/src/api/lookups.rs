@@ -1,4 +1,6 @@
 //! Look-ups in partitions: ListOffsets, OffsetForLeaderEpoch, and DeleteRecords, which moves a log's start.
+//! Holds: each partition is looked at until there is something to tell of it, and not again; where an index is missing, the
+//! request waits in its connection until somebody else has built that ([`crate::lookup`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,15 +15,19 @@ use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse, TopicName,
 };
-use pyralog_protocol::{ErrorCode, LogOffset, kafka_protocol};
-use pyralog_storage::{Disk, Log, Patience, ReadError, TimestampOffset};
+use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
+use pyralog_storage::{DeleteError, Disk, Log, Patience, ReadError, TimestampOffset};
 
-use super::{epoch_end, epoch_refusal, is_isolation_level};
-use crate::outputs::Outputs;
+use super::{Responder, Step, epoch_end, epoch_refusal, is_isolation_level};
+use crate::Node;
+use crate::connection::Connection;
+use crate::lookup::Lookup;
+use crate::outputs::{Outputs, Warm};
 use crate::partition::{Bounds, Partition, Refusal};
 use crate::topology::{LogEntry, Place, Topology};
-use crate::unreadable::{Telling, Unreadable};
+use crate::unreadable::Unreadable;
 use crate::vlsn::{VlsnError, VlsnLog};
+use crate::waiting::{Wait, Warming};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -30,29 +36,153 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
-/// Serves ListOffsets.
-pub(crate) fn list_offsets<D: Disk>(
-    topology: &Topology<D>,
-    version: i16,
-    request: &ListOffsetsRequest,
-    failures: &mut Telling<'_>,
-) -> ListOffsetsResponse {
+/// A look-up that waits for indexes.
+#[derive(Debug)]
+pub(crate) struct LookupWait {
+    responder: Responder,
+    /// For the indexes.
+    warming: Warming,
+    answer: Answer,
+}
+
+/// An answer in the making, and its places that nothing is said of yet.
+#[derive(Debug)]
+enum Answer {
+    Offsets(ListOffsetsResponse, Open<ListOffsetsPartition>),
+    Epochs(OffsetForLeaderEpochResponse, Open<OffsetForLeaderPartition>),
+    Starts(DeleteRecordsResponse, Open<DeleteRecordsPartition>),
+}
+
+/// The places of topics and of partitions in them, and what was asked there.
+type Open<P> = Vec<(usize, usize, P)>;
+
+impl LookupWait {
+    /// The wait is over now.
+    pub fn stop(&mut self) {
+        self.warming.stop();
+    }
+
+    /// When it is to be looked at again.
+    pub fn deadline(&self) -> MonoMs {
+        self.warming.until().unwrap_or(MonoMs(0))
+    }
+}
+
+fn begin<D: Disk>(node: &Node<D>, step: Step<'_, D>, answer: Answer) {
+    let Step { conn, asked, now, out, .. } = step;
+    let responder = asked.responder(conn.reserve(true));
+    resume(node, conn, Box::new(LookupWait { responder, warming: Warming::default(), answer }), now, out);
+}
+
+/// Looks at a look-up: for the first time, or again because an index is there, or cannot be built.
+pub(crate) fn resume<D: Disk>(
+    node: &Node<D>,
+    conn: &mut Connection,
+    mut wait: Box<LookupWait>,
+    now: Now,
+    out: &mut Outputs<D>,
+) {
+    wait.warming.end();
+    let topology = node.topology.load();
+    let mut look = Look { node, topology: &topology, now, out: &mut *out, cold: Warm::default() };
+    look.fill(&mut wait.answer, wait.responder.version);
+    let cold = look.cold;
+    if cold.is_empty() {
+        let LookupWait { responder, answer, .. } = *wait;
+        let response = match answer {
+            Answer::Offsets(response, _) => response.into(),
+            Answer::Epochs(response, _) => response.into(),
+            Answer::Starts(response, _) => response.into(),
+        };
+        out.answers.push(responder.answer(response));
+    } else {
+        wait.warming.begin(now);
+        out.warms.push((conn.id, cold));
+        conn.waiting = Some(Wait::Lookup(wait));
+    }
+}
+
+/// One look at what a request asks for.
+struct Look<'a, D: Disk> {
+    node: &'a Node<D>,
+    topology: &'a Topology<D>,
+    now: Now,
+    out: &'a mut Outputs<D>,
+    /// What has to be there before more can be told.
+    cold: Warm<D>,
+}
+
+impl<D: Disk> Look<'_, D> {
+    fn fill(&mut self, answer: &mut Answer, version: i16) {
+        let topology = self.topology;
+        match answer {
+            Answer::Offsets(response, open) => open.retain(|(topic, place, asked)| {
+                let Some(topic) = response.topics.get_mut(*topic) else { return false };
+                let found = offset_of(topology, topology.by_name(&topic.name.0), asked, version);
+                self.put(found, topic.partitions.get_mut(*place), |found| {
+                    offset_answer(asked.partition_index, version, found)
+                })
+            }),
+            Answer::Epochs(response, open) => open.retain(|(topic, place, asked)| {
+                let Some(topic) = response.topics.get_mut(*topic) else { return false };
+                let found = end_of_epoch(topology, topology.by_name(&topic.topic.0), asked);
+                self.put(found, topic.partitions.get_mut(*place), |found| epoch_answer(asked.partition, found))
+            }),
+            Answer::Starts(response, open) => open.retain(|(topic, place, asked)| {
+                let Some(topic) = response.topics.get_mut(*topic) else { return false };
+                let found = delete_until(topology, topology.by_name(&topic.name.0), asked, self.out);
+                self.put(found, topic.partitions.get_mut(*place), |found| start_answer(asked.partition_index, found))
+            }),
+        }
+    }
+
+    /// Puts what was found into its place. Tells whether that has to wait. A failure counts, and is told of, as one of a fetch is.
+    fn put<T, A>(
+        &mut self,
+        found: Result<T, NoOffset<D>>,
+        place: Option<&mut A>,
+        answer: impl FnOnce(Result<T, ErrorCode>) -> A,
+    ) -> bool {
+        let found = match found {
+            Ok(found) => Ok(found),
+            Err(NoOffset::Refused(code)) => Err(code),
+            Err(NoOffset::Failed(code, failed)) => {
+                self.node.telling(self.now, self.out).tell(failed);
+                Err(code)
+            }
+            Err(NoOffset::Cold(cold)) => {
+                self.cold.add(cold);
+                return true;
+            }
+        };
+        if let Some(place) = place {
+            *place = answer(found);
+        }
+        false
+    }
+}
+
+/// Serves ListOffsets; may leave it waiting in the connection.
+pub(crate) fn list_offsets<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &ListOffsetsRequest) {
     let repeated = repeated_partitions(request);
     let refusal = refusal_for_all(request);
+    let (mut response, mut open) = (ListOffsetsResponse::default(), Vec::new());
     let named = request.topics.iter().map(|topic| (&topic.name, topic.partitions.as_slice()));
-    let topics = asked_once(named, |asked| asked.partition_index).into_iter().map(|(name, asked)| {
-        let entry = topology.by_name(&name.0);
-        let partitions = asked.into_iter().map(|asked| {
-            let found = match refusal {
-                Some(code) => Err(code),
-                None if repeated.contains(&(name.0.as_str(), asked.partition_index)) => Err(ErrorCode::InvalidRequest),
-                None => offset_of(topology, entry, asked, version).map_err(|refused| refused.code(failures)),
-            };
-            offset_answer(asked.partition_index, version, found)
+    for (at, (name, asked)) in asked_once(named, |asked| asked.partition_index).into_iter().enumerate() {
+        let partitions = asked.into_iter().enumerate().map(|(place, asked)| {
+            let twice = || repeated.contains(&(name.0.as_str(), asked.partition_index));
+            match refusal.or_else(|| twice().then_some(ErrorCode::InvalidRequest)) {
+                Some(code) => offset_answer(asked.partition_index, step.asked.version, Err(code)),
+                None => {
+                    open.push((at, place, asked.clone()));
+                    ListOffsetsPartitionResponse::default()
+                }
+            }
         });
-        ListOffsetsTopicResponse::default().with_name(name.clone()).with_partitions(partitions.collect())
-    });
-    ListOffsetsResponse::default().with_topics(topics.collect())
+        let partitions = partitions.collect();
+        response.topics.push(ListOffsetsTopicResponse::default().with_name(name.clone()).with_partitions(partitions));
+    }
+    begin(node, step, Answer::Offsets(response, open));
 }
 
 /// What is wrong with the request itself.
@@ -94,15 +224,31 @@ fn offset_answer(index: i32, version: i16, found: Result<TimedOffset, ErrorCode>
 }
 
 /// Why there is no offset.
-enum NoOffset {
+enum NoOffset<D: Disk> {
     Refused(ErrorCode),
     /// And not because of what was asked for.
     Failed(ErrorCode, Unreadable),
+    /// There may be, once this is there.
+    Cold(Warm<D>),
 }
 
-impl NoOffset {
-    fn of<D: Disk>(partition: &Partition<D>, error: &ReadError) -> Self {
-        if error.is_failure() {
+impl<D: Disk> From<ErrorCode> for NoOffset<D> {
+    fn from(code: ErrorCode) -> Self {
+        Self::Refused(code)
+    }
+}
+
+impl<D: Disk> From<Refusal> for NoOffset<D> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.code())
+    }
+}
+
+impl<D: Disk> NoOffset<D> {
+    fn of(partition: &Arc<Partition<D>>, error: &ReadError) -> Self {
+        if error.would_wait() {
+            Self::Cold(Warm { lookups: vec![Lookup::of_indexes(partition)], ..Warm::default() })
+        } else if error.is_failure() {
             let failed = Unreadable { dir: partition.dir.clone(), offset: None, cause: error.to_string() };
             Self::Failed(error.code(), failed)
         } else {
@@ -110,21 +256,11 @@ impl NoOffset {
         }
     }
 
-    fn of_view<D: Disk>(view: VlsnLog<'_, D>, error: &VlsnError) -> Self {
+    fn of_view(view: VlsnLog<'_, D>, error: &VlsnError) -> Self {
         match view.failure(error) {
+            _ if error.would_wait() => Self::Cold(view.missing_indexes()),
             Some(failed) => Self::Failed(error.code(), failed),
             None => Self::Refused(error.code()),
-        }
-    }
-
-    /// What the client is told. A failure counts, and is told of, as one of a fetch is.
-    fn code(self, failures: &mut Telling<'_>) -> ErrorCode {
-        match self {
-            Self::Refused(code) => code,
-            Self::Failed(code, failed) => {
-                failures.tell(failed);
-                code
-            }
         }
     }
 }
@@ -134,30 +270,28 @@ fn offset_of<D: Disk>(
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &ListOffsetsPartition,
     version: i16,
-) -> Result<TimedOffset, NoOffset> {
+) -> Result<TimedOffset, NoOffset<D>> {
     if !timestamp_is_known(asked.timestamp, version) {
-        return Err(NoOffset::Refused(ErrorCode::UnsupportedVersion));
+        return Err(ErrorCode::UnsupportedVersion.into());
     }
-    let place = find(topology, entry, asked.partition_index).map_err(NoOffset::Refused)?;
-    let partition = match place {
+    let partition = match find(topology, entry, asked.partition_index)? {
         Place::Partition(partition) => partition,
         Place::View(view) => {
             let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error))?;
             if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-                return Err(NoOffset::Refused(code));
+                return Err(code.into());
             }
             let found = look_up_in_view(view, bounds, asked.timestamp);
             return found.map_err(|error| NoOffset::of_view(view, &error));
         }
     };
-    let found = partition.look_up(Patience::Waits, |log, bounds| {
+    let found = partition.look_up(Patience::Reads, |log, bounds| {
         match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-            Some(code) => Ok(Err(NoOffset::Refused(code))),
+            Some(code) => Ok(Err(code)),
             None => look_up(log, bounds, asked.timestamp).map(Ok),
         }
-    });
-    let found = found.map_err(|refusal| NoOffset::Refused(refusal.code()))?;
-    found.map_err(|error| NoOffset::of(partition, &error))?
+    })?;
+    Ok(found.map_err(|error| NoOffset::of(partition, &error))??)
 }
 
 /// Specials exist from their version on; what no version knows is refused like one that is too new (L4).
@@ -208,44 +342,25 @@ fn find<'t, D: Disk>(
     entry.and_then(|entry| topology.place(entry, index)).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
-/// Serves OffsetForLeaderEpoch.
+/// Serves OffsetForLeaderEpoch; may leave it waiting in the connection.
 pub(crate) fn offset_for_leader_epoch<D: Disk>(
-    topology: &Topology<D>,
+    node: &Node<D>,
+    step: Step<'_, D>,
     request: &OffsetForLeaderEpochRequest,
-    failures: &mut Telling<'_>,
-) -> OffsetForLeaderEpochResponse {
-    let topics = request.topics.iter().map(|topic| {
-        let entry = topology.by_name(&topic.topic.0);
-        let partitions = topic.partitions.iter().map(|asked| end_of_epoch(topology, entry, asked, failures));
-        OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions.collect())
-    });
-    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+) {
+    let (mut response, mut open) = (OffsetForLeaderEpochResponse::default(), Vec::new());
+    for (at, topic) in request.topics.iter().enumerate() {
+        open.extend(topic.partitions.iter().enumerate().map(|(place, asked)| (at, place, asked.clone())));
+        let partitions = vec![EpochEndOffset::default(); topic.partitions.len()];
+        response
+            .topics
+            .push(OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions));
+    }
+    begin(node, step, Answer::Epochs(response, open));
 }
 
-fn end_of_epoch<D: Disk>(
-    topology: &Topology<D>,
-    entry: Option<&Arc<LogEntry<D>>>,
-    asked: &OffsetForLeaderPartition,
-    failures: &mut Telling<'_>,
-) -> EpochEndOffset {
-    let answer = EpochEndOffset::default().with_partition(asked.partition).with_leader_epoch(-1).with_end_offset(-1);
-    let found = find(topology, entry, asked.partition).and_then(|place| match place {
-        Place::View(view) => {
-            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error).code(failures))?;
-            match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-                Some(code) => Err(code),
-                None => view
-                    .view_epoch_end(asked.leader_epoch, Patience::Waits)
-                    .map_err(|error| NoOffset::of_view(view, &error).code(failures)),
-            }
-        }
-        Place::Partition(partition) => partition
-            .with_log(|log, bounds| match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-                Some(code) => Err(code),
-                None => Ok(epoch_end(log, bounds, asked.leader_epoch)),
-            })
-            .map_err(Refusal::code)?,
-    });
+fn epoch_answer(index: i32, found: Result<Option<EpochOffset>, ErrorCode>) -> EpochEndOffset {
+    let answer = EpochEndOffset::default().with_partition(index).with_leader_epoch(-1).with_end_offset(-1);
     match found {
         Err(code) => answer.with_error_code(code.code()),
         Ok(None) => answer,
@@ -253,30 +368,48 @@ fn end_of_epoch<D: Disk>(
     }
 }
 
-/// Serves DeleteRecords. The new start is on disk before the answer leaves.
-pub(crate) fn delete_records<D: Disk>(
+fn end_of_epoch<D: Disk>(
     topology: &Topology<D>,
-    request: &DeleteRecordsRequest,
-    out: &mut Outputs<D>,
-) -> DeleteRecordsResponse {
-    let mut topics = Vec::with_capacity(request.topics.len());
-    let named = request.topics.iter().map(|topic| (&topic.name, topic.partitions.as_slice()));
-    for (name, asked) in asked_once(named, |asked| asked.partition_index) {
-        let entry = topology.by_name(&name.0);
-        let partitions = asked.into_iter().map(|asked| {
-            let (code, low) = match delete_until(topology, entry, asked, out) {
-                Ok(low) => (0, low.0),
-                Err(code) => (code.code(), -1),
-            };
-            DeleteRecordsPartitionResult::default()
-                .with_partition_index(asked.partition_index)
-                .with_error_code(code)
-                .with_low_watermark(low)
-        });
-        let partitions = partitions.collect();
-        topics.push(DeleteRecordsTopicResult::default().with_name(name.clone()).with_partitions(partitions));
+    entry: Option<&Arc<LogEntry<D>>>,
+    asked: &OffsetForLeaderPartition,
+) -> Result<Option<EpochOffset>, NoOffset<D>> {
+    match find(topology, entry, asked.partition)? {
+        Place::View(view) => {
+            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error))?;
+            match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                Some(code) => Err(code.into()),
+                None => view
+                    .view_epoch_end(asked.leader_epoch, Patience::Reads)
+                    .map_err(|error| NoOffset::of_view(view, &error)),
+            }
+        }
+        Place::Partition(partition) => {
+            partition.with_log(|log, bounds| match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                Some(code) => Err(code.into()),
+                None => Ok(epoch_end(log, bounds, asked.leader_epoch)),
+            })?
+        }
     }
-    DeleteRecordsResponse::default().with_topics(topics)
+}
+
+/// Serves DeleteRecords; may leave it waiting in the connection. The new start is on disk before the answer leaves.
+pub(crate) fn delete_records<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &DeleteRecordsRequest) {
+    let (mut response, mut open) = (DeleteRecordsResponse::default(), Vec::new());
+    let named = request.topics.iter().map(|topic| (&topic.name, topic.partitions.as_slice()));
+    for (at, (name, asked)) in asked_once(named, |asked| asked.partition_index).into_iter().enumerate() {
+        let partitions = vec![DeleteRecordsPartitionResult::default(); asked.len()];
+        open.extend(asked.into_iter().enumerate().map(|(place, asked)| (at, place, asked.clone())));
+        response.topics.push(DeleteRecordsTopicResult::default().with_name(name.clone()).with_partitions(partitions));
+    }
+    begin(node, step, Answer::Starts(response, open));
+}
+
+fn start_answer(index: i32, found: Result<LogOffset, ErrorCode>) -> DeleteRecordsPartitionResult {
+    let (code, low) = match found {
+        Ok(low) => (0, low.0),
+        Err(code) => (code.code(), -1),
+    };
+    DeleteRecordsPartitionResult::default().with_partition_index(index).with_error_code(code).with_low_watermark(low)
 }
 
 /// What is asked of each log and partition, in the order in which they come up, as in Kafka: one that is named several
@@ -309,23 +442,25 @@ fn delete_until<D: Disk>(
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &DeleteRecordsPartition,
     out: &mut Outputs<D>,
-) -> Result<LogOffset, ErrorCode> {
+) -> Result<LogOffset, NoOffset<D>> {
     let partition = match find(topology, entry, asked.partition_index)? {
         Place::Partition(partition) => partition,
-        Place::View(_) => return Err(ErrorCode::PolicyViolation),
+        Place::View(_) => return Err(ErrorCode::PolicyViolation.into()),
     };
     let log = entry.map(|entry| &entry.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if log.metadata.log_id.is_internal() {
-        return Err(ErrorCode::InvalidTopicException);
+        return Err(ErrorCode::InvalidTopicException.into());
     }
     // A log without any policy keeps everything until somebody says otherwise, as in Kafka.
     if log.settings.cleanup.compact && !log.settings.cleanup.delete {
-        return Err(ErrorCode::PolicyViolation);
+        return Err(ErrorCode::PolicyViolation.into());
     }
-    partition
-        .change_log(out, |log, bounds| {
-            let target = if asked.offset == -1 { bounds.high_watermark } else { LogOffset(asked.offset) };
-            log.delete_records_to(target, bounds.high_watermark).map_err(|error| error.code())
-        })
-        .map_err(Refusal::code)?
+    let deleted = partition.change_log(out, |log, bounds| {
+        let target = if asked.offset == -1 { bounds.high_watermark } else { LogOffset(asked.offset) };
+        log.without_building(|log| log.delete_records_to(target, bounds.high_watermark))
+    })?;
+    deleted.map_err(|error| match &error {
+        DeleteError::Read(error) => NoOffset::of(partition, error),
+        DeleteError::OutOfRange { .. } | DeleteError::DiskFull(_) | DeleteError::Offline(_) => error.code().into(),
+    })
 }

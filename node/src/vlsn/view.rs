@@ -108,7 +108,8 @@ impl<D: Disk> VlsnLog<'_, D> {
         Ok(newest.map_or((-1, -1, -1), timed))
     }
 
-    /// What is found in each partition below a bound: where the view ends in it, which may be long before it ends itself.
+    /// What is found in each partition below a bound: where the view ends in it, which may be long before it ends itself. Builds no
+    /// index.
     fn timed(
         &self,
         look: impl Fn(
@@ -117,18 +118,22 @@ impl<D: Disk> VlsnLog<'_, D> {
         ) -> Result<Option<TimestampOffset>, pyralog_storage::ReadError>,
     ) -> Result<Vec<(Vlsn, TimestampOffset)>, VlsnError> {
         let undecided = self.bounds()?.undecided;
-        let mut all = Vec::new();
+        let (mut all, mut missing) = (Vec::new(), None);
         for partition in self.partitions() {
             let index = partition.index;
-            let found = partition.look_up(Patience::Waits, |log, bounds| {
+            let found = partition.look_up(Patience::Reads, |log, bounds| {
                 let bound = bounds.high_watermark.min(log.offset_of_vlsn(undecided)?);
                 let Some(found) = look(log, bound)? else { return Ok(None) };
                 Ok(log.vlsn_at(found.offset)?.map(|vlsn| (vlsn, found)))
             });
-            let found = found.map_err(|why| VlsnError::Refused { index, why })?;
-            all.extend(found.map_err(|error| VlsnError::Read { index, error })?);
+            match found.map_err(|why| VlsnError::Refused { index, why })? {
+                Ok(found) => all.extend(found),
+                // The others miss theirs at once, so that these are built side by side.
+                Err(error) if error.would_wait() => missing = Some(VlsnError::Read { index, error }),
+                Err(error) => return Err(VlsnError::Read { index, error }),
+            }
         }
-        Ok(all)
+        missing.map_or(Ok(all), Err)
     }
 
     /// Where a leader epoch ended, one below all as well: the first VLSN that a later one wrote, or may write. `None`: it is

@@ -1,12 +1,14 @@
 //! IO-12: whoever misses the index of a segment waits for it; nobody else does.
 
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::vlsn::Point;
 use pyralog_protocol::batch::BatchBuilder;
 use pyralog_protocol::vlsn::messages::VlsnReadRequest;
-use pyralog_protocol::{ErrorCode, Response, Vlsn, kafka_protocol};
+use pyralog_protocol::{ErrorCode, Request, Response, Vlsn, kafka_protocol};
 use pyralog_storage::Disk;
 
 use crate::world::*;
@@ -51,16 +53,44 @@ fn io_12_a_missing_index_is_built_by_a_reader_thread_while_everybody_else_is_ser
     assert_eq!(found[&1], [1; 700]);
 }
 
+/// A look-up by time in the first partition of each of these logs.
+fn by_time(logs: &[&str], timestamp: i64) -> ListOffsetsRequest {
+    let topics = logs.iter().map(|log| {
+        let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(timestamp);
+        ListOffsetsTopic::default().with_name(name(log)).with_partitions(vec![partition])
+    });
+    ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect())
+}
+
+/// Error code and offset of each of them.
+fn offsets(response: Response) -> Vec<(i16, i64)> {
+    let Response::ListOffsets(found) = response else { panic!("{response:?}") };
+    found.topics.iter().flat_map(|topic| &topic.partitions).map(|found| (found.error_code, found.offset)).collect()
+}
+
 #[test]
-fn io_12_a_look_up_by_time_builds_what_it_misses() {
-    let mut world = world();
-    let conn = world.connect();
-    let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(1);
-    let topic = ListOffsetsTopic::default().with_name(name("a")).with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    let Response::ListOffsets(found) = world.ask(conn, 7, request) else { panic!("another answer") };
-    assert_eq!((found.topics[0].partitions[0].error_code, found.topics[0].partitions[0].offset), (0, 0));
-    assert!(world.disk.exists(INDEX).unwrap());
+fn io_12_a_look_up_by_time_waits_for_the_index_that_it_misses_and_nobody_else_does() {
+    for timestamp in [1, -3] {
+        let mut world = world();
+        world.held = Some(Vec::new());
+        let (asker, other) = (world.connect(), world.connect());
+        world.send(asker, 7, by_time(&["a"], timestamp));
+        for _ in 0..5 {
+            world.read_held();
+            world.settle();
+            world.advance(10_000);
+        }
+        assert!(world.is_waiting(asker) && world.answer(asker).is_none());
+        assert_eq!((world.unbuilt.len(), world.disk.exists(INDEX).unwrap()), (1, false), "not where it is served");
+        let part = produced(world.ask(other, PRODUCE, produce_request("a", 0, -1, batch(b"meanwhile"))));
+        assert_eq!((part.error_code, part.base_offset), (0, 8));
+        assert_eq!(offsets(world.ask(other, 7, by_time(&["a"], -1))), [(0, 9)]);
+
+        world.warm_held();
+        world.settle();
+        assert!(world.disk.exists(INDEX).unwrap());
+        assert_eq!(offsets(world.answer(asker).expect("an answer").1), [(0, 0)]);
+    }
 }
 
 #[test]
@@ -170,6 +200,41 @@ fn io_12_the_view_and_reads_by_vlsn_wait_for_an_index_as_well() {
         assert!(!values(&records).is_empty());
         let (_, Response::VlsnRead(found)) = world.answer(point).expect("an answer") else { panic!("another answer") };
         assert_eq!(found.results[0].value.as_deref(), Some(&[7; 700][..]));
+    }
+}
+
+#[test]
+fn io_12_look_ups_in_vlsn_logs_wait_for_an_index_as_well() {
+    let epoch = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
+    let epoch = OffsetForLeaderTopic::default().with_topic(name("v.vlsn")).with_partitions(vec![epoch]);
+    let epoch = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![epoch]);
+    let start = DeleteRecordsPartition::default().with_partition_index(0).with_offset(7);
+    let start = DeleteRecordsTopic::default().with_name(name("v")).with_partitions(vec![start]);
+    let start = DeleteRecordsRequest::default().with_topics(vec![start]);
+    let cases: [(&str, i16, Request); 3] =
+        [(".index", 7, by_time(&["v.vlsn"], -3).into()), (".index", 4, epoch.into()), (".vlsn", 2, start.into())];
+    for (kind, version, request) in cases {
+        let mut world = vlsn_world();
+        // The second epoch begins with the third segment.
+        let missing = vlsn_files(&world, kind).remove(2);
+        world.disk.remove_file(&missing).unwrap();
+        world.held = Some(Vec::new());
+        let conn = world.connect();
+        world.send(conn, version, request);
+        assert!(world.is_waiting(conn) && !world.disk.exists(&missing).unwrap(), "{kind}");
+        world.warm_held();
+        world.settle();
+        assert!(world.disk.exists(&missing).unwrap(), "{kind}");
+        let (_, response) = world.answer(conn).expect("an answer");
+        if let Response::OffsetForLeaderEpoch(ended) = response {
+            let ended = &ended.topics[0].partitions[0];
+            assert_eq!((ended.error_code, ended.leader_epoch, ended.end_offset), (0, 0, 6));
+        } else if let Response::DeleteRecords(deleted) = response {
+            let deleted = &deleted.topics[0].partitions[0];
+            assert_eq!((deleted.error_code, deleted.low_watermark), (0, 7));
+        } else {
+            assert_eq!(offsets(response), [(0, 0)]);
+        }
     }
 }
 
