@@ -53,7 +53,8 @@ pub struct FetchWait {
 
 /// What a look came to.
 enum Looked<D: Disk> {
-    Done(Vec<Found<D>>),
+    /// That is the answer. The rest is to be brought into memory for the next request.
+    Done(Vec<Found<D>>, Warm<D>),
     /// There is too little, and so many partitions are unknown.
     TooLittle(usize),
     /// These are to be brought into memory first.
@@ -76,12 +77,13 @@ impl FetchWait {
         let mut found = self.work.look(node, topology, self.warming.patience());
         let mut cold = Warm::default();
         found.iter_mut().filter_map(|part| part.cold.take()).for_each(|more| cold.add(more));
-        if !cold.is_empty() {
+        // What is wrong with an index is told once: whoever waited for another one meanwhile would never be told of either.
+        if !cold.is_empty() && found.iter().all(|part| part.failure.is_none()) {
             return Looked::Cold(cold);
         }
         let unknown = count_unknown(&found);
         let is_done = over || self.unknown.is_some_and(|before| unknown > before) || self.work.is_done(&found);
-        if is_done { Looked::Done(found) } else { Looked::TooLittle(unknown) }
+        if is_done { Looked::Done(found, cold) } else { Looked::TooLittle(unknown) }
     }
 }
 
@@ -169,8 +171,11 @@ pub(crate) fn resume<D: Disk>(
         looked = wait.look(node, &topology, over);
     }
     match looked {
-        Looked::Done(found) => {
+        Looked::Done(found, cold) => {
             abandon(node, conn.id, &wait);
+            if !cold.is_empty() {
+                out.warms.push((conn.id, cold));
+            }
             wait.work.finish(node, found, now, out);
         }
         Looked::TooLittle(unknown) => {

@@ -5,6 +5,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use kafka_protocol::protocol::StrBytes;
+use pyralog_node::Outputs;
 use pyralog_node::vlsn::Point;
 use pyralog_protocol::batch::BatchBuilder;
 use pyralog_protocol::vlsn::messages::VlsnReadRequest;
@@ -91,6 +92,63 @@ fn io_12_a_look_up_by_time_waits_for_the_index_that_it_misses_and_nobody_else_do
         assert!(world.disk.exists(INDEX).unwrap());
         assert_eq!(offsets(world.answer(asker).expect("an answer").1), [(0, 0)]);
     }
+}
+
+/// Two logs, of each of which the first segment is damaged and has lost its index.
+fn damaged_world() -> World {
+    let mut world = world();
+    world.create("b", 1, &[("internal.segment.bytes", "3000")]);
+    let conn = world.connect();
+    for n in 0..8 {
+        assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("b", 0, -1, batch(&[n; 700])))).error_code, 0);
+    }
+    world.checkpoint();
+    world.checkpoint();
+    world.disk.remove_file(&INDEX.replace("a-0", "b-0")).unwrap();
+    for log in ["a-0", "b-0"] {
+        let segment = format!("logs/{log}/00000000000000000000.log");
+        world.disk.overwrite(&segment, vec![0; world.disk.bytes(&segment).len()]);
+    }
+    world.held = Some(Vec::new());
+    world
+}
+
+/// Reader threads do what there is, and somebody builds one index.
+fn build_one(world: &mut World) {
+    world.read_held();
+    if world.unbuilt.is_empty() {
+        return;
+    }
+    let partition = world.unbuilt.remove(0);
+    let mut out = Outputs::default();
+    partition.build_index(&mut out);
+    world.take(out);
+    world.settle();
+}
+
+#[test]
+fn io_12_what_is_wrong_with_two_indexes_is_told_to_who_waits_for_both() {
+    let failed = ErrorCode::KafkaStorageError.code();
+    let mut world = damaged_world();
+    let reader = world.connect();
+    for log in 0..2 {
+        world.send(reader, FETCH, fetch_request(&[("a", 0, 0), ("b", 0, 0)], 0, 0));
+        let answered = (0..10).find_map(|_| {
+            build_one(&mut world);
+            world.answer(reader)
+        });
+        let (_, response) = answered.expect("an answer, instead of one index after the other for ever");
+        let codes = fetch_response(response).responses.into_iter().map(|topic| topic.partitions[0].error_code);
+        assert_eq!(codes.collect::<Vec<_>>()[log], failed);
+    }
+    let mut world = damaged_world();
+    let asker = world.connect();
+    world.send(asker, 7, by_time(&["a", "b"], 1));
+    build_one(&mut world);
+    assert!(world.is_waiting(asker), "for the other one");
+    build_one(&mut world);
+    assert_eq!(offsets(world.answer(asker).expect("an answer").1), [(failed, -1); 2]);
+    assert_eq!((world.node.read_failures(), world.unreadable.len()), (2, 2));
 }
 
 #[test]
