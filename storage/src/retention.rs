@@ -3,14 +3,14 @@
 //! Holds: the log start is durable before a file goes or a deletion is answered, so that no deleted record comes back
 //! (L9, IO-15). A file whose removal a crash undid lies below the log start and goes at the next open.
 //!
-//! Retention is three steps, of which the log is needed for two short ones: what has to go is decided, what has to be on
+//! Each is three steps, of which the log is needed for two short ones: what has to go is decided, what has to be on
 //! disk before is written beside the log, the log lets go. Whoever does them sees to it that nothing else replaces
 //! `partition.meta` between the first and the last. Files are taken out of service and removed without the log.
 
 use std::io;
 use std::sync::Arc;
 
-use pyralog_protocol::{ErrorCode, LogOffset, Now, Vlsn};
+use pyralog_protocol::{ErrorCode, LogOffset, Now};
 
 use crate::disk::{Disk, is_full};
 use crate::files::{finish, prepare};
@@ -105,8 +105,8 @@ impl<D: Disk> Files<D> {
     }
 }
 
-/// Segments that have to go, and what has to be on disk before. Run it while the log goes on, then hand both to
-/// [`Log::retain`].
+/// Segments that have to go, or records of which the segments stay for now, and what has to be on disk before. Run it while
+/// the log goes on, then hand both to [`Log::retain`].
 pub struct Retention<D: Disk> {
     files: Files<D>,
     /// The log starts here afterwards.
@@ -214,16 +214,31 @@ impl<D: Disk> Log<D> {
         offset: LogOffset,
         high_watermark: LogOffset,
     ) -> Result<LogOffset, DeleteError> {
+        if let Some(plan) = self.plan_deletion(offset, high_watermark)? {
+            let written = plan.run();
+            self.retain(plan, written)?.remove();
+        }
+        Ok(self.log_start())
+    }
+
+    /// The first step of the same for a log that goes on meanwhile. None: the log starts there already, or later.
+    pub fn plan_deletion(
+        &mut self,
+        offset: LogOffset,
+        high_watermark: LogOffset,
+    ) -> Result<Option<Retention<D>>, DeleteError> {
         self.check_online()?;
         let bound = high_watermark.min(self.log_end);
         if offset < LogOffset::ZERO || offset > bound {
             return Err(DeleteError::OutOfRange { offset, bound });
         }
-        if offset > self.log_start() {
-            let trimmed = self.last_vlsn_below(offset)?;
-            self.move_start(offset, trimmed)?;
+        if offset <= self.log_start() {
+            return Ok(None);
         }
-        Ok(self.log_start())
+        let meta = PartitionMeta { log_start: offset, trimmed: self.last_vlsn_below(offset)?, ..self.meta };
+        let files = Files { disk: Arc::clone(&self.env.disk), dir: self.env.dir.clone(), bases: Vec::new() };
+        let (before, snapshot) = (self.meta, (self.log_end, None));
+        Ok(Some(Retention { files, start: offset, before, meta: Some(meta), snapshot }))
     }
 
     /// Removes the oldest segments that are below the log start, too old, or too much. Only whole segments that end at or
@@ -274,8 +289,8 @@ impl<D: Disk> Log<D> {
         self.snapshot_aside = None;
         let Retention { files, start, before, meta, snapshot } = plan;
         match written.0 {
-            Ok(Stored::All) => self.adopt_snapshot(snapshot.0),
-            Ok(Stored::NoSnapshot) => {}
+            Ok(Stored::All) if snapshot.1.is_some() => self.adopt_snapshot(snapshot.0),
+            Ok(Stored::All | Stored::NoSnapshot) => {}
             Err(Trouble::Unchanged(error)) if is_full(&error) => return Err(DeleteError::DiskFull(error)),
             Err(Trouble::Unchanged(error)) => return Err(ReadError::Io(error).into()),
             Err(Trouble::Final(error)) => return Err(self.failed(error)),
@@ -286,13 +301,15 @@ impl<D: Disk> Log<D> {
             self.epochs.cut_start(start);
         }
         let mut graves = Graves { files, removed: Removed::default() };
-        let gone = self.segments.iter().skip(1).take_while(|next| next.base <= start).count();
+        let behind = self.segments.iter().skip(1).take_while(|next| next.base <= start);
+        let gone = behind.take(graves.files.bases.len()).count();
         for segment in self.segments.drain(..gone) {
             graves.removed.segments += 1;
             graves.removed.bytes += segment.size;
         }
         // Nothing of them has to be on disk any more, and an open file keeps its room.
-        self.dirty.retain(|(base, _)| *base >= start);
+        let first = self.segments.first().map_or(start, |first| first.base);
+        self.dirty.retain(|(base, _)| *base >= first);
         Ok(graves)
     }
 
@@ -325,13 +342,6 @@ impl<D: Disk> Log<D> {
         let newest = segment.max_timestamp(&self.env).map_err(|e| ReadError::of(base, e))?;
         let newest = if newest >= 0 { newest } else { segment.last_written(&self.env).0 };
         Ok(u64::try_from(now.wall.0.saturating_sub(newest)).is_ok_and(|age| age > limit))
-    }
-
-    /// Moves the log start, on disk first.
-    fn move_start(&mut self, start: LogOffset, trimmed: Option<Vlsn>) -> Result<(), DeleteError> {
-        self.replace_meta(PartitionMeta { log_start: start, trimmed, ..self.meta })?;
-        self.epochs.cut_start(start);
-        Ok(())
     }
 
     /// Replaces `partition.meta` durably. Where there is no room, nothing changed.

@@ -455,10 +455,8 @@ fn delete_until<D: Disk>(
     if log.settings.cleanup.compact && !log.settings.cleanup.delete {
         return Err(ErrorCode::PolicyViolation.into());
     }
-    let deleted = partition.change_log(out, |log, bounds| {
-        let target = if asked.offset == -1 { bounds.high_watermark } else { LogOffset(asked.offset) };
-        log.without_building(|log| log.delete_records_to(target, bounds.high_watermark))
-    })?;
+    let below = (asked.offset != -1).then_some(LogOffset(asked.offset));
+    let deleted = partition.delete_records(below, out)?;
     deleted.map_err(|error| match &error {
         DeleteError::Read(error) => NoOffset::of(partition, error),
         DeleteError::OutOfRange { .. } | DeleteError::DiskFull(_) | DeleteError::Offline(_) => error.code().into(),

@@ -262,3 +262,33 @@ fn a_log_that_is_created_late_has_the_configs_that_came_meanwhile() {
     let names = world.disk.list("logs/a-0").unwrap();
     assert_eq!(names.iter().filter(|name| name.ends_with(".log")).count(), 3, "{names:?}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it plays the threads of the shell")]
+fn l09_a_partition_serves_while_the_new_start_of_its_log_goes_to_disk() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    for value in [b"1", b"2"] {
+        world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(value)));
+    }
+    let gate = world.disk.hold_next_sync_of("logs/a-0");
+    let partition = world.node.partitions().remove(0);
+    let meanwhile = thread::spawn(move || {
+        gate.wait();
+        let (served, is_served) = mpsc::channel();
+        let reader = thread::spawn(move || served.send(partition.bounds().is_ok()));
+        let served = is_served.recv_timeout(Duration::from_secs(10));
+        gate.wait();
+        reader.join().unwrap().unwrap();
+        served
+    });
+    let part = DeleteRecordsPartition::default().with_partition_index(0).with_offset(1);
+    let topic = DeleteRecordsTopic::default().with_name(name("a")).with_partitions(vec![part]);
+    let Response::DeleteRecords(deleted) = world.ask(conn, 2, DeleteRecordsRequest::default().with_topics(vec![topic]))
+    else {
+        panic!("another answer")
+    };
+    assert_eq!((deleted.topics[0].partitions[0].error_code, deleted.topics[0].partitions[0].low_watermark), (0, 1));
+    assert_eq!(meanwhile.join().unwrap(), Ok(true));
+}
