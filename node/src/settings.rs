@@ -2,7 +2,7 @@
 
 use pyralog_coordinator::config::{self, TopicSettings};
 use pyralog_coordinator::metadata::LogState;
-use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType, inflate_limit};
+use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType};
 use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
 use pyralog_storage::{CompactionConfig, LogConfig};
 
@@ -34,7 +34,6 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
         },
         index_interval_bytes: u32::try_from(settings.index_interval_bytes).unwrap_or(0),
         producer_expiration_ms: u64::try_from(producer_expiration_ms).unwrap_or(u64::MAX),
-        inflate_max_bytes: inflate_max(settings),
         vlsn: settings.vlsn,
         compaction: settings.cleanup.compact.then(|| compaction(settings)),
         ..defaults
@@ -44,12 +43,6 @@ pub(crate) fn log_config(settings: &TopicSettings, producer_expiration_ms: i32) 
 /// How long files stay on disk that are out of service.
 pub(crate) fn delete_delay_ms(settings: &TopicSettings) -> u64 {
     u64::try_from(settings.file_delete_delay_ms).unwrap_or(0)
-}
-
-/// As much as a batch of the largest size may inflate to when it is produced.
-fn inflate_max(settings: &TopicSettings) -> usize {
-    let largest = usize::try_from(settings.max_message_bytes).map_or(0, inflate_limit);
-    largest.max(LogConfig::default().inflate_max_bytes)
 }
 
 /// By which rules partitions of the log take VLSNs.

@@ -32,9 +32,6 @@ pub struct LogConfig {
     /// Most idempotent producers that are remembered. When one more comes, the tenth that was silent longest is
     /// forgotten, as if it had expired: any sequence of theirs is accepted then (ID-05).
     pub producers_max: usize,
-    /// Most bytes that one compressed batch may inflate to when a look-up by time opens it; a larger one is answered with its
-    /// base offset. Compaction allows as much as was allowed on produce, if that is more.
-    pub inflate_max_bytes: usize,
     /// `vlsn.enable`: records are found by the VLSN in their key, and appended in its order.
     pub vlsn: bool,
     /// How the log is compacted, where `cleanup.policy` says that it is.
@@ -56,7 +53,6 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             producer_expiration_ms: 86_400_000,
             producers_max: 10_000,
-            inflate_max_bytes: 64 << 20,
             vlsn: false,
             compaction: None,
         }

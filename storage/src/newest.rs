@@ -12,7 +12,7 @@ use pyralog_protocol::LogOffset;
 use crate::disk::{Disk, DiskFile};
 use crate::index::Entry;
 use crate::log::{Log, end_of_segment};
-use crate::read::{ReadError, TimestampOffset, stamps, step};
+use crate::read::{ReadError, TimestampOffset, each_stamp, step};
 use crate::segment::{Env, Segment, SegmentError};
 use crate::walk::{Found, Walk};
 
@@ -20,7 +20,6 @@ use crate::walk::{Found, Walk};
 struct Newest {
     range: Range<LogOffset>,
     best: Option<TimestampOffset>,
-    inflate_max: usize,
 }
 
 impl<D: Disk> Log<D> {
@@ -30,7 +29,7 @@ impl<D: Disk> Log<D> {
         self.check_online()?;
         self.holds_files = true;
         let range = self.log_start()..bound.min(self.log_end);
-        let mut newest = Newest { range, best: None, inflate_max: self.env.config.inflate_max_bytes };
+        let mut newest = Newest { range, best: None };
         for (max, at) in self.segments_by_newest(&newest.range)? {
             let Some(base) = self.segments.get(at).map(|s| s.base) else { continue };
             if !newest.is_over(max, base.max(newest.range.start)) {
@@ -147,14 +146,16 @@ impl Newest {
     /// Looks at the records of a batch, and tells the largest timestamp among them.
     fn take<F: DiskFile>(&mut self, file: &F, found: &Found) -> Result<Option<i64>, SegmentError> {
         let mut largest = None;
-        for record in stamps(file, found, self.range.start, self.inflate_max)? {
+        let start = self.range.start;
+        each_stamp(file, found, start, |record| {
             if self.range.contains(&record.offset) {
                 largest = largest.max(Some(record.timestamp));
                 if self.is_over(record.timestamp, record.offset) {
                     self.best = Some(record);
                 }
             }
-        }
+            true
+        })?;
         Ok(largest)
     }
 }

@@ -7,13 +7,14 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader, Records, TimestampType, decompress};
+use pyralog_protocol::batch::{Records, StoredBatch, TimestampType};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset};
 
 use crate::disk::{Disk, DiskFile, read_full};
 use crate::epochs::Epochs;
 use crate::log::{Log, Offline, end_of_segment};
 use crate::segment::{Segment, SegmentError};
+use crate::vlsn::bytes_of;
 use crate::walk::{Found, Walk, is_in_order};
 
 /// Whole batches in a file. The range stays readable after retention removed the segment.
@@ -172,8 +173,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// The first record in [log start, bound) whose own timestamp is at least `timestamp`, found inside its batch (L5,
-    /// IO-15). A compressed batch that cannot be opened within the limit answers with its own first offset, or the log
-    /// start in the middle of it.
+    /// IO-15). A damaged batch answers with its own first offset, or the log start in the middle of it.
     pub fn offset_for_timestamp(
         &mut self,
         timestamp: i64,
@@ -182,7 +182,6 @@ impl<D: Disk> Log<D> {
         self.check_online()?;
         self.holds_files = true;
         let range = self.log_start()..bound.min(self.log_end);
-        let inflate_max = self.env.config.inflate_max_bytes;
         for segment in self.segments.iter_mut().filter(|s| s.base < range.end) {
             let base = segment.base;
             let error = |e| ReadError::of(base, e);
@@ -199,10 +198,15 @@ impl<D: Disk> Log<D> {
                 if found.header.max_timestamp < timestamp || found.header.last_offset() < range.start.0 {
                     continue;
                 }
-                let records = stamps(&*file, &found, range.start, inflate_max).map_err(ReadError::Io)?;
+                let mut first = None;
                 let fits = |t: &TimestampOffset| t.timestamp >= timestamp && range.contains(&t.offset);
-                if let Some(first) = records.into_iter().find(fits) {
-                    return Ok(Some(first));
+                let shown = each_stamp(&*file, &found, range.start, |record| {
+                    first = Some(record).filter(fits);
+                    first.is_none()
+                });
+                shown.map_err(ReadError::Io)?;
+                if first.is_some() {
+                    return Ok(first);
                 }
             }
         }
@@ -298,40 +302,32 @@ pub(crate) fn step<F: DiskFile>(walk: &mut Walk<'_, F>) -> Result<Option<Found>,
     walk.next().map_err(|stop| SegmentError::at(position, stop))
 }
 
-/// Offset and timestamp of each record of a batch. If it cannot be opened, or all of it has one time: one, for the batch as a
-/// whole, at its first offset from `start` on.
-pub(crate) fn stamps<F: DiskFile>(
+/// Shows offset and timestamp of each record of a batch, as long as `show` says to go on. If it is damaged, or all of it has
+/// one time: one, for the batch as a whole, at its first offset from `start` on.
+pub(crate) fn each_stamp<F: DiskFile>(
     file: &F,
     found: &Found,
     start: LogOffset,
-    inflate_max: usize,
-) -> io::Result<Vec<TimestampOffset>> {
+    mut show: impl FnMut(TimestampOffset) -> bool,
+) -> io::Result<()> {
     let header = &found.header;
     let epoch = LeaderEpoch(header.leader_epoch);
-    let offset = LogOffset(header.base_offset).max(start);
-    let whole = TimestampOffset { offset, timestamp: header.max_timestamp, epoch };
     let complete = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
-    if header.timestamp_type() == TimestampType::LogAppendTime && complete {
-        return Ok(vec![whole]);
+    if header.timestamp_type() == TimestampType::CreateTime || !complete {
+        let bytes = bytes_of(file, found)?;
+        if let Ok(batch) = StoredBatch::open(&bytes) {
+            let base = batch.base();
+            // They were looked at when they were taken: where the checksum fits, none is an error.
+            for record in Records::new(batch.payload()).map_while(Result::ok) {
+                let offset = LogOffset(base.offset.0.saturating_add(i64::from(record.offset_delta)));
+                let timestamp = base.timestamp(record.timestamp_delta);
+                if !show(TimestampOffset { offset, timestamp, epoch }) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
     }
-    let mut body = vec![0; header.body_size()];
-    let filled = read_full(file, &mut body, found.position.saturating_add(BATCH_HEADER_BYTES as u64))?;
-    body.truncate(filled);
-    Ok(record_stamps(header, &body, inflate_max).unwrap_or_else(|| vec![whole]))
-}
-
-fn record_stamps(header: &BatchHeader, body: &[u8], inflate_max: usize) -> Option<Vec<TimestampOffset>> {
-    let payload = decompress(header.codec().ok()?, body, inflate_max).ok()?;
-    let epoch = LeaderEpoch(header.leader_epoch);
-    let mut stamps = Vec::new();
-    for record in Records::new(&payload) {
-        let record = record.ok()?;
-        let offset = LogOffset(header.base_offset.checked_add(i64::from(record.offset_delta))?);
-        let timestamp = match header.timestamp_type() {
-            TimestampType::CreateTime => header.base_timestamp.checked_add(record.timestamp_delta)?,
-            TimestampType::LogAppendTime => header.max_timestamp,
-        };
-        stamps.push(TimestampOffset { offset, timestamp, epoch });
-    }
-    Some(stamps)
+    show(TimestampOffset { offset: LogOffset(header.base_offset).max(start), timestamp: header.max_timestamp, epoch });
+    Ok(())
 }

@@ -29,6 +29,8 @@ pub const DIR: &str = "logs/orders-0";
 pub const EPOCH: LeaderEpoch = LeaderEpoch(0);
 pub const TOPIC: TopicId = TopicId([7; 16]);
 pub const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: PartitionIndex(0) };
+/// More than any batch may inflate to when it is taken under the default limits: what larger ones had compressed by their log.
+pub const DENSE: usize = 65 << 20;
 /// Files that a few rounds fill, so that they are used again soon.
 pub const JOURNAL: JournalLimits = JournalLimits { file_bytes: 3 * 4096, files: 2 };
 

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::{
-    BatchHeader, Codec, CodecError, RecordView, Records, decompress, emptied, inflate_limit, retain,
+    BatchHeader, Codec, CodecError, RecordView, Records, STORED_INFLATE_MAX, decompress, emptied, retain,
 };
 
 use super::keymap::KeyMap;
@@ -32,7 +32,6 @@ pub(super) struct Rules<'a> {
     pub horizon_ms: i64,
     /// Base offsets of batches that stay, empty if need be; rising.
     pub needed: &'a [LogOffset],
-    pub inflate_max: usize,
 }
 
 /// What becomes of a batch.
@@ -52,13 +51,13 @@ pub(super) enum Opaque {
     TooLarge(CodecError),
 }
 
-/// The records of a batch, inflated.
-pub(super) fn payload_of<'a>(batch: &Batch<'a>, inflate_max: usize) -> Result<Cow<'a, [u8]>, Opaque> {
+/// The records of a batch whose checksum fits, inflated.
+pub(super) fn payload_of<'a>(batch: &Batch<'a>) -> Result<Cow<'a, [u8]>, Opaque> {
     let codec = batch.header.codec().map_err(|_| Opaque::Damaged("unknown codec"))?;
     if codec == Codec::None {
         return Ok(Cow::Borrowed(batch.body()));
     }
-    match decompress(codec, batch.body(), inflate_max.max(inflate_limit(batch.body().len()))) {
+    match decompress(codec, batch.body(), STORED_INFLATE_MAX) {
         Ok(payload) => Ok(Cow::Owned(payload)),
         Err(error @ CodecError::TooLarge { .. }) => Err(Opaque::TooLarge(error)),
         Err(CodecError::Undecodable { .. } | CodecError::Compress { .. }) => Err(Opaque::Damaged("cannot be inflated")),
@@ -87,7 +86,7 @@ pub(super) fn judge(batch: &Batch<'_>, last: bool, rules: &Rules<'_>) -> Result<
     if header.record_count == 0 {
         return Ok(if needed { Fate::Stays } else { Fate::Goes });
     }
-    let payload = payload_of(batch, rules.inflate_max)?;
+    let payload = payload_of(batch)?;
     let (mut stays, mut tombstones) = (Vec::new(), false);
     for record in Records::new(&payload) {
         let (offset, record) = checked(header, record)?;

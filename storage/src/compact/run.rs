@@ -132,7 +132,7 @@ impl<D: Disk> Compaction<D> {
         if header.is_control() || header.last_offset() < self.first_dirty.0 || header.record_count == 0 {
             return Ok(None);
         }
-        let payload = payload_of(batch, self.config.inflate_max_bytes)?;
+        let payload = payload_of(batch)?;
         for record in Records::new(&payload) {
             let (offset, record) = checked(header, record)?;
             let Some(key) = record.key.filter(|_| offset >= self.first_dirty.0) else { continue };
@@ -188,7 +188,6 @@ impl<D: Disk> Compaction<D> {
             now_ms: self.now.0,
             horizon_ms: self.horizon_ms,
             needed: &self.needed,
-            inflate_max: self.config.inflate_max_bytes,
         };
         let written = sources.iter().try_for_each(|source| {
             let file = self.open(source.base)?;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use pyralog_protocol::ErrorCode;
-use pyralog_protocol::batch::{Codec, Compression, TimestampType};
+use pyralog_protocol::batch::{BATCH_HEADER_BYTES, Codec, Compression, TimestampType};
 
 use super::*;
 use crate::TimestampOffset;
@@ -119,10 +119,25 @@ fn l05_io_21_a_time_finds_the_record_inside_its_batch_in_every_codec() {
 }
 
 #[test]
-fn l05_a_batch_that_inflates_over_the_limit_answers_with_its_own_offset() {
-    let (_, mut log) = new_log(LogConfig { inflate_max_bytes: 10, ..small() });
-    put(&mut log, &compressed(Codec::Gzip, &[10, 50, 20, 40]));
-    assert_eq!(found(log.offset_for_timestamp(11, off(4)).unwrap()), Some((50, 0)));
+fn l05_a_batch_is_looked_into_whatever_it_inflates_to() {
+    let (_, mut log) = new_log(LogConfig { segment_bytes: 10_000, ..small() });
+    let builder = BatchBuilder::new().compression(Compression::of(Codec::Zstd)).kv(10, b"k", &vec![0; DENSE]);
+    put(&mut log, &checked(builder.kv(50, b"k", b"v").kv(20, b"k", b"v")));
+    assert_eq!(found(log.offset_for_timestamp(11, off(3)).unwrap()), Some((50, 1)));
+    assert_eq!(found(log.max_timestamp(off(3)).unwrap()), Some((50, 1)));
+}
+
+#[test]
+fn io_07_a_damaged_batch_is_not_looked_into_and_answers_with_its_own_offset() {
+    for codec in [Codec::None, Codec::Gzip] {
+        let batch = compressed(codec, &[10, 50, 20, 40]);
+        for bit in 8 * BATCH_HEADER_BYTES..8 * batch.total_size() {
+            let (disk, mut log) = new_log(small());
+            put(&mut log, &batch);
+            disk.flip(&format!("{DIR}/00000000000000000000.log"), bit);
+            assert_eq!(found(log.offset_for_timestamp(11, off(4)).unwrap()), Some((50, 0)), "{codec:?}, bit {bit}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{VlsnConflict, VlsnPlace};
 use crate::log::AppendError;
 use crate::segment::{Env, Trust};
 use crate::sim::SimDisk;
-use crate::tests::{DIR, EPOCH, asked_seeds, at, checked, clean, new_disk, off, open, put, small, unclean};
+use crate::tests::{DENSE, DIR, EPOCH, asked_seeds, at, checked, clean, new_disk, off, open, put, small, unclean};
 use crate::{Appended, Disk, Log, LogConfig, OpenHint, Patience};
 
 const PARTITIONS: u64 = 3;
@@ -211,16 +211,19 @@ fn every_codec_is_read_back() {
     }
 }
 
-/// The limits of a log may be lowered. What was taken under those before stays readable, and recovery opens it.
+/// What was taken under limits that were lowered since stays readable, and recovery opens it.
 #[test]
-fn stored_batches_are_opened_whatever_could_be_taken_now() {
-    let (disk, mut log) = new_log();
-    put(&mut log, &of_codec(&[1, 4], Codec::Zstd));
+fn stored_batches_are_opened_whatever_they_inflate_to() {
+    let config = LogConfig { segment_bytes: 10_000, ..config() };
+    let disk = new_disk();
+    let (mut log, _) = open(&disk, config.clone(), clean(0));
+    put(&mut log, &of_codec(&[1, 4], Codec::Gzip));
     log.sync().unwrap();
-    put(&mut log, &of_codec(&[7, 10], Codec::Gzip));
+    let builder = BatchBuilder::new().compression(Compression::of(Codec::Zstd));
+    let builder = builder.kv(1000, &Vlsn(7).key(), &vec![0; DENSE]).kv(1000, &Vlsn(10).key(), b"");
+    put(&mut log, &CheckedBatch { vlsns: vec![Vlsn(7), Vlsn(10)], ..checked(builder) });
     log.sync().unwrap();
-    let lowered = LogConfig { inflate_max_bytes: 10, ..config() };
-    let (mut log, _) = open(&disk.crash(1), lowered, unclean(2));
+    let (mut log, _) = open(&disk.crash(1), config, unclean(2));
     assert_eq!((log.last_vlsn(), log.log_end()), (Some(Vlsn(10)), off(4)));
     assert!(append(&mut log, &[4, 7]).unwrap().duplicate);
     assert_eq!(log.vlsn_at(off(3)).unwrap(), Some(Vlsn(10)));

@@ -9,7 +9,7 @@ use super::{CHUNK, Seen, big_map, compact, compacted, read_all};
 use crate::compact::{CompactError, CompactionConfig, KeyMap};
 use crate::segment::file_name;
 use crate::sim::{Faults, SimDisk};
-use crate::tests::{DIR, at, checked, clean, new_log, off, open, put, unclean};
+use crate::tests::{DENSE, DIR, at, checked, clean, new_log, off, open, put, unclean};
 use crate::{Disk, Log, LogConfig, OpenError, OpenHint};
 
 /// Bits of a marker's batch: transactional and control.
@@ -133,6 +133,17 @@ fn a_batch_that_loses_nothing_stays_byte_for_byte_and_a_segment_is_not_written_a
     only_new.sources.truncate(1);
     let outcome = only_new.run(&mut big_map(), CHUNK, &mut |_| true, &mut |_| panic!("nothing to swap"));
     assert_eq!((outcome.unwrap().segments, disk.counters().writes), (0, writes));
+}
+
+#[test]
+fn a_batch_is_compacted_whatever_it_inflates_to() {
+    let (_, mut log) = new_log(LogConfig { segment_bytes: 10_000, ..compacted() });
+    let builder = BatchBuilder::new().compression(Compression::of(Codec::Zstd)).kv(500, b"a", &vec![0; DENSE]);
+    put(&mut log, &checked(builder.kv(500, b"a", b"v").kv(500, b"b", b"v")));
+    log.roll(at(0).wall).unwrap();
+    log.sync().unwrap();
+    round(&mut log, 0);
+    assert_eq!(names(&mut log, 3), ["a@1", "b@2"]);
 }
 
 #[test]
