@@ -2,8 +2,8 @@
 //!
 //! Every segment knows the largest one of its batches, and its index how it rose: so no more is read than headers between
 //! two entries of the index and the batch itself, however large the log is and even if every record is newer than the one
-//! before. A segment is walked only where the index cannot tell: the one in which the log begins, if its newest record was
-//! deleted, and one whose batches claim more than their records have.
+//! before. The headers of a segment are walked only where the index cannot tell: of the one in which the log begins, if its newest
+//! record was deleted, and of one in which an empty batch, that compaction left, has the largest timestamp.
 
 use std::ops::Range;
 
@@ -99,7 +99,8 @@ impl Newest {
         tail.map_or(Ok(()), |tail| self.walk(segment, env, tail))
     }
 
-    /// Looks at all batches from a position on: at their headers first, and then most likely into one of them only.
+    /// Looks at the headers of all batches from a position on, and into the one with the largest timestamp. Those at the ends of
+    /// the range may have it of a record that is not in there: they are looked into as well, where they would be the one.
     fn walk<D: Disk>(
         &mut self,
         segment: &mut Segment<D::File>,
@@ -107,18 +108,16 @@ impl Newest {
         position: u64,
     ) -> Result<(), SegmentError> {
         let file = segment.file(env)?;
-        let mut largest: Option<Found> = None;
-        let mut walk = Walk::new(&*file, position, segment.size);
-        let over = |largest: &Option<Found>, time| largest.as_ref().is_none_or(|l| time > l.header.max_timestamp);
-        while let Some(found) = self.next_where(&mut walk, |time| over(&largest, time))? {
-            largest = Some(found);
-        }
-        let Some(largest) = largest else { return Ok(()) };
-        if self.take(&*file, &largest)? >= Some(largest.header.max_timestamp) {
-            return Ok(());
-        }
+        let (mut largest, mut cut): (Option<Found>, _) = (None, Vec::new());
         let mut walk = Walk::new(&*file, position, segment.size);
         while let Some(found) = self.next_where(&mut walk, |_| true)? {
+            if found.header.base_offset < self.range.start.0 || found.header.last_offset() >= self.range.end.0 {
+                cut.push(found);
+            } else if largest.as_ref().is_none_or(|l| found.header.max_timestamp > l.header.max_timestamp) {
+                largest = Some(found);
+            }
+        }
+        for found in largest.into_iter().chain(cut) {
             if self.is_over(found.header.max_timestamp, LogOffset(found.header.base_offset)) {
                 self.take(&*file, &found)?;
             }
@@ -126,7 +125,7 @@ impl Newest {
         Ok(())
     }
 
-    /// The next batch of the range whose largest timestamp is wanted.
+    /// The next batch of the range that has records, as far as its header says, and whose largest timestamp is wanted.
     fn next_where<F: DiskFile>(
         &self,
         walk: &mut Walk<'_, F>,
@@ -136,7 +135,8 @@ impl Newest {
             if found.header.base_offset >= self.range.end.0 {
                 break;
             }
-            if found.header.last_offset() >= self.range.start.0 && wanted(found.header.max_timestamp) {
+            let header = &found.header;
+            if header.record_count > 0 && header.last_offset() >= self.range.start.0 && wanted(header.max_timestamp) {
                 return Ok(Some(found));
             }
         }

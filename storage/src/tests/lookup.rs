@@ -200,6 +200,18 @@ fn the_largest_timestamp_costs_a_few_reads_however_large_the_log() {
     assert!(later < 30, "{later} reads, with the oldest record deleted");
 }
 
+#[test]
+fn the_largest_timestamp_costs_a_few_reads_where_the_record_that_had_it_was_deleted() {
+    let (disk, mut log) = new_log(LogConfig { segment_bytes: 1 << 20, ..small() });
+    put(&mut log, &stamped(&[5000, 0]));
+    for time in 2..2000 {
+        put(&mut log, &stamped(&[time]));
+    }
+    log.delete_records_to(off(1), off(2000)).unwrap();
+    let reads = reads_for_newest((&disk, &mut log), 2000, (1999, 1999));
+    assert!(reads < 60, "{reads} reads of 2,000 batches");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]

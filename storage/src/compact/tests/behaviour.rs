@@ -305,6 +305,28 @@ fn look_ups_by_time_find_records_that_are_there() {
 }
 
 #[test]
+fn the_largest_timestamp_costs_a_few_reads_where_compaction_took_the_record_that_had_it() {
+    let (disk, mut log) = new_log(LogConfig { segment_bytes: 1 << 20, ..compacted() });
+    for time in 0..1000 {
+        put(&mut log, &checked(BatchBuilder::new().kv(time, format!("{time}").as_bytes(), b"v")));
+    }
+    // It stays as an empty batch, for the sake of its producer.
+    let newest = NewRecord { timestamp: 2000, key: Some(b"x"), value: None, headers: &[] };
+    put(&mut log, &checked(BatchBuilder::new().record(newest).producer(7, 0, 0)));
+    for ms in [0, 2000] {
+        log.roll(at(0).wall).unwrap();
+        log.sync().unwrap();
+        round(&mut log, ms);
+        put(&mut log, &checked(keys(&["y"])));
+    }
+    let (before, bound) = (disk.counters().reads, log.log_end());
+    let newest = log.max_timestamp(bound).unwrap().map(|t| (t.offset, t.timestamp));
+    let reads = disk.counters().reads - before;
+    assert_eq!(newest, Some((off(999), 999)));
+    assert!(reads < 60, "{reads} reads of 1,000 batches");
+}
+
+#[test]
 fn several_rounds_where_the_keys_do_not_fit() {
     let (_, mut log) = new();
     for n in 0..12 {
