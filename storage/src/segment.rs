@@ -143,6 +143,8 @@ pub(crate) struct Segment<F> {
     pub length_unproven: bool,
     /// Largest timestamp of its first batch, once known.
     pub first_timestamp: Option<i64>,
+    /// Its largest timestamp as a file told, and its size then.
+    pub newest: Option<(i64, u64)>,
     /// Holds: complete for `size` bytes if present.
     pub index: Option<Index>,
     file: Option<Arc<F>>,
@@ -171,6 +173,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             room_end: 0,
             length_unproven: true,
             first_timestamp: None,
+            newest: None,
             index: None,
             file: None,
             index_file: None,
@@ -308,13 +311,23 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         if let Some(index) = &self.index {
             return Ok(index.max);
         }
-        match self.index_header(env) {
-            Some(header) => Ok(header.max),
+        if let Some((max, _)) = self.newest.filter(|(_, size)| *size == self.size) {
+            return Ok(max);
+        }
+        let held = self.index_file.is_some();
+        let max = match self.index_header(env) {
+            Some(header) => header.max,
             None => {
                 self.may_build(env, SPARSE)?;
-                Ok(self.load_index(env)?.max)
+                self.load_index(env)?.max
             }
+        };
+        if !held {
+            // Look-ups by time ask every segment of a log: they would hold a file of each (OP-12).
+            self.index_file = None;
         }
+        self.newest = Some((max, self.size));
+        Ok(max)
     }
 
     /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once, or that it

@@ -1,6 +1,9 @@
 //! OP-12: more active partitions than descriptors.
 
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest};
 use pyralog_node::{Limits, Outputs};
+use pyralog_protocol::{Response, kafka_protocol};
 use pyralog_storage::Disk;
 use pyralog_storage::sim::Faults;
 
@@ -60,7 +63,7 @@ fn op_12_a_request_for_many_partitions_needs_no_more_than_the_budget() {
         let more = produce_request("a", partition, -1, batch(b"v")).topic_data.remove(0).partition_data;
         request.topic_data[0].partition_data.extend(more);
     }
-    let pyralog_protocol::Response::Produce(response) = world.ask(conn, PRODUCE, request) else { panic!() };
+    let Response::Produce(response) = world.ask(conn, PRODUCE, request) else { panic!() };
     assert!(response.responses[0].partition_responses.iter().all(|part| part.error_code == 0));
     assert!(world.synced_on_the_way > 0, "writers go at the pace of the disk");
     let all: Vec<_> = (0..PARTITIONS).map(|partition| ("a", partition, 0)).collect();
@@ -105,4 +108,26 @@ fn op_12_idle_partitions_are_in_no_list_and_hold_no_file() {
     world.node.enforce_retention(world.now, &mut out);
     world.take(out);
     assert!(world.disk.open_files() <= 4, "retention looks at one segment of each");
+}
+
+#[test]
+fn op_12_a_look_up_by_time_holds_no_file_of_each_segment() {
+    let mut world = world(0, &[("internal.segment.bytes", "3000")]);
+    for round in 0..120 {
+        put(&mut world, 0, &[round; 700]);
+    }
+    for timestamp in [-3, 1_800_000_000_001] {
+        for _ in 0..3 {
+            world.checkpoint();
+            world.settle();
+        }
+        assert_eq!(world.disk.open_files(), 0);
+        let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(timestamp);
+        let topic = ListOffsetsTopic::default().with_name(name("a")).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+        let conn = world.connect();
+        let Response::ListOffsets(found) = world.ask(conn, 7, request) else { panic!("another answer") };
+        assert_eq!(found.topics[0].partitions[0].error_code, 0);
+        assert!(world.disk.open_files() <= 2, "{} files of some forty segments", world.disk.open_files());
+    }
 }

@@ -244,6 +244,7 @@ impl<D: Disk> Log<D> {
         cut.unwritten &= behind == 0;
         segment.size = position;
         (segment.index, segment.vlsns) = (None, None);
+        (segment.first_timestamp, segment.newest) = (None, None);
         let derived = DERIVED.map(|kind| self.env.path(&file_name(segment.base, kind)));
         let result = segment.file(&self.env).and_then(|file| file.set_len(position));
         let removed = |()| derived.iter().try_for_each(|path| remove_if_there(&*self.env.disk, path));
