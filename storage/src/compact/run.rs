@@ -91,6 +91,7 @@ impl<D: Disk> Compaction<D> {
         pace: Pace<'_>,
         swap: &mut dyn FnMut(&Rewritten) -> Result<(), CompactError>,
     ) -> Result<Round, CompactError> {
+        self.see_to_room()?;
         let clean_end = self.map(map, chunk, pace)?;
         let mut round = Round { clean_end, keys: map.len(), ..Round::default() };
         let (groups, cleaned_end) = self.groups(clean_end);
@@ -103,6 +104,16 @@ impl<D: Disk> Compaction<D> {
         }
         (round.read_bytes, round.written_bytes) = (self.read, self.written);
         Ok(round)
+    }
+
+    /// Where the volume has no room for any new segment, a round would read the dirty part for nothing, and so would the next one.
+    fn see_to_room(&self) -> Result<(), CompactError> {
+        let (groups, _) = self.groups(LogOffset::MAX);
+        let bytes_of = |group: Range<usize>| {
+            let sources = self.sources.get(group).unwrap_or_default();
+            sources.iter().map(|source| source.size).sum::<u64>()
+        };
+        groups.into_iter().map(bytes_of).min().map_or(Ok(()), |bytes| room_for(&*self.disk, bytes))
     }
 
     /// Maps the keys of the dirty part, as far as there is room; gives the end of what was mapped.
@@ -197,7 +208,7 @@ impl<D: Disk> Compaction<D> {
                 let closes = source.base == last.base && batch.end == source.size;
                 let fate = judge(&batch, closes, &rules).map_err(|e| told(source, &batch, e))?;
                 let before = output.size;
-                output.take(&batch, fate, &file)?;
+                output.take(&batch, fate, (&file, &mut *pace))?;
                 let size = batch.bytes.len() as u64;
                 read += size;
                 go_on(pace, size + output.size.saturating_sub(before))?;
@@ -342,13 +353,7 @@ impl<D: Disk> Output<D> {
     /// Begins the file, unless appends would miss the room.
     fn create(&mut self) -> Result<(), CompactError> {
         let failed = |e| failed("making of a cleaned segment", e);
-        let space = self.disk.space().map_err(failed)?;
-        let left = ROOM_LEFT.min(space.total_bytes / 64);
-        if space.usable_bytes < self.bytes_max.saturating_add(left) {
-            let what =
-                format!("{} bytes are free, {} and {left} in reserve are wanted", space.usable_bytes, self.bytes_max);
-            return Err(CompactError::DiskFull(io::Error::new(io::ErrorKind::StorageFull, what)));
-        }
+        room_for(&*self.disk, self.bytes_max)?;
         self.taken = self.bytes_max;
         self.disk.allowance().take(self.taken);
         // A new file each time: one that is cut and written again could come back with its old content.
@@ -357,13 +362,18 @@ impl<D: Disk> Output<D> {
         Ok(())
     }
 
-    fn take(&mut self, batch: &Batch<'_>, fate: Fate, source: &D::File) -> Result<(), CompactError> {
+    fn take(
+        &mut self,
+        batch: &Batch<'_>,
+        fate: Fate,
+        (source, pace): (&D::File, Pace<'_>),
+    ) -> Result<(), CompactError> {
         if fate == Fate::Stays {
             return self.put(&batch.header, [batch.bytes, &[]]);
         }
         if self.file.is_none() {
             self.create()?;
-            self.copy_unchanged(source)?;
+            self.copy_unchanged(source, pace)?;
         }
         match fate {
             Fate::Stays | Fate::Goes => Ok(()),
@@ -387,7 +397,7 @@ impl<D: Disk> Output<D> {
     }
 
     /// The first change: what came before it is the same in both.
-    fn copy_unchanged(&mut self, source: &D::File) -> Result<(), CompactError> {
+    fn copy_unchanged(&mut self, source: &D::File, pace: Pace<'_>) -> Result<(), CompactError> {
         let Some(file) = &self.file else { return Ok(()) };
         let (mut at, mut part) = (0, vec![0; self.chunk.max(BATCH_HEADER_BYTES)]);
         while at < self.size {
@@ -399,6 +409,7 @@ impl<D: Disk> Output<D> {
             }
             file.write_all_at([&part, &[]], at).map_err(|e| failed("write of a cleaned segment", e))?;
             at += wanted as u64;
+            go_on(pace, wanted as u64)?;
         }
         Ok(())
     }
@@ -455,6 +466,17 @@ fn told(source: &Source, batch: &Batch<'_>, error: Opaque) -> CompactError {
         }
         Opaque::TooLarge(error) => CompactError::TooLarge { offset: LogOffset(batch.header.base_offset), error },
     }
+}
+
+/// An error unless the volume has room for a segment of so many bytes, and then some for appends.
+fn room_for<D: Disk>(disk: &D, bytes: u64) -> Result<(), CompactError> {
+    let space = disk.space().map_err(|e| failed("look at the room for a cleaned segment", e))?;
+    let left = ROOM_LEFT.min(space.total_bytes / 64);
+    if space.usable_bytes >= bytes.saturating_add(left) {
+        return Ok(());
+    }
+    let what = format!("{} bytes are free, {bytes} and {left} in reserve are wanted", space.usable_bytes);
+    Err(CompactError::DiskFull(io::Error::new(io::ErrorKind::StorageFull, what)))
 }
 
 fn go_on(pace: Pace<'_>, bytes: u64) -> Result<(), CompactError> {

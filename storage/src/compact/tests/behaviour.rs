@@ -8,7 +8,7 @@ use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, New
 use super::{CHUNK, Seen, big_map, compact, compacted, read_all};
 use crate::compact::{CompactError, CompactionConfig, KeyMap};
 use crate::segment::file_name;
-use crate::sim::{Faults, SimDisk};
+use crate::sim::{Faults, SimDisk, VOLUME_BYTES};
 use crate::tests::{DENSE, DIR, at, checked, clean, new_log, off, open, put, unclean};
 use crate::{Disk, Log, LogConfig, OpenError, OpenHint};
 
@@ -509,6 +509,46 @@ fn a_round_that_fails_leaves_the_log_as_it_was() {
             assert_eq!(names(&mut log, end), cleaned, "{context}");
         }
     }
+}
+
+#[test]
+fn a_round_for_which_there_is_no_room_reads_nothing() {
+    let (disk, mut log) = new();
+    put(&mut log, &checked(keys(&["a", "a", "b"])));
+    seal(&mut log);
+    let used = VOLUME_BYTES - disk.space().unwrap().usable_bytes;
+    disk.set_faults(Faults { capacity: Some(used + 100), ..Faults::default() });
+    let mut plan = log.begin_compaction(at(0), log.stable_end()).unwrap().unwrap();
+    let before = disk.counters().reads;
+    let outcome = plan.run(&mut big_map(), CHUNK, &mut |_| true, &mut |_| panic!("nothing to swap"));
+    log.end_compaction(&outcome);
+    assert!(matches!(outcome, Err(CompactError::DiskFull(_))), "{outcome:?}");
+    assert_eq!(disk.counters().reads, before);
+    disk.set_faults(Faults::default());
+    round(&mut log, 0);
+    assert_eq!(names(&mut log, 3), ["a@1", "b@2"]);
+}
+
+#[test]
+fn a_round_is_stopped_while_it_copies_what_stays() {
+    let (disk, mut log) = new_log(LogConfig { segment_bytes: 100_000, ..compacted() });
+    for n in 0..100 {
+        put(&mut log, &checked(BatchBuilder::new().kv(0, format!("{n}").as_bytes(), &[b'v'; 500])));
+    }
+    put(&mut log, &checked(keys(&["a", "a"])));
+    log.roll(at(0).wall).unwrap();
+    log.sync().unwrap();
+    let mut plan = log.begin_compaction(at(0), log.stable_end()).unwrap().unwrap();
+    let cleaned = format!("{DIR}/{}", file_name(off(0), "cleaned"));
+    let mut begun = 0;
+    let mut pace = |_| {
+        begun = if disk.paths().contains(&cleaned) { disk.bytes(&cleaned).len() } else { 0 };
+        begun == 0
+    };
+    let outcome = plan.run(&mut big_map(), CHUNK, &mut pace, &mut |_| panic!("nothing to swap"));
+    log.end_compaction(&outcome);
+    assert!(matches!(outcome, Err(CompactError::Stopped)), "{outcome:?}");
+    assert_eq!(begun, CHUNK);
 }
 
 #[test]
