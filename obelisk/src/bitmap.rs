@@ -48,8 +48,10 @@ impl<D: Disk> Bitmap<D> {
             let began = map.words()[NEXT].load(Acquire);
             highest_set(bits(map), window).map_or(began, |bit| began.max(base + bit + 1))
         };
-        let next = live.recover(path, &opened, exact)?.max(options.floor);
-        live.begin(next);
+        let recovered = live.recover(path, &opened, exact)?;
+        // The floor is not in there: nothing above the ceiling is out before that is raised.
+        live.begin(recovered);
+        let next = recovered.max(options.floor);
         let map = Arc::clone(&live.map);
         let ledger = HeaderLedger::new(disk, path, opened, values.end).with_live(live);
         Ok(Self { window: Window::new(next, step, ledger), map, values })

@@ -31,8 +31,10 @@ impl<D: Disk> Fixed<D> {
         let opened = Wanted { disk, path, options, strategy, parameter: None }.open_single(LEN)?;
         let live = Live::open(path, &opened, LEN)?;
         let exact = |map: &<D::File as DiskFile>::Map, _: &_| map.words()[NEXT].load(Acquire);
-        let next = live.recover(path, &opened, exact)?.max(options.floor);
-        live.begin(next);
+        let recovered = live.recover(path, &opened, exact)?;
+        // The floor is not in there: nothing above the ceiling is out before that is raised.
+        live.begin(recovered);
+        let next = recovered.max(options.floor);
         let map = Arc::clone(&live.map);
         let ledger = HeaderLedger::new(disk, path, opened, LIMIT).with_live(live);
         Ok(Self { window: Window::new(next, step, ledger), map })

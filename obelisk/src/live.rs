@@ -7,7 +7,7 @@
 //! reports it. Otherwise the ceiling in the header counts.
 //!
 //! One page of words, `[era high, era low, next value, ...]`, then whatever the strategy keeps. The next value is where the
-//! session began, or later.
+//! session would have begun without a floor, or later.
 
 use std::io;
 use std::path::Path;

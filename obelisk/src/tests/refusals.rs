@@ -375,6 +375,20 @@ fn a_floor_is_a_floor_for_every_strategy() {
 }
 
 #[test]
+fn a_floor_above_which_nothing_was_taken_is_forgotten() {
+    for kind in ALL {
+        let disk = SimDisk::new(7);
+        let counter = open(kind, &disk, &options()).unwrap();
+        counter.fetch_add(1).unwrap();
+        let disk = disk.kill();
+        drop(counter);
+        assert_eq!(open(kind, &disk, &options().floor(1_000)).unwrap().load(), 1_000, "{kind}");
+        let next = open(kind, &disk, &options()).unwrap().load();
+        assert!((1..=1 + 2 * STEP + BLOCK).contains(&next), "{kind}: {next}");
+    }
+}
+
+#[test]
 fn nothing_is_an_empty_range() {
     for kind in ALL {
         let disk = SimDisk::new(0);
