@@ -1,11 +1,14 @@
 //! SE-15: brokers that lie, cut and stall. The client says what is wrong, soon, and holds no more than what arrived.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use common::broker_that;
 use pyralog_client::{CallError, ClientConfig, ConnectError, TenantClient};
 use pyralog_protocol::batch::{BatchBuilder, NewRecord};
 use pyralog_protocol::kafka_protocol::messages as kp;
@@ -17,7 +20,7 @@ use pyralog_protocol::kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use pyralog_protocol::kafka_protocol::protocol::StrBytes;
-use pyralog_protocol::{DecodeLimits, Request, Response, decode_request, encode_response};
+use pyralog_protocol::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -77,28 +80,6 @@ async fn silence_ends_with_the_timeout() {
     let half = frame(&[0; 100])[..20].to_vec();
     let error = against(half, false).await.to_string();
     assert!(error.contains("within 300 ms"), "{error}");
-}
-
-/// A broker that answers like this, given the port it listens on. Returns its address.
-async fn broker(answer: impl Fn(&Request, u16) -> Response + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, answer) = (listener.local_addr().unwrap(), Arc::new(answer));
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                while let Ok(length) = stream.read_i32().await {
-                    let mut frame = BytesMut::zeroed(usize::try_from(length).unwrap());
-                    stream.read_exact(&mut frame).await.unwrap();
-                    let (head, request) = decode_request(frame, &DecodeLimits::default()).unwrap();
-                    let answer = answer(&request, address.port());
-                    let frame = encode_response(head.correlation_id, head.version, answer).unwrap();
-                    stream.write_all(&frame).await.unwrap();
-                }
-            });
-        }
-    });
-    address.to_string()
 }
 
 fn name() -> kp::TopicName {
@@ -161,7 +142,7 @@ async fn a_log_that_got_shorter_keeps_nobody_waiting_for_its_old_end() {
         if is_first { 10 } else { 0 }
     };
     let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
-    let config = ClientConfig::new(broker(move |request, port| answer_of(request, port, &log)).await);
+    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
     let client = config.connect().await.unwrap();
     let tenants = tokio::time::timeout(Duration::from_secs(20), TenantClient::open(client, "log")).await;
     tenants.expect("it waits for records that are gone").unwrap();
@@ -208,7 +189,7 @@ fn half_damaged(partition: i32, offset: i64) -> Option<Bytes> {
 #[tokio::test]
 async fn a_partition_that_cannot_be_read_is_told_of_once_while_others_are_read() {
     let log = Log { partitions: 2, offset: Box::new(|_| 0), records: half_damaged };
-    let config = ClientConfig::new(broker(move |request, port| answer_of(request, port, &log)).await);
+    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
     let client = config.connect().await.unwrap();
     let warnings = Warnings::default();
     let _default = tracing::subscriber::set_default(warnings.clone());

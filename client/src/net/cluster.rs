@@ -238,12 +238,17 @@ impl Cluster {
         }
     }
 
-    /// A log, asked for again while the broker cannot be reached or says "later".
+    /// A log, from what is known or asked for: again while the broker cannot be reached or says "later".
     pub async fn await_log(&self, log: &LogId) -> Result<LogView, LogFailure> {
         match self.find_log(log).await {
-            Err(failure) if failure.is_retriable() => self.repeat(LogFailure::is_retriable, || self.look_up(log)).await,
+            Err(failure) if failure.is_retriable() => self.await_look_up(log).await,
             settled => settled,
         }
+    }
+
+    /// [`Self::await_log`] as it is now, whatever is known.
+    pub async fn await_look_up(&self, log: &LogId) -> Result<LogView, LogFailure> {
+        self.repeat(LogFailure::is_retriable, || self.look_up(log)).await
     }
 
     /// [`Self::await_log`] for one that there is something to write to, created if that is wanted; for a while also while it

@@ -243,23 +243,14 @@ impl Writer {
         }
         if self.machine().partition_count(log).is_none() {
             let view = self.cluster.await_log_to_write(log, self.creates, UNKNOWN_LOG_PATIENCE).await;
-            let view = view.map_err(|failure| unknown(log, failure))?;
-            self.machine().learn(log, view.id, &leaders(&view));
+            self.learnt(log, &view.map_err(|failure| unknown(log, failure))?);
         }
         Ok(())
     }
 
-    /// Learns anew of a log, for instance of more partitions.
-    pub async fn learn_anew(&self, log: &LogId) -> Result<(), ProduceError> {
-        let is_retriable = |failure: &LogFailure| match failure {
-            LogFailure::Unknown => false,
-            LogFailure::Refused(reason) => reason.is_retriable(),
-            LogFailure::Call(error) => error.is_retriable(),
-        };
-        let view = self.cluster.repeat(is_retriable, || self.cluster.look_up(log)).await;
-        let view = view.map_err(|failure| unknown(log, failure))?;
-        self.machine().learn(log, view.id, &leaders(&view));
-        Ok(())
+    /// Somebody else has looked at a log, for instance because it has more partitions.
+    pub fn learnt(&self, log: &LogId, view: &LogView) {
+        self.machine().learn(log, view.id, &leaders(view));
     }
 
     /// Room for a record, as soon as there is some.

@@ -203,9 +203,10 @@ impl VlsnBuilder {
         let reads = Reads::new(client, log?)?;
         // Before anything is looked at: what the writer before still has on its way comes before that.
         let taken = if exclusive { Some(writer_epoch(&reads, kp::writer::TAKE, ANY_EPOCH).await?) } else { None };
-        let standing = reads.standing().await?;
+        let (view, standing) = reads.look().await?;
         let identity = taken.as_ref().map(|taken| (taken.producer_id, taken.producer_epoch));
         let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, creates: false, identity });
+        writer.learnt(&reads.log, &view);
         let next = standing.last.map_or(0, |last| last.saturating_add(1));
         let desk = Desk::new(reads, (writer, taken.map(|taken| taken.epoch)), Order { standing, next, counter });
         Ok(VlsnClient { handle: Arc::new(Handle { desk }) })

@@ -255,10 +255,11 @@ impl Desk {
         }
     }
 
-    /// How far the log is, looked at anew.
+    /// How far the log is, looked at anew; the writer knows its partitions from then on.
     pub async fn fresh_standing(&self) -> Result<VlsnStanding, VlsnError> {
-        self.writer.learn_anew(self.log()).await?;
-        self.reads.standing().await
+        let (view, standing) = self.reads.look().await?;
+        self.writer.learnt(self.log(), &view);
+        Ok(standing)
     }
 
     /// Whether a record is on its way.

@@ -3,6 +3,7 @@
 use pyralog_protocol::{ErrorCode, LogId, LogIdError, Vlsn};
 
 use crate::error::{BrokerError, CallError, ConsumeError, ErrorKind, LogError, ProduceError};
+use crate::net::cluster::LogFailure;
 
 /// Why something about a VLSN log did not work.
 ///
@@ -173,6 +174,15 @@ impl VlsnError {
             return Self::Fenced { log: log.clone(), reason: reason.clone() };
         }
         Self::Produce(error)
+    }
+
+    /// Of a log whose partitions are not known.
+    pub(crate) fn of_look_up(log: &LogId, failure: LogFailure) -> Self {
+        match failure {
+            LogFailure::Unknown => Self::UnknownLog { log: log.clone() },
+            LogFailure::Refused(reason) => Self::of_answer(log, reason),
+            LogFailure::Call(error) => Self::Call(error),
+        }
     }
 
     /// Of what a broker answered about a log.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use pyralog_protocol::{LogId, LogOffset, Routing, Vlsn};
+use pyralog_protocol::{ApiKey, LogId, LogOffset, Routing, Vlsn};
 use tokio::time::Instant;
 
 use super::client::VlsnClient;
@@ -14,7 +14,9 @@ use super::private::offered;
 use super::standing::{VlsnStanding, from_partitions, vlsns_at};
 use super::view::{Bounds, Seen, View};
 use crate::client::PyralogClient;
+use crate::error::CallError;
 use crate::log::StartAt;
+use crate::pure::view::LogView;
 use crate::record::Record;
 
 /// What there is at a VLSN.
@@ -258,6 +260,28 @@ impl Reads {
         };
         *self.routing.write().unwrap_or_else(PoisonError::into_inner) = standing.routing.clone();
         Ok(standing)
+    }
+
+    /// How far the log is, with the partitions that a writer has to know for that.
+    ///
+    /// These are two questions, and partitions may be added between them: VLSNs would be routed to some that the writer does not
+    /// have. Since none are taken away, answers that agree held together for a moment; others are asked for again.
+    pub async fn look(&self) -> Result<(LogView, VlsnStanding), VlsnError> {
+        let cluster = self.client.cluster();
+        let attempt = || async {
+            let view = cluster.await_look_up(&self.log).await;
+            let view = view.map_err(|failure| (false, VlsnError::of_look_up(&self.log, failure)))?;
+            let standing = self.standing().await.map_err(|error| (false, error))?;
+            let (found, routed) = (view.partitions.len(), standing.partition_count());
+            if u32::try_from(found) == Ok(routed) {
+                return Ok((view, standing));
+            }
+            let reason = format!("log {} has {found} partitions there, and routes its VLSNs to {routed}", self.log);
+            let (address, api) = ("a broker".to_owned(), ApiKey::Metadata);
+            Err((true, CallError::Unexpected { address, api, reason }.into()))
+        };
+        let is_mixed = |(is_mixed, _): &(bool, VlsnError)| *is_mixed;
+        cluster.repeat(is_mixed, attempt).await.map_err(|(_, error)| error)
     }
 
     fn partition(&self, vlsn: u64) -> u32 {

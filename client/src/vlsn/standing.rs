@@ -8,7 +8,6 @@ use super::error::VlsnError;
 use super::view::View;
 use crate::client::PyralogClient;
 use crate::log::StartAt;
-use crate::net::cluster::LogFailure;
 
 /// How far a VLSN log is.
 ///
@@ -108,12 +107,7 @@ pub(crate) async fn from_partitions(
     log: &LogId,
     view: &View,
 ) -> Result<VlsnStanding, VlsnError> {
-    let found = client.cluster().await_log(log).await;
-    found.map_err(|failure| match failure {
-        LogFailure::Unknown => VlsnError::UnknownLog { log: log.clone() },
-        LogFailure::Refused(reason) => VlsnError::of_answer(log, reason),
-        LogFailure::Call(error) => VlsnError::Call(error),
-    })?;
+    client.cluster().await_log(log).await.map_err(|failure| VlsnError::of_look_up(log, failure))?;
     let bounds = view.bounds().await?;
     let ends = client.log_offsets(log, StartAt::Latest).await?;
     let starts = client.log_offsets(log, StartAt::Earliest).await?;

@@ -5,9 +5,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::BytesMut;
 use pyralog_client::{ClientConfig, LogConfig, PyralogClient};
+use pyralog_protocol::{DecodeLimits, Request, Response, decode_request, encode_response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// A broker; a child dies with its handle, and its folder with it.
 pub struct Broker {
@@ -160,4 +165,26 @@ pub async fn log(client: &PyralogClient, stem: &str, partition_count: u32) -> St
     let name = unique(stem);
     client.create_log_with_config(&name, LogConfig { partition_count, ..Default::default() }).await.unwrap();
     name
+}
+
+/// A broker of our own making that answers like this, given the port it listens on. Returns its address.
+pub async fn broker_that(answer: impl Fn(&Request, u16) -> Response + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, answer) = (listener.local_addr().unwrap(), Arc::new(answer));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                while let Ok(length) = stream.read_i32().await {
+                    let mut frame = BytesMut::zeroed(usize::try_from(length).unwrap());
+                    stream.read_exact(&mut frame).await.unwrap();
+                    let (head, request) = decode_request(frame, &DecodeLimits::default()).unwrap();
+                    let answer = answer(&request, address.port());
+                    let frame = encode_response(head.correlation_id, head.version, answer).unwrap();
+                    stream.write_all(&frame).await.unwrap();
+                }
+            });
+        }
+    });
+    address.to_string()
 }
