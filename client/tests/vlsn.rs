@@ -269,6 +269,27 @@ async fn a_writer_follows_a_change_of_the_partition_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_out_before_partitions_were_added_is_written_after_it() {
+    for broker in Broker::both_ways() {
+        let client = broker.client().await;
+        let name = vlsn_log(&client, "late", 2).await;
+        let log = VlsnClient::open(client.clone(), &name).await.unwrap();
+        for vlsn in [0, 2, 4] {
+            log.write_at(vlsn, value(vlsn)).await.unwrap();
+        }
+        broker.client().await.update_log_config(&name, LogUpdate::new().partition_count(3)).await.unwrap();
+        // From 5 on there are three partitions; what is below belongs to one of two for good.
+        for vlsn in [5, 1, 3, 6] {
+            assert_eq!(log.write_at(vlsn, value(vlsn)).await, Ok(vlsn));
+        }
+        let page = log.read_range(0, 10).await.unwrap();
+        assert_eq!((numbers(&page.records), page.gaps), ((0..7).collect(), vec![]));
+        let partitions: Vec<u32> = page.records.iter().map(|record| record.partition).collect();
+        assert_eq!(partitions, [0, 1, 0, 1, 0, 2, 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn resume_says_what_is_missing_and_sending_again_does_no_harm() {
     for broker in Broker::both_ways() {
         let client = broker.client().await;

@@ -14,7 +14,7 @@ use super::counter::Counter;
 use super::desk::{Desk, Order, Outcome};
 use super::error::VlsnError;
 use super::reads::Reads;
-use super::standing::VlsnStanding;
+use super::standing::{Known, VlsnStanding};
 use crate::client::PyralogClient;
 use crate::error::BrokerError;
 use crate::log::IntoLogId;
@@ -203,7 +203,7 @@ impl VlsnBuilder {
         let reads = Reads::new(client, log?)?;
         // Before anything is looked at: what the writer before still has on its way comes before that.
         let taken = if exclusive { Some(writer_epoch(&reads, kp::writer::TAKE, ANY_EPOCH).await?) } else { None };
-        let (view, standing) = reads.look().await?;
+        let (view, standing) = reads.look(Known::default()).await?;
         let identity = taken.as_ref().map(|taken| (taken.producer_id, taken.producer_epoch));
         let writer = Writer::start(reads.client.cluster().clone(), Mode { strict: true, creates: false, identity });
         writer.learnt(&reads.log, &view);

@@ -78,7 +78,7 @@ impl VlsnClient {
                     return Ok(vlsn);
                 }
                 Answer::Refused(reason) => {
-                    let fresh = self.desk().fresh_standing().await?;
+                    let fresh = self.desk().fresh_standing(&order, None).await?;
                     if fresh.partition(vlsn) == partition {
                         return Err(VlsnError::Refused { log: self.log_id().clone(), reason });
                     }

@@ -28,7 +28,7 @@ use super::client::writer_epoch;
 use super::counter::Counter;
 use super::error::VlsnError;
 use super::reads::{Reads, VlsnRead};
-use super::standing::{VlsnStanding, is_in_partition};
+use super::standing::{Known, VlsnStanding, is_in_partition};
 use crate::error::ProduceError;
 use crate::net::writer::{Reply, Sink, Unwritten, Writer};
 use crate::record::{Appended, Record};
@@ -59,7 +59,7 @@ struct Unsettled {
     is_awaited: bool,
     /// Records in the writer's hands.
     in_air: usize,
-    /// The first failure since the last repair.
+    /// What failed since the last repair: of the causes that with the smallest VLSN.
     failure: Option<(u64, ProduceError)>,
     /// The largest VLSN in doubt: a copy of its record may still come into the log.
     doubtful: Option<u64>,
@@ -77,9 +77,12 @@ impl Unsettled {
         }
         // Those behind the one that failed are told that they were not sent.
         let is_cause = !matches!(error, ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. });
-        let known = self.failure.as_ref().map(|(_, known)| known);
-        let is_better = matches!(known, None | Some(ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. }));
-        if known.is_none() || (is_cause && is_better) {
+        let is_better = match &self.failure {
+            None => true,
+            Some((_, ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. })) => is_cause,
+            Some((known, _)) => is_cause && vlsn < *known,
+        };
+        if is_better {
             self.failure = Some((vlsn, error));
         }
     }
@@ -255,9 +258,11 @@ impl Desk {
         }
     }
 
-    /// How far the log is, looked at anew; the writer knows its partitions from then on.
-    pub async fn fresh_standing(&self) -> Result<VlsnStanding, VlsnError> {
-        let (view, standing) = self.reads.look().await?;
+    /// How far the log is, looked at anew, perhaps because a VLSN was refused; the writer knows its partitions from then on.
+    /// Nothing is in the air.
+    pub async fn fresh_standing(&self, order: &Order, refused: Option<u64>) -> Result<VlsnStanding, VlsnError> {
+        let known = Known { routing: Some(order.standing.routing.clone()), refused };
+        let (view, standing) = self.reads.look(known).await?;
         self.writer.learnt(self.log(), &view);
         Ok(standing)
     }
@@ -331,7 +336,7 @@ impl Desk {
             unsettled.failure.take()
         };
         let Some((vlsn, failure)) = failure else { return };
-        let error = match self.judge(&order, &failure).await {
+        let error = match self.judge(&order, (vlsn, &failure)).await {
             Ok(Some(fresh)) => {
                 tracing::info!(log = %self.log(), partitions = fresh.partition_count(), "the log is routed anew");
                 match self.send_again(&mut order, fresh).await {
@@ -346,9 +351,17 @@ impl Desk {
     }
 
     /// Whether a failure means that the log has other partitions now: how far it is then.
-    async fn judge(&self, order: &Order, failure: &ProduceError) -> Result<Option<VlsnStanding>, VlsnError> {
+    async fn judge(
+        &self,
+        order: &Order,
+        (vlsn, failure): (u64, &ProduceError),
+    ) -> Result<Option<VlsnStanding>, VlsnError> {
+        let mut refused = None;
         let may_be_routing = match failure {
-            ProduceError::Refused { reason, .. } => reason.code == ErrorCode::InvalidRecord.code(),
+            ProduceError::Refused { reason, .. } => {
+                refused = Some(vlsn);
+                reason.code == ErrorCode::InvalidRecord.code()
+            }
             ProduceError::NoPartition { .. } | ProduceError::NotSent { .. } | ProduceError::InBadCompany { .. } => true,
             ProduceError::Name(_)
             | ProduceError::UnknownLog { .. }
@@ -362,7 +375,7 @@ impl Desk {
         if !may_be_routing {
             return Ok(None);
         }
-        let fresh = self.fresh_standing().await?;
+        let fresh = self.fresh_standing(order, refused).await?;
         Ok((fresh.routing != order.standing.routing).then_some(fresh))
     }
 
@@ -447,7 +460,7 @@ impl Desk {
         {
             self.take_again(epoch).await?;
         }
-        let fresh = self.fresh_standing().await?;
+        let fresh = self.fresh_standing(&order, None).await?;
         order.next = fresh.last.max(self.doubtful()).map_or(0, |taken| taken.saturating_add(1));
         order.standing = fresh.clone();
         self.writer.mend();

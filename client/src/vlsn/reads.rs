@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::client::VlsnClient;
 use super::error::VlsnError;
 use super::private::offered;
-use super::standing::{VlsnStanding, from_partitions, vlsns_at};
+use super::standing::{Known, VlsnStanding, from_partitions, vlsns_at};
 use super::view::{Bounds, Seen, View};
 use crate::client::PyralogClient;
 use crate::error::CallError;
@@ -239,39 +239,48 @@ pub(crate) struct Reads {
     pub client: PyralogClient,
     pub log: LogId,
     pub view: View,
-    routing: RwLock<Routing>,
+    /// As it was at the last look.
+    routing: RwLock<Option<Routing>>,
 }
 
 impl Reads {
     /// Of a log whose routing is not known yet.
     pub fn new(client: PyralogClient, log: LogId) -> Result<Self, VlsnError> {
         let view = View::new(client.cluster().clone(), log.clone())?;
-        Ok(Self { client, log, view, routing: RwLock::new(Routing::new(1)) })
+        Ok(Self { client, log, view, routing: RwLock::default() })
     }
 
     /// How far the log is.
     pub async fn standing(&self) -> Result<VlsnStanding, VlsnError> {
+        self.standing_from(Known { routing: self.routing(), refused: None }).await
+    }
+
+    async fn standing_from(&self, known: Known) -> Result<VlsnStanding, VlsnError> {
         let standing = match offered(self.describe().await) {
             Ok(Some(standing)) => standing,
-            Ok(None) => from_partitions(&self.client, &self.log, &self.view).await?,
+            Ok(None) => from_partitions(&self.client, &self.log, &self.view, known).await?,
             // There is no view, which has three reasons.
             Err(VlsnError::NotVlsn { .. }) => return Err(self.why_without_vlsns().await),
             Err(error) => return Err(error),
         };
-        *self.routing.write().unwrap_or_else(PoisonError::into_inner) = standing.routing.clone();
+        *self.routing.write().unwrap_or_else(PoisonError::into_inner) = Some(standing.routing.clone());
         Ok(standing)
+    }
+
+    fn routing(&self) -> Option<Routing> {
+        self.routing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How far the log is, with the partitions that a writer has to know for that.
     ///
     /// These are two questions, and partitions may be added between them: VLSNs would be routed to some that the writer does not
     /// have. Since none are taken away, answers that agree held together for a moment; others are asked for again.
-    pub async fn look(&self) -> Result<(LogView, VlsnStanding), VlsnError> {
+    pub async fn look(&self, known: Known) -> Result<(LogView, VlsnStanding), VlsnError> {
         let cluster = self.client.cluster();
         let attempt = || async {
             let view = cluster.await_look_up(&self.log).await;
             let view = view.map_err(|failure| (false, VlsnError::of_look_up(&self.log, failure)))?;
-            let standing = self.standing().await.map_err(|error| (false, error))?;
+            let standing = self.standing_from(known.clone()).await.map_err(|error| (false, error))?;
             let (found, routed) = (view.partitions.len(), standing.partition_count());
             if u32::try_from(found) == Ok(routed) {
                 return Ok((view, standing));
@@ -286,7 +295,7 @@ impl Reads {
 
     fn partition(&self, vlsn: u64) -> u32 {
         let routing = self.routing.read().unwrap_or_else(PoisonError::into_inner);
-        u32::try_from(routing.partition(Vlsn(vlsn)).0).unwrap_or(0)
+        routing.as_ref().and_then(|routing| u32::try_from(routing.partition(Vlsn(vlsn)).0).ok()).unwrap_or(0)
     }
 
     /// What there is at a VLSN, as soon as it is decided.

@@ -101,22 +101,47 @@ impl VlsnStanding {
     }
 }
 
+/// What is known of a log's routing where the broker does not tell it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// What it was at the last look.
+    pub routing: Option<Routing>,
+    /// A VLSN that was refused by that.
+    pub refused: Option<u64>,
+}
+
+impl Known {
+    /// The routing of a log that has `count` partitions now and VLSNs up to `last`. A change of the count begins above every VLSN
+    /// that was written before, and not above one that was refused for it. Changes before the first look are not seen.
+    fn routing(self, last: Option<u64>, count: i32) -> Routing {
+        let Some(known) = self.routing.filter(|known| known.partitions() <= count) else { return Routing::new(count) };
+        if known.partitions() == count {
+            return known;
+        }
+        let above = last.map_or(0, |last| last.saturating_add(1));
+        let from = Vlsn(self.refused.map_or(above, |refused| refused.min(above)));
+        let begun = known.epochs().last().map_or(Vlsn::ZERO, |epoch| epoch.from);
+        known.extended(from.max(begun), count).unwrap_or_else(|_| Routing::new(count))
+    }
+}
+
 /// How far a log is, from its partitions and its view: by what any Kafka client can ask.
 pub(crate) async fn from_partitions(
     client: &PyralogClient,
     log: &LogId,
     view: &View,
+    known: Known,
 ) -> Result<VlsnStanding, VlsnError> {
     client.cluster().await_log(log).await.map_err(|failure| VlsnError::of_look_up(log, failure))?;
     let bounds = view.bounds().await?;
     let ends = client.log_offsets(log, StartAt::Latest).await?;
     let starts = client.log_offsets(log, StartAt::Earliest).await?;
     let count = i32::try_from(ends.len()).unwrap_or(i32::MAX);
-    let routing = Routing::new(count);
     let before = |offset: LogOffset| LogOffset(offset.0.saturating_sub(1));
     let holds_some = ends.iter().filter(|(partition, end)| starts.get(partition).is_some_and(|start| start < *end));
     let places: BTreeMap<u32, LogOffset> = holds_some.map(|(partition, end)| (*partition, before(*end))).collect();
     let found = vlsns_at(client, log, &places).await?;
+    let routing = known.routing(found.values().copied().max().max(bounds.end.checked_sub(1)), count);
     let mut partitions = Vec::with_capacity(ends.len());
     for (partition, end) in &ends {
         let is_trimmed = end.0 > 0 && !places.contains_key(partition);
@@ -199,6 +224,25 @@ mod tests {
         assert_eq!(after_crash.missing().collect::<Vec<_>>(), [106]);
         assert_eq!(standing(&[None, None], 0).missing().count(), 0);
         assert_eq!(standing(&[None, Some(3)], 0).missing().collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_change_of_the_count_begins_above_what_is_there_and_not_above_what_was_refused() {
+        let epochs = |routing: Option<&Routing>, refused, last, count| {
+            let routing = Known { routing: routing.cloned(), refused }.routing(last, count);
+            routing.epochs().iter().map(|epoch| (epoch.from.0, epoch.partitions)).collect::<Vec<_>>()
+        };
+        let two = Routing::new(2);
+        assert_eq!(epochs(None, None, Some(9), 3), [(0, 3)], "what was before is not known");
+        assert_eq!(epochs(Some(&two), None, Some(9), 2), [(0, 2)]);
+        assert_eq!(epochs(Some(&two), None, Some(9), 3), [(0, 2), (10, 3)]);
+        assert_eq!(epochs(Some(&two), Some(14), Some(9), 3), [(0, 2), (10, 3)]);
+        // 6 is in partition 0 by both, and was written after the change for which 5 was refused.
+        assert_eq!(epochs(Some(&two), Some(5), Some(6), 3), [(0, 2), (5, 3)]);
+        assert_eq!(epochs(Some(&two), None, None, 3), [(0, 3)], "nothing was written under the other one");
+        let three = two.extended(Vlsn(10), 3).unwrap();
+        assert_eq!(epochs(Some(&three), None, Some(9), 5), [(0, 2), (10, 5)]);
+        assert_eq!(epochs(Some(&three), None, Some(9), 2), [(0, 2)], "another log");
     }
 
     #[test]
