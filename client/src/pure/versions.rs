@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use pyralog_protocol::ApiKey;
 use pyralog_protocol::api::Versions;
 use pyralog_protocol::kafka_protocol::messages::ApiVersionsResponse;
+use pyralog_protocol::vlsn::messages::FIRST_KEY;
 
 /// The versions that this client builds and reads; `None` for what it never asks.
 pub fn spoken(api: ApiKey) -> Option<Versions> {
@@ -100,6 +101,9 @@ pub struct NotOffered {
 impl std::fmt::Display for NotOffered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.offered, spoken(self.api)) {
+            (None, _) if self.api.code() >= FIRST_KEY => {
+                write!(f, "the broker does not offer {}: it is not Pyralog, or has its private APIs off", self.api)
+            }
             (None, _) => write!(f, "the broker does not offer {}", self.api),
             (Some(theirs), Some(ours)) => {
                 write!(f, "the broker offers {} v{theirs}, this client speaks v{ours}", self.api)
@@ -129,6 +133,8 @@ mod tests {
         assert_eq!(refused.to_string(), "the broker offers Produce v0-6, this client speaks v7-12");
         let refused = offers(ApiKey::Produce, 0, 6).pick(ApiKey::Fetch).unwrap_err();
         assert_eq!(refused.to_string(), "the broker does not offer Fetch");
+        let refused = offers(ApiKey::Produce, 0, 6).pick(ApiKey::VlsnCommit).unwrap_err().to_string();
+        assert_eq!(refused, "the broker does not offer VlsnCommit: it is not Pyralog, or has its private APIs off");
     }
 
     #[test]
