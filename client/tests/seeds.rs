@@ -73,6 +73,7 @@ async fn core_concepts_complete_log_setup() -> Result<()> {
 async fn core_concepts_log_life_cycle_and_discovery() -> Result<()> {
     let broker = Broker::any();
     let client = PyralogClient::connect(broker.address()).await?;
+    // Names are checked, so that it can fail.
     let log_id = LogId::new(&unique("production.user.events"))?;
     client.create_log(&log_id).await?;
     if client.log_exists(&log_id).await? {
