@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, TopicId, Vlsn};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, Routing, TopicId, Vlsn};
 use pyralog_storage::{Disk, Held, Log, LogConfig, Offline, Patience, ReadError, ReadSlice};
 
 use crate::api::produce::ProduceWait;
@@ -283,6 +283,11 @@ impl<D: Disk> Partition<D> {
     /// Registers a connection to be woken when something changes.
     pub fn watch(&self, conn: ConnId) {
         self.state.lock().fetchers.insert(conn);
+    }
+
+    /// Whether its VLSNs are routed like this.
+    pub(crate) fn is_routed_by(&self, routing: &Routing) -> bool {
+        self.state.lock().vlsns.is_routed_by(routing)
     }
 
     /// Takes such a registration back.

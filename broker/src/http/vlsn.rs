@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
-use pyralog_node::vlsn::{Page, PageLimits, Point, PointRecord, Sought, VlsnLog};
+use pyralog_node::vlsn::{HELD_BYTES, Page, PageLimits, Point, PointRecord, Sought, VlsnLog};
 use pyralog_protocol::batch::StoredBatch;
 use pyralog_protocol::{TopicId, Vlsn};
 use pyralog_storage::Patience;
@@ -141,12 +141,12 @@ pub async fn point(
             if let Some((waiter, _)) = &mut waiter {
                 waiter.watch(log.partition_of(vlsn).into_iter().cloned());
             }
-            let id = log.log.metadata.topic_id;
+            let (id, current) = (log.log.metadata.topic_id, log.is_current());
             let partition = log.routing.partition(vlsn).0;
             let sought = log.seek(vlsn, Patience::Hurries);
-            sought.map(|sought| (sought, id, partition)).map_err(|error| unread(shell, &name, &error))?
+            sought.map(|sought| (sought, id, partition, current)).map_err(|error| unread(shell, &name, &error))?
         };
-        let (sought, id, partition) = sought;
+        let (sought, id, partition, current) = sought;
         let found = match sought {
             Sought::Known(point) => point,
             Sought::In(batch) => match batch.read_cached().map_err(|error| unread(shell, &name, &error))? {
@@ -168,6 +168,11 @@ pub async fn point(
         let record = match found {
             Point::Found(record) => record,
             Point::NotYet => match &waiter {
+                // It may belong to a partition that nobody watches here.
+                Some(_) if !current => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 Some((waiter, deadline)) if !late => match waiter.woken(*deadline).await {
                     Woken::Changed => continue,
                     // What came in the last moment is there.
@@ -380,6 +385,7 @@ impl Range {
             bytes: limit("max_bytes", BYTES_MAX, BYTES)?,
             records: limit("max_records", RECORDS_MAX, RECORDS)?,
             name_gaps: true,
+            held: HELD_BYTES,
         };
         let (encoding, deadline) = (Encoding::of(query)?, deadline(query)?);
         Ok(Self { name, from, to, limits, deadline, encoding, form: accepted(headers, &[JSON, LINES])? })
@@ -404,7 +410,7 @@ impl Range {
     async fn wait(&self, shell: &Arc<Shell>, deadline: Instant) -> Result<(), Problem> {
         let mut waiter = Waiter::new(shell);
         loop {
-            {
+            let current = {
                 let topology = shell.node.topology();
                 let log = vlsn_log(&topology, &self.name)?;
                 waiter.watch(log.partitions().iter().cloned());
@@ -412,6 +418,11 @@ impl Range {
                 if bounds.undecided > self.from {
                     return Ok(());
                 }
+                log.is_current()
+            };
+            if !current {
+                tokio::task::yield_now().await;
+                continue;
             }
             match waiter.woken(deadline).await {
                 Woken::Changed => {}

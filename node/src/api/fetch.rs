@@ -164,9 +164,16 @@ pub(crate) fn resume<D: Disk>(
     wait.warming.end();
     let over = now.mono >= wait.deadline;
     let mut looked = wait.look(node, &topology, over);
+    let mut current = true;
     if matches!(looked, Looked::TooLittle(_)) {
         // Watch first, look again afterwards: what arrives in between is seen by one of the two.
-        wait.work.each_partition(&topology, |partition| partition.watch(conn.id));
+        wait.work.each_place(&topology, |place| match place {
+            Place::Partition(partition) => partition.watch(conn.id),
+            Place::View(view) => {
+                view.partitions().iter().for_each(|partition| partition.watch(conn.id));
+                current = current && view.is_current();
+            }
+        });
         wait.watching = true;
         looked = wait.look(node, &topology, over);
     }
@@ -180,6 +187,9 @@ pub(crate) fn resume<D: Disk>(
         }
         Looked::TooLittle(unknown) => {
             wait.unknown.get_or_insert(unknown);
+            if !current {
+                out.wakes.push(conn.id);
+            }
             conn.waiting = Some(Wait::Fetch(wait));
         }
         Looked::Cold(cold) => {
@@ -193,7 +203,10 @@ pub(crate) fn resume<D: Disk>(
 /// Forgets a waiting fetch whose connection is gone.
 pub(crate) fn abandon<D: Disk>(node: &Node<D>, conn: ConnId, wait: &FetchWait) {
     if wait.watching {
-        wait.work.each_partition(&node.topology.load(), |partition| partition.unwatch(conn));
+        wait.work.each_place(&node.topology.load(), |place| match place {
+            Place::Partition(partition) => partition.unwatch(conn),
+            Place::View(view) => view.partitions().iter().for_each(|partition| partition.unwatch(conn)),
+        });
     }
 }
 
@@ -236,14 +249,9 @@ fn is_unknown(code: ErrorCode) -> bool {
 }
 
 impl Work {
-    fn each_partition<D: Disk>(&self, topology: &Topology<D>, mut visit: impl FnMut(&Arc<Partition<D>>)) {
-        for (key, position) in &self.plan.positions {
-            match find(topology, key, position.index) {
-                Ok(Place::Partition(partition)) => visit(partition),
-                Ok(Place::View(view)) => view.partitions().iter().for_each(&mut visit),
-                Err(_) => {}
-            }
-        }
+    fn each_place<D: Disk>(&self, topology: &Topology<D>, visit: impl FnMut(Place<'_, D>)) {
+        let positions = self.plan.positions.iter();
+        positions.filter_map(|(key, position)| find(topology, key, position.index).ok()).for_each(visit);
     }
 
     fn look<D: Disk>(&self, node: &Node<D>, topology: &Topology<D>, patience: Patience) -> Vec<Found<D>> {

@@ -15,7 +15,7 @@ mod view;
 
 pub(crate) use outlines::Outlines;
 pub(crate) use page::PageParts;
-pub use page::{Page, PageLimits, VlsnRange};
+pub use page::{HELD_BYTES, Page, PageLimits, VlsnRange};
 pub(crate) use partition::Vlsns;
 pub use partition::{Expected, VlsnBounds, VlsnRules, Writer};
 pub(crate) use rerouting::{Frozen, freeze, thaw};
@@ -186,14 +186,14 @@ impl<F: DiskFile> PointBatch<F> {
     /// Reads it. Blocks; needs no log.
     pub fn read(&self) -> Result<Point, VlsnError> {
         match self.read_part()? {
-            Some(point) => Ok(point),
+            Some((point, _)) => Ok(point),
             None => self.find(&self.bytes()?),
         }
     }
 
     /// The same, if that need not wait for the disk.
     pub fn read_cached(&self) -> Result<Option<Point>, VlsnError> {
-        if let Some(point) = self.read_part()? {
+        if let Some((point, _)) = self.read_part()? {
             return Ok(Some(point));
         }
         self.cached_bytes()?.map(|bytes| self.find(&bytes)).transpose()
@@ -205,13 +205,13 @@ impl<F: DiskFile> PointBatch<F> {
         Ok(point)
     }
 
-    /// The same from the part of the batch that has it. `None`: that cannot be told without the whole batch, or not without
-    /// waiting for the disk.
-    pub(crate) fn read_part(&self) -> Result<Option<Point>, VlsnError> {
+    /// The same from the part of the batch that has it, and how many bytes that has. `None`: that cannot be told without the
+    /// whole batch, or not without waiting for the disk.
+    pub(crate) fn read_part(&self) -> Result<Option<(Point, usize)>, VlsnError> {
         let ReadSlice { file, position, len } = self.slice();
         let part = match self.outlines.look(&self.key, *len, self.vlsn) {
             Outlined::Unknown => return Ok(None),
-            Outlined::Absent => return Ok(Some(Point::Gap)),
+            Outlined::Absent => return Ok(Some((Point::Gap, 0))),
             Outlined::In(part) => part,
         };
         let range = part.range();
@@ -221,7 +221,8 @@ impl<F: DiskFile> PointBatch<F> {
         }
         match part.find(&bytes, self.vlsn) {
             Ok(record) => {
-                Ok(Some(record.map_or(Point::Gap, |record| Point::Found(PointRecord::of(&record, part.epoch())))))
+                let point = record.map_or(Point::Gap, |record| Point::Found(PointRecord::of(&record, part.epoch())));
+                Ok(Some((point, bytes.len())))
             }
             Err(_) => {
                 // The whole batch says what is wrong, or that nothing is.
@@ -343,6 +344,13 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
     /// Its partitions, by number.
     pub fn partitions(&self) -> &'t [Arc<Partition<D>>] {
         self.partitions
+    }
+
+    /// For whoever watches its partitions: whether a change of its routing is still to come, which wakes them. If not, it came
+    /// already, and shows in a moment: what they wait for may be in a partition that they do not watch.
+    pub fn is_current(&self) -> bool {
+        // The first one learns of it first.
+        self.partitions.first().is_none_or(|partition| partition.is_routed_by(self.routing))
     }
 
     /// What can be read of it now.

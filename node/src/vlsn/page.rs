@@ -17,6 +17,8 @@ use crate::outputs::Warm;
 const READ_BYTES_MIN: usize = 16 << 10;
 /// Most gaps that one page names.
 pub const GAPS_MAX: usize = 1_000;
+/// What [`PageLimits::held`] is for whoever has no reason for something else.
+pub const HELD_BYTES: usize = 32 << 20;
 
 /// VLSNs from `start` up to, and not including, `end`.
 pub type VlsnRange = Range<Vlsn>;
@@ -30,6 +32,9 @@ pub struct PageLimits {
     pub records: usize,
     /// Whether gaps are wanted by name; at most [`GAPS_MAX`] of them fit.
     pub name_gaps: bool,
+    /// Bytes of batches that are held while the page is put together, of all partitions, besides the batch that is read:
+    /// what large batches have beyond is opened again.
+    pub held: usize,
 }
 
 /// Some of a span of VLSNs.
@@ -94,27 +99,18 @@ impl<D: Disk> VlsnLog<'_, D> {
         let bytes = parts.iter().filter_map(|part| part.run.as_ref()).map(|run| run.slice.len).sum();
         let trimmed = parts.iter().map(|part| part.trimmed).collect();
         let mut page = Paged::new(self, (bounds.epoch, trimmed), span.start, limits, bytes);
-        // Where a partition ends whose bytes do not go as far as it does.
-        let mut stop = to;
-        let mut merge = Merge::of(parts);
-        for at in 0..merge.sources.len() {
-            let kept_from = page.trimmed.get(at).copied().flatten().map_or(Vlsn::ZERO, Vlsn::next);
-            let cut = merge.advance(at, span.start.max(kept_from), self.routing)?;
-            stop = stop.min(cut.unwrap_or(stop));
-        }
-        let mut likely = 0;
-        while let Some((at, cursor, head)) = merge.next(likely, page.from) {
-            if head.vlsn >= stop {
+        let mut merge = Merge::of(parts, self.routing, (to, limits.held));
+        // VLSNs go round the partitions.
+        let mut likely = usize::try_from(self.routing.partition(span.start).0).unwrap_or(0);
+        while let Some((at, cursor, head)) = merge.next(likely, page.from)? {
+            if !page.add(cursor, head)? || page.has_all() {
+                merge.stop = merge.stop.min(page.from);
                 break;
             }
-            if !page.add(cursor, head)? {
-                stop = stop.min(page.from);
-                break;
-            }
-            stop = stop.min(merge.advance(at, page.from, self.routing)?.unwrap_or(stop));
+            merge.advance(at, page.from)?;
             likely = at + 1;
         }
-        page.pass(stop);
+        page.pass(merge.stop);
         page.finish()
     }
 
@@ -173,39 +169,73 @@ struct Source<F> {
     cursor: Cursor<F>,
     head: Option<Head>,
     bound: LogOffset,
+    /// Everything below was trimmed.
+    kept_from: Vlsn,
+    /// Its head was looked for.
+    begun: bool,
 }
 
 /// The partitions of a page.
-struct Merge<F> {
+struct Merge<'r, F> {
     sources: Vec<Source<F>>,
+    routing: &'r Routing,
+    /// Sources that were not looked at. What they have is not below the VLSNs that are theirs.
+    unbegun: usize,
+    /// Where the page ends at the latest: with its span, or before a partition goes on whose bytes do not go as far.
+    stop: Vlsn,
 }
 
-impl<F: DiskFile> Merge<F> {
-    fn of(parts: Vec<PagePart<F>>) -> Self {
-        let source =
-            |part: PagePart<F>| Source { cursor: Cursor::new(part.index, part.run), head: None, bound: part.bound };
-        Self { sources: parts.into_iter().map(source).collect() }
+impl<'r, F: DiskFile> Merge<'r, F> {
+    fn of(parts: Vec<PagePart<F>>, routing: &'r Routing, (stop, held): (Vlsn, usize)) -> Self {
+        let share = held / parts.iter().filter(|part| part.run.is_some()).count().max(1);
+        let source = |part: PagePart<F>| Source {
+            cursor: Cursor::new(part.index, part.run, share),
+            head: None,
+            bound: part.bound,
+            kept_from: part.trimmed.map_or(Vlsn::ZERO, Vlsn::next),
+            begun: false,
+        };
+        let sources: Vec<_> = parts.into_iter().map(source).collect();
+        Self { unbegun: sources.len(), sources, routing, stop }
     }
 
-    /// Goes on in a partition, to its first record that is not below `from`. Gives its next VLSN if there is such a record
-    /// and its bytes do not go that far.
-    fn advance(&mut self, at: usize, from: Vlsn, routing: &Routing) -> Result<Option<Vlsn>, VlsnError> {
-        let Some(Source { cursor, head, bound }) = self.sources.get_mut(at) else { return Ok(None) };
+    /// Goes on in a partition, to its first record that is not below `from`.
+    fn advance(&mut self, at: usize, from: Vlsn) -> Result<(), VlsnError> {
+        let Some(Source { cursor, head, bound, kept_from, begun }) = self.sources.get_mut(at) else { return Ok(()) };
+        self.unbegun -= usize::from(!std::mem::replace(begun, true));
+        let from = from.max(*kept_from);
         *head = cursor.next(from)?;
-        let ends_early = head.is_none() && cursor.last_offset().is_some_and(|last| last.saturating_add(1) < bound.0);
-        Ok(ends_early.then(|| routing.next_in(cursor.index, from)))
+        if head.is_none() && cursor.last_offset().is_some_and(|last| last.saturating_add(1) < bound.0) {
+            self.stop = self.stop.min(self.routing.next_in(cursor.index, from));
+        }
+        Ok(())
     }
 
-    /// The smallest VLSN. VLSNs go round the partitions: after `from`, the `likely` one mostly has it, and then no other can
-    /// have a smaller one.
-    fn next(&self, likely: usize, from: Vlsn) -> Option<(usize, &Cursor<F>, &Head)> {
+    fn begin(&mut self, at: usize, from: Vlsn) -> Result<(), VlsnError> {
+        let begun = self.sources.get(at).is_none_or(|source| source.begun);
+        if begun { Ok(()) } else { self.advance(at, from) }
+    }
+
+    /// The smallest VLSN below the end. After `from`, the `likely` partition mostly has it, and then no other can have a
+    /// smaller one, and none has to be looked at.
+    fn next(&mut self, likely: usize, from: Vlsn) -> Result<Option<(usize, &mut Cursor<F>, &Head)>, VlsnError> {
+        if from >= self.stop {
+            return Ok(None);
+        }
         let likely = if likely < self.sources.len() { likely } else { 0 };
+        self.begin(likely, from)?;
         let headed = |(at, source): (usize, &'_ Source<F>)| source.head.as_ref().map(|head| (head.vlsn, at));
         let guess = self.sources.get(likely).and_then(|source| headed((likely, source)));
-        let first = guess.filter(|(vlsn, _)| *vlsn == from);
-        let (_, at) = first.or_else(|| self.sources.iter().enumerate().filter_map(headed).min())?;
-        let source = self.sources.get(at)?;
-        Some((at, &source.cursor, source.head.as_ref()?))
+        let mut first = guess.filter(|(vlsn, _)| *vlsn == from);
+        if first.is_none() {
+            if self.unbegun > 0 {
+                (0..self.sources.len()).try_for_each(|at| self.begin(at, from))?;
+            }
+            first = self.sources.iter().enumerate().filter_map(headed).min();
+        }
+        let Some((_, at)) = first.filter(|(vlsn, _)| *vlsn < self.stop) else { return Ok(None) };
+        let Some(Source { cursor, head: Some(head), .. }) = self.sources.get_mut(at) else { return Ok(None) };
+        Ok(Some((at, cursor, head)))
     }
 }
 
@@ -240,9 +270,9 @@ impl<'a, 't, D: Disk> Paged<'a, 't, D> {
     }
 
     /// Adds the next record, and what is missing before it. False: the page is full.
-    fn add<F: DiskFile>(&mut self, cursor: &Cursor<F>, head: &Head) -> Result<bool, VlsnError> {
+    fn add<F: DiskFile>(&mut self, cursor: &mut Cursor<F>, head: &Head) -> Result<bool, VlsnError> {
         let limits = self.limits;
-        let full = self.page.count >= limits.records || self.bytes.saturating_add(head.size) > limits.bytes;
+        let full = self.has_all() || self.bytes.saturating_add(head.size) > limits.bytes;
         if (full && self.page.count > 0) || limits.records == 0 {
             return Ok(false);
         }
@@ -250,11 +280,17 @@ impl<'a, 't, D: Disk> Paged<'a, 't, D> {
         if self.from < head.vlsn {
             return Ok(false);
         }
-        self.out.push(&cursor.record(head), head.codec).map_err(|error| stored(cursor.index, error.into()))?;
+        let index = cursor.index;
+        self.out.push(&cursor.record(head)?, head.codec).map_err(|error| stored(index, error.into()))?;
         self.page.count += 1;
         self.bytes += head.size;
         self.from = head.vlsn.next();
         Ok(true)
+    }
+
+    /// No more records are wanted.
+    fn has_all(&self) -> bool {
+        self.page.count >= self.limits.records
     }
 
     /// Nothing is there up to `to`: tells why, as far as one page may.
@@ -284,6 +320,7 @@ impl<'a, 't, D: Disk> Paged<'a, 't, D> {
             let kept_from = trimmed_to.map_or(Vlsn::ZERO, Vlsn::next);
             let next = match trimmed {
                 true => self.log.routing.next_in(index, vlsn.max(kept_from)),
+                false if kept_from <= vlsn => continue,
                 false => Some(self.log.routing.next_in(index, vlsn)).filter(|v| *v < kept_from).unwrap_or(end),
             };
             end = end.min(next);

@@ -83,6 +83,11 @@ impl Vlsns {
         rerouted
     }
 
+    /// Whether VLSNs are routed like this.
+    pub fn is_routed_by(&self, routing: &Routing) -> bool {
+        self.rules.routing.as_ref() == Some(routing)
+    }
+
     /// Whether a batch may be appended that was checked by `routing`.
     pub fn admit(&self, batch: &CheckedBatch, routing: Option<&Routing>) -> Result<(), AppendRefused> {
         if self.frozen > 0 || self.rules.routing.as_ref() != routing {

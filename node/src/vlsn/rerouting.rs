@@ -1,6 +1,7 @@
 //! A change of the partition count routes VLSNs anew from one on that lies above all that were written. Between finding
 //! that one and the new routing being in force, nothing is appended: clients are told to look again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pyralog_coordinator::{Command, RoutingFrom};
@@ -20,8 +21,9 @@ pub(crate) struct Frozen {
 /// Completes a command that may change the routing of logs, and stops appends to them until [`thaw`].
 pub(crate) fn freeze<D: Disk>(topology: &Topology<D>, command: Command) -> (Command, Vec<Frozen>) {
     let Command::CreatePartitions(mut asked) = command else { return (command, Vec::new()) };
-    let mut frozen = Vec::new();
-    for topic in &asked.request.topics {
+    let (mut frozen, mut seen) = (Vec::new(), BTreeSet::new());
+    // One that is named twice is refused.
+    for topic in asked.request.topics.iter().filter(|topic| seen.insert(topic.name.clone())) {
         let Some(entry) = topology.by_name(&topic.name.0).filter(|entry| entry.log.metadata.routing.is_some()) else {
             continue;
         };

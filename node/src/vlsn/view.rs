@@ -6,7 +6,7 @@ use pyralog_protocol::batch::empty_view;
 use pyralog_protocol::{EpochOffset, LeaderEpoch, LogOffset, Vlsn};
 use pyralog_storage::{Disk, Patience, TimestampOffset};
 
-use super::{LogBounds, PageLimits, PageParts, VlsnError, VlsnLog};
+use super::{HELD_BYTES, LogBounds, PageLimits, PageParts, VlsnError, VlsnLog};
 use crate::api::NO_EPOCH;
 use crate::outputs::Warm;
 use crate::partition::Bounds;
@@ -77,7 +77,7 @@ impl<D: Disk> VlsnLog<'_, D> {
             let more = from < bounds.undecided;
             return Ok(Seen::Records { records: Bytes::new(), more });
         }
-        let limits = PageLimits { bytes: max_bytes, records: usize::MAX, name_gaps: false };
+        let limits = PageLimits { bytes: max_bytes, records: usize::MAX, name_gaps: false, held: HELD_BYTES };
         let span = from..bounds.undecided;
         let parts = match self.seek_page(&span, limits, bounds, patience)? {
             PageParts::There(parts) => parts,

@@ -7,7 +7,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use kafka_protocol::protocol::StrBytes;
-use pyralog_node::vlsn::{PageLimits, Point};
+use pyralog_node::vlsn::{HELD_BYTES, PageLimits, Point};
 use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, StoredBatch};
 use pyralog_protocol::vlsn::messages::{VlsnReadRequest, VlsnReadResult, outcome};
@@ -122,7 +122,9 @@ fn paged(world: &World, draw: &mut Draw) -> Result<Vec<Row>, String> {
     while at < bounds.undecided {
         let end = [100, 5_000, 400_000][below(draw, 3) as usize];
         let bytes = below(draw, end) as usize;
-        let limits = PageLimits { bytes, records: 1 + below(draw, 2_000) as usize, name_gaps: below(draw, 2) == 0 };
+        let (records, name_gaps) = (1 + below(draw, 2_000) as usize, below(draw, 2) == 0);
+        let held = [0, 10_000, 200_000, HELD_BYTES][below(draw, 4) as usize];
+        let limits = PageLimits { bytes, records, name_gaps, held };
         let page = log.page(at..Vlsn::MAX, limits, &bounds).map_err(|error| error.to_string())?;
         let found = rows(&page.records);
         if page.next <= at || page.count != found.len() || page.count > limits.records {
@@ -290,7 +292,7 @@ fn io_07_a_batch_that_is_not_the_one_that_belongs_there_is_served_to_nobody() {
         let topology = world.node.topology();
         let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
         let bounds = log.bounds().unwrap();
-        let limits = PageLimits { bytes: 1 << 20, records: usize::MAX, name_gaps: false };
+        let limits = PageLimits { bytes: 1 << 20, records: usize::MAX, name_gaps: false, held: HELD_BYTES };
         assert!(log.page(Vlsn(0)..Vlsn::MAX, limits, &bounds).is_ok());
         let path = format!("logs/{LOG}-0/{:020}.log", 0);
         assert!(world.disk.paths().contains(&path), "{:?}", world.disk.paths());
@@ -300,6 +302,33 @@ fn io_07_a_batch_that_is_not_the_one_that_belongs_there_is_served_to_nobody() {
         let error = log.page(Vlsn(0)..Vlsn::MAX, limits, &bounds).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
     }
+}
+
+/// However many partitions there are: a page of ten records does not open a thousand batches.
+#[test]
+fn a_page_opens_no_batch_before_its_turn_comes() {
+    let mut world = World::with(&[], Limits::default(), Planted::Nothing);
+    assert_eq!(world.create(LOG, 3, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    for partition in 0..3 {
+        let add = |batch: BatchBuilder, n: u64| batch.kv(1, &Vlsn(3 * n + partition).key(), b"value");
+        let records = (0..10).fold(BatchBuilder::new(), add).build().unwrap().freeze();
+        let request = produce_request(LOG, i32::try_from(partition).unwrap(), -1, records);
+        assert_eq!(produced(world.ask(conn, PRODUCE, request)).error_code, 0);
+    }
+    world.disk.flip(&format!("logs/{LOG}-2/{:020}.log", 0), 8 * 70);
+    let topology = world.node.topology();
+    let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+    let bounds = log.bounds().unwrap();
+    let page = |from, to, records| {
+        let limits = PageLimits { bytes: 1 << 20, records, name_gaps: true, held: HELD_BYTES };
+        log.page(Vlsn(from)..Vlsn(to), limits, &bounds).map(|page| (page.count, page.next.0))
+    };
+    assert_eq!(page(0, 30, 2).unwrap(), (2, 2));
+    assert_eq!(page(3, 5, 100).unwrap(), (2, 5));
+    page(1, 2, 100).unwrap();
+    assert!(page(2, 30, 1).is_err());
+    assert!(page(0, 30, 3).is_err());
 }
 
 /// A batch whose CRC was right once is read in parts: what is not what it was is served to nobody all the same.
@@ -374,6 +403,63 @@ fn one_read_by_vlsn_opens_a_bounded_number_of_bytes_whatever_it_finds() {
         }
         assert_eq!(rounds, 2, "{codec:?}");
     }
+}
+
+/// The same where the batches are known from earlier reads, of which only the part that has the record is read.
+#[test]
+fn one_read_by_vlsn_reads_a_bounded_number_of_bytes_of_batches_that_are_known() {
+    let mut world = World::new();
+    assert_eq!(world.create(LOG, 1, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    for first in (0..80).map(|n| 10 * n) {
+        let add = |batch: BatchBuilder, vlsn: u64| batch.kv(1_799_999_000_000, &Vlsn(vlsn).key(), &vec![7; 450_000]);
+        let records = [first, first + 2].into_iter().fold(BatchBuilder::new(), add).build().unwrap().freeze();
+        assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, 0, -1, records))).error_code, 0);
+    }
+    let gaps: Vec<Vlsn> = (0..80).map(|n| Vlsn(10 * n + 1)).collect();
+    for vlsn in &gaps {
+        assert_eq!(read_vlsns(&mut world, conn, 1 << 20, vec![*vlsn])[0].outcome, outcome::GAP);
+    }
+    let results = read_vlsns(&mut world, conn, 1 << 20, gaps);
+    let told = results.iter().filter(|result| result.outcome == outcome::GAP).count();
+    assert_eq!(told, (32 << 20) / 450_000 + 1);
+    assert!(results[told..].iter().all(|result| result.outcome == outcome::LEFT_OUT));
+}
+
+/// However often it is asked for: a small request is not to cause gigabytes of copies.
+#[test]
+fn a_record_that_is_asked_for_many_times_is_copied_once() {
+    let mut world = World::new();
+    assert_eq!(world.create(LOG, 1, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    let add = |batch: BatchBuilder, vlsn: u64| batch.kv(1, &Vlsn(vlsn).key(), &vec![vlsn as u8; 10_000]);
+    let records = (0..2).fold(BatchBuilder::new(), add).build().unwrap().freeze();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, 0, -1, records))).error_code, 0);
+    for asked in [vec![0, 1, 0, 1, 0], vec![1, 1, 1, 1, 1]] {
+        let results = read_vlsns(&mut world, conn, 35_000, asked.iter().map(|vlsn| Vlsn(*vlsn)).collect());
+        for (vlsn, result) in asked.iter().zip(&results) {
+            let value = result.value.as_deref().unwrap_or_default();
+            let left_out = result.outcome == outcome::LEFT_OUT && value.is_empty();
+            assert!(left_out || value == vec![*vlsn as u8; 10_000], "{vlsn}: {}", result.outcome);
+        }
+        assert_eq!(results.iter().filter(|result| result.outcome == outcome::FOUND).count(), 3, "{asked:?}");
+    }
+}
+
+/// A name that is no UTF-8 is shown with three bytes for each bad one, of which the answer has room for 32,767.
+#[test]
+fn a_header_whose_name_is_no_text_is_answered_as_far_as_there_is_room() {
+    let mut world = World::new();
+    assert_eq!(world.create(LOG, 1, &[("vlsn.enable", "true")]).code(), 0);
+    let conn = world.connect();
+    let bad = vec![0xff; 20_000];
+    let headers: &[(&[u8], Option<&[u8]>)] = &[(&bad, Some(b"value")), (b"next", None)];
+    let record = NewRecord { timestamp: 1, key: Some(&Vlsn(0).key()), value: None, headers };
+    let records = BatchBuilder::new().record(record).build().unwrap().freeze();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request(LOG, 0, -1, records))).error_code, 0);
+    let results = read_vlsns(&mut world, conn, 1 << 20, vec![Vlsn(0)]);
+    let names: Vec<&str> = results[0].headers.iter().map(|header| header.key.as_str()).collect();
+    assert_eq!(names, ["\u{fffd}".repeat(32_767 / 3).as_str(), "next"]);
 }
 
 /// A page takes its share of each partition, but a reader that wants more at once is not to wait for what is there already.

@@ -204,7 +204,7 @@ impl Run {
         self.undecided = bounds.undecided;
         let from = Vlsn(self.draw.next_u64() % (bounds.undecided.0 + 1));
         let bytes = (self.draw.next_u64() % 2000) as usize;
-        let limits = PageLimits { bytes, records: 50, name_gaps: true };
+        let limits = PageLimits { bytes, records: 50, name_gaps: true, held: bytes };
         let page = log.page(from..Vlsn::MAX, limits, &bounds).map_err(|e| e.to_string())?;
         let found = values(&page.records);
         let mut at = from.0;

@@ -1,7 +1,15 @@
 //! Fetches that wait: woken by what they wait for, by nothing else, and never forgotten.
 
-use pyralog_node::Limits;
-use pyralog_protocol::{Draw, ErrorCode};
+use kafka_protocol::messages::CreatePartitionsRequest;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::protocol::StrBytes;
+use pyralog_node::partition::Durability;
+use pyralog_node::vlsn::VlsnRules;
+use pyralog_node::{Limits, Outputs};
+use pyralog_protocol::batch::BatchBuilder;
+use pyralog_protocol::vlsn::messages::VlsnReadRequest;
+use pyralog_protocol::{Draw, ErrorCode, LeaderEpoch, Routing, Vlsn, kafka_protocol};
+use pyralog_storage::LogConfig;
 
 use crate::world::*;
 
@@ -123,6 +131,38 @@ fn f08_what_is_not_on_disk_yet_wakes_nobody() {
     assert_eq!(world.ids(reader).len(), 1);
 }
 
+/// Partitions learn of a new routing before requests see it. Who begins to wait in between watches those that there were.
+#[test]
+fn f08_who_begins_to_wait_while_partitions_are_added_is_woken_by_what_comes_in_a_new_one() {
+    for by_view in [false, true] {
+        let mut world = World::new();
+        assert_eq!(world.create("v", 1, &[("vlsn.enable", "true")]).code(), 0);
+        let (reader, other) = (world.connect(), world.connect());
+        let write = |world: &mut World, vlsn: u64, partition: i32| {
+            let records = BatchBuilder::new().kv(1, &Vlsn(vlsn).key(), b"value").build().unwrap().freeze();
+            produced(world.ask(other, PRODUCE, produce_request("v", partition, -1, records))).error_code
+        };
+        assert_eq!(write(&mut world, 0, 0), 0);
+        let rules = VlsnRules { routing: Some(Routing::new(1).extended(Vlsn(1), 2).unwrap()), writer: None };
+        let config = LogConfig { vlsn: true, ..LogConfig::default() };
+        let mut out = Outputs::default();
+        world.node.partitions()[0].configure(config, (LeaderEpoch(0), Durability::Fsync, rules), &mut out);
+        world.take(out);
+        if by_view {
+            world.send(reader, FETCH, fetch_request(&[("v.vlsn", 0, 1)], 60_000, 1));
+        } else {
+            let (log, vlsns) = (StrBytes::from_static_str("v"), vec![Vlsn(1)]);
+            world.send(reader, 0, VlsnReadRequest { log, max_wait_ms: 60_000, max_bytes: 1 << 20, vlsns });
+        }
+        assert!(world.is_waiting(reader));
+        let topic = CreatePartitionsTopic::default().with_name(name("v")).with_count(2).with_assignments(None);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
+        world.ask(other, 3, request);
+        assert_eq!(write(&mut world, 1, 1), 0);
+        assert!(world.answer(reader).is_some(), "by the view: {by_view}");
+    }
+}
+
 #[test]
 fn f09_errors_end_the_poll_and_an_unknown_partition_beside_a_known_one_does_not() {
     let mut world = World::new();
@@ -150,7 +190,7 @@ fn f07_a_connection_that_goes_leaves_nothing_behind() {
     assert!(world.is_waiting(reader));
     world.disconnect(reader);
     world.send(producer, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
-    let mut out = pyralog_node::Outputs::default();
+    let mut out = Outputs::default();
     let partition = &world.node.partitions()[0];
     let plan = partition.sync_plan(&mut out).unwrap();
     partition.synced(&plan, plan.run(&world.disk), &mut out);

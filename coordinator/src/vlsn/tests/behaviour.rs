@@ -71,9 +71,28 @@ fn one_request_is_one_change_and_each_commit_is_decided_on_those_before_it() {
     assert_eq!(b.sets, sets + 1);
     // More than the log takes in one entry goes in several.
     let metadata = "m".repeat(4096);
-    let many: Vec<_> = (0..1500).map(|n| ("x", 10 + n, Some(&*metadata))).collect();
+    let logs: Vec<String> = (0..1500).map(|n| format!("log-{n}")).collect();
+    logs.iter().for_each(|log| drop(b.create(log, 1, true)));
+    let sets = b.sets;
+    let many: Vec<_> = logs.iter().map(|log| (log.as_str(), 10, Some(&*metadata))).collect();
     assert!(b.commit_all("c", &many, false).iter().all(|r| r.error_code == 0));
-    assert_eq!(b.sets, sets + 3);
+    assert_eq!(b.sets, sets + 2);
+    assert_eq!(b.reloaded().vlsns, b.coordinator.vlsns);
+}
+
+#[test]
+fn a_log_that_one_request_names_many_times_is_one_record() {
+    let mut b = bench();
+    b.create("x", 1, true);
+    let entry = |vlsn: u64| VlsnCommitEntry { log: s("x"), vlsn: Vlsn(vlsn), metadata: Some(s(&vlsn.to_string())) };
+    let commits = (0..1500).chain([7]).map(entry).collect();
+    let (out, reply) = b.handle(Command::VlsnCommit(VlsnCommitRequest { consumer: s("c"), force: false, commits }));
+    b.absorb(&out, |_| true);
+    let Reply::VlsnCommit(answer) = reply else { panic!("{reply:?}") };
+    let refused: Vec<_> = answer.results.iter().enumerate().filter(|(_, result)| result.error_code != 0).collect();
+    assert_eq!(refused.iter().map(|(at, result)| (*at, result.vlsn)).collect::<Vec<_>>(), [(1500, 1499)]);
+    assert_eq!(out.records.iter().flatten().count(), 1);
+    assert_eq!(b.committed(Some("c"), None).unwrap()[0].vlsn, Vlsn(1499));
     assert_eq!(b.reloaded().vlsns, b.coordinator.vlsns);
 }
 

@@ -16,13 +16,18 @@ use crate::connection::{ConnId, Connection, FileRange};
 use crate::outputs::{Outputs, Warm};
 use crate::topology::Topology;
 use crate::unreadable::Telling;
-use crate::vlsn::{PageLimits, PageParts, Point, PointBatch, PointRecord, Sought, VlsnError, VlsnLog, VlsnRange};
+use crate::vlsn::{
+    HELD_BYTES, PageLimits, PageParts, Point, PointBatch, PointRecord, Sought, VlsnError, VlsnLog, VlsnRange,
+};
 use crate::waiting::{Wait, Warming};
 
 /// Longest wait, whatever the client asks: 1 hour.
 const MAX_WAIT_MS: i32 = 3_600_000;
 /// Most bytes of batches that one VlsnRead has read and inflated, whatever it asks for and finds, and one batch more.
 const WORK_BYTES: usize = 32 << 20;
+
+/// Longest name of a header in an answer.
+const NAME_BYTES_MAX: usize = 32_767;
 
 /// What a header takes besides its bytes: there may be many that have none.
 const HEADER_BYTES: usize = size_of::<VlsnHeader>();
@@ -111,7 +116,12 @@ pub(crate) fn resume<D: Disk>(
             abandon(node, conn.id, &wait);
             out.answers.push(wait.responder.answer(response));
         }
-        Seen::Undecided => conn.waiting = Some(Wait::Read(wait)),
+        Seen::Undecided => {
+            if !wait.is_current(&topology) {
+                out.wakes.push(conn.id);
+            }
+            conn.waiting = Some(Wait::Read(wait));
+        }
         Seen::Cold(cold) => {
             wait.warming.begin(now);
             out.warms.push((conn.id, cold));
@@ -155,16 +165,24 @@ fn bytes_of(max_bytes: i32) -> Result<usize, Refused> {
 }
 
 impl ReadWait {
+    fn log<'t, D: Disk>(&self, topology: &'t Topology<D>) -> Result<VlsnLog<'t, D>, Refused> {
+        match &self.asked {
+            Asked::Points(request) => log_of(topology, &request.log),
+            Asked::Range(request) => log_of(topology, &request.log),
+        }
+    }
+
+    /// Whether a change of the log's routing wakes whoever waits.
+    fn is_current<D: Disk>(&self, topology: &Topology<D>) -> bool {
+        self.log(topology).map_or(true, |log| log.is_current())
+    }
+
     fn each_partition<D: Disk>(
         &self,
         topology: &Topology<D>,
         mut visit: impl FnMut(&std::sync::Arc<crate::partition::Partition<D>>),
     ) {
-        let name = match &self.asked {
-            Asked::Points(request) => &request.log,
-            Asked::Range(request) => &request.log,
-        };
-        let Ok(log) = log_of(topology, name) else { return };
+        let Ok(log) = self.log(topology) else { return };
         match &self.asked {
             Asked::Points(request) if request.vlsns.len() == 1 => {
                 request.vlsns.iter().filter_map(|vlsn| log.partition_of(*vlsn)).for_each(visit);
@@ -256,17 +274,18 @@ fn fill<F: DiskFile>(
     let mut answer = Filling { results, bytes: 0, max_bytes, first: true };
     let (mut work, mut cold) = (0_usize, Vec::new());
     for group in placed.chunk_by(|(_, one), (_, other)| one.is_beside(other)) {
-        let Some((at, batch)) = group.first() else { continue };
-        if answer.bytes > max_bytes {
+        let (Some((_, batch)), Some((_, last))) = (group.first(), group.last()) else { continue };
+        if answer.bytes > max_bytes || work > WORK_BYTES {
             group.iter().for_each(|(at, _)| answer.leave_out(*at));
             continue;
         }
         // Of a batch that is known, one record is read alone.
-        if group.len() == 1
-            && let Some(point) = batch.read_part()?
+        if batch.vlsn() == last.vlsn()
+            && let Some((point, bytes)) = batch.read_part()?
         {
+            work = work.saturating_add(bytes);
             if let Point::Found(record) = point {
-                answer.take(*at, record);
+                answer.take_for(group, record);
             }
             continue;
         }
@@ -284,9 +303,12 @@ fn fill<F: DiskFile>(
             cold.push(batch.range());
             continue;
         };
-        let opened = batch.find_all(&read, group.iter().map(|(_, batch)| batch.vlsn()), |which, record| {
-            if let Some((at, _)) = group.get(which) {
-                answer.take(*at, record);
+        // However often one is asked for, it is copied once.
+        let asked: Vec<_> = group.chunk_by(|(_, one), (_, other)| one.vlsn() == other.vlsn()).collect();
+        let wanted = asked.iter().filter_map(|places| places.first()).map(|(_, batch)| batch.vlsn());
+        let opened = batch.find_all(&read, wanted, |which, record| {
+            if let Some(places) = asked.get(which) {
+                answer.take_for(places, record);
             }
         })?;
         work = work.saturating_add(opened.saturating_sub(read.len()));
@@ -305,6 +327,13 @@ struct Filling<'r> {
 }
 
 impl Filling<'_> {
+    /// What was found, for each place in the request that asks for it.
+    fn take_for<F>(&mut self, places: &[Placed<F>], record: PointRecord) {
+        let Some(((last, _), others)) = places.split_last() else { return };
+        others.iter().for_each(|(at, _)| self.take(*at, record.clone()));
+        self.take(*last, record);
+    }
+
     fn take(&mut self, at: usize, record: PointRecord) {
         let size = size_of_record(&record);
         if self.first || self.bytes.saturating_add(size) <= self.max_bytes {
@@ -346,13 +375,18 @@ fn found(result: &mut VlsnReadResult, record: PointRecord) {
     result.timestamp = record.timestamp;
     result.value = record.value;
     let headers = record.headers.into_iter();
-    // Kafka's headers have names of UTF-8; what is none is shown as well as it can be.
     result.headers = headers.map(|(name, value)| VlsnHeader { key: utf8(name), value }).collect();
 }
 
+/// Kafka's headers have names of UTF-8; what is none is shown as well as it can be, as far as the message has room for it: each bad
+/// byte becomes three.
 fn utf8(bytes: bytes::Bytes) -> StrBytes {
-    StrBytes::from_utf8(bytes.clone())
-        .unwrap_or_else(|_| StrBytes::from_string(String::from_utf8_lossy(&bytes).into_owned()))
+    StrBytes::from_utf8(bytes.clone()).unwrap_or_else(|_| {
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        let end = (0..=NAME_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        StrBytes::from_string(text)
+    })
 }
 
 /// What a record takes in memory, about.
@@ -384,7 +418,8 @@ fn range<D: Disk>(
     if from < to && from >= bounds.undecided && !over {
         return Ok(Seen::Undecided);
     }
-    let limits = PageLimits { bytes: max_bytes.min(node.fetch_budget()), records, name_gaps: true };
+    let bytes = max_bytes.min(node.fetch_budget());
+    let limits = PageLimits { bytes, records, name_gaps: true, held: HELD_BYTES };
     let span = from..to;
     let found = log.seek_page(&span, limits, &bounds, patience).map_err(|error| unread(failures, &log, &error))?;
     let parts = match found {
