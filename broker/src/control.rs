@@ -67,9 +67,10 @@ pub fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("control".into()).spawn(move || {
         or_exit(|| {
-            while let Some(stop) = wait(&shell, &queue, &mut control) {
+            while let Some(Taken { stop, disk_bytes }) = wait(&shell, &queue, &mut control) {
                 match control.turn(shell.clock.now()) {
                     Ok(released) => {
+                        shell.node.settle_calls(disk_bytes);
                         shell.node.observe_quorum(control.quorum());
                         release(&shell, released);
                     }
@@ -104,23 +105,39 @@ fn die(error: &MemberError) -> ! {
     logging::end(&format!("the broker stops, because it cannot make changes durable any more: {error}"))
 }
 
+/// What was taken out of the queue for one turn.
+#[derive(Default)]
+struct Taken {
+    /// The turn is the last one.
+    stop: bool,
+    /// Bytes of the disk that its requests may take.
+    disk_bytes: u64,
+}
+
 /// Waits for requests or a deadline, and hands in what there is. `None`: everybody who could ask is gone.
-fn wait(shell: &Shell, queue: &ControlQueue, control: &mut ControlLoop<RocksStore>) -> Option<bool> {
+fn wait(shell: &Shell, queue: &ControlQueue, control: &mut ControlLoop<RocksStore>) -> Option<Taken> {
+    let mut taken = Taken::default();
     let due = control
         .next_deadline()
         .map(|at| shell.clock.instant(at).saturating_duration_since(tokio::time::Instant::now()));
     let first = match queue.messages.recv_timeout(due.unwrap_or(QUIET).min(QUIET)) {
         Ok(message) => message,
-        Err(RecvTimeoutError::Timeout) => return Some(false),
+        Err(RecvTimeoutError::Timeout) => return Some(taken),
         Err(RecvTimeoutError::Disconnected) => return None,
     };
     for message in std::iter::once(first).chain(queue.messages.try_iter().take(TURN_LIMIT)) {
         match message {
-            Message::Call(call) => control.submit(*call, shell.clock.now()),
-            Message::Stop => return Some(true),
+            Message::Call(call) => {
+                taken.disk_bytes += call.disk_bytes;
+                control.submit(*call, shell.clock.now());
+            }
+            Message::Stop => {
+                taken.stop = true;
+                break;
+            }
         }
     }
-    Some(false)
+    Some(taken)
 }
 
 /// Lets a turn's outcome out: the image first, so that who is answered finds what it was told (M20).

@@ -1,12 +1,14 @@
 //! What came in on a connection and was not served yet.
 //! Holds: no buffer while idle; a buffer grows only with bytes that have arrived (SE-03); one above 64 KiB is covered by the
-//! [`RequestMemory`] that all connections share, for as long as it is there. Knows no socket.
+//! [`RequestMemory`] that all connections share, for as long as it is there, or anything of the frames that came in with it.
+//! Knows no socket.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use pyralog_protocol::frame::LENGTH_BYTES;
+use pyralog_protocol::Frame;
+use pyralog_protocol::frame::{Held, LENGTH_BYTES};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -28,12 +30,20 @@ pub const FRAME_STALL: Duration = Duration::from_secs(5);
 /// Longest time that such a frame takes, with a second more for each MiB.
 const FRAME_TIME: Duration = Duration::from_secs(30);
 
-/// What a buffer above [`COVER_FROM`] is covered by.
+/// What a buffer above [`COVER_FROM`] is covered by. Frames that are taken out of it have it as well.
 enum Cover {
     /// Taken before the length of the frame was known. The buffer may hold the beginning of the next one as well.
-    Ahead(OwnedSemaphorePermit),
+    Ahead(Arc<OwnedSemaphorePermit>),
     /// All of the frame that is coming in. The buffer never becomes longer than that.
-    Frame { _permit: OwnedSemaphorePermit, since: Instant, size: usize },
+    Frame { permit: Arc<OwnedSemaphorePermit>, since: Instant, size: usize },
+}
+
+impl Cover {
+    fn held(&self) -> Held {
+        match self {
+            Self::Ahead(permit) | Self::Frame { permit, .. } => Arc::clone(permit) as Held,
+        }
+    }
 }
 
 /// Bytes that came in, and the memory for more.
@@ -77,11 +87,11 @@ impl Intake {
     }
 
     /// Takes out the next frame, which has that length and is there.
-    pub fn take_frame(&mut self, length: usize) -> BytesMut {
+    pub fn take_frame(&mut self, length: usize) -> Frame {
         let size = LENGTH_BYTES + length;
         self.frame_size = if (BUSY_BUFFER..=FRAME_BUFFER_MAX).contains(&size) { size } else { 0 };
         self.bytes.advance(LENGTH_BYTES);
-        self.bytes.split_to(length)
+        Frame::holding(self.bytes.split_to(length), self.cover.as_ref().map(Cover::held))
     }
 
     /// Gives back what is not needed, after frames were taken out and served.
@@ -112,7 +122,7 @@ impl Intake {
             && let Some(permit) = self.memory.ahead(self.frame_size)
         {
             self.bytes = BytesMut::with_capacity(self.frame_size);
-            self.cover = Some(Cover::Ahead(permit));
+            self.cover = Some(Cover::Ahead(Arc::new(permit)));
             return true;
         }
         let unit = held.max(self.read_size);
@@ -141,10 +151,10 @@ impl Intake {
     pub async fn granted(&mut self) {
         let Some((size, claim)) = self.claim.as_mut() else { return std::future::pending().await };
         let size = *size;
-        let permit = claim.await;
+        let permit = Arc::new(claim.await);
         self.claim = None;
         self.move_to(size.min(self.bytes.len() * 4));
-        self.cover = Some(Cover::Frame { _permit: permit, since: Instant::now(), size });
+        self.cover = Some(Cover::Frame { permit, since: Instant::now(), size });
     }
 
     /// Whether this is a frame whose memory others may come to wait for.
@@ -167,7 +177,8 @@ impl Intake {
     fn covers(&self, size: usize) -> bool {
         match &self.cover {
             Some(Cover::Frame { .. }) => true,
-            Some(Cover::Ahead(permit)) => permit.num_permits() * 1024 >= size,
+            // Where something of a frame before is kept, so is the buffer: another one is not covered by that.
+            Some(Cover::Ahead(permit)) => Arc::strong_count(permit) == 1 && permit.num_permits() * 1024 >= size,
             None => false,
         }
     }

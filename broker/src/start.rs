@@ -139,7 +139,7 @@ fn own_context(draw: Draw) -> Context {
         client_id: "pyralog".into(),
         client_host: "/127.0.0.1".into(),
         draw,
-        no_room: false,
+        no_room: None,
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, IncrementalAlterConfigsRequest, OffsetCommitResponse, TopicName,
+    CreateTopicsRequest, CreateTopicsResponse, GroupId, IncrementalAlterConfigsRequest, JoinGroupRequest,
+    JoinGroupResponse, OffsetCommitResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_compat_tests::calls::eventually;
@@ -505,7 +507,49 @@ fn op_10_configs_do_not_fill_a_full_disk_and_shorter_retention_is_taken() {
     }
     assert!(broker.is_alive());
     assert_eq!(set(&mut conn, 2, &name, &[("retention.ms".to_owned(), "1000".to_owned())]), 0);
+    let mut retention = |ms: i32| set(&mut conn, 2, &name, &[("retention.ms".to_owned(), ms.to_string())]);
+    let taken = (2000..22_000).take_while(|ms| retention(*ms) == 0).count();
+    assert!(taken > 10 && taken < 20_000, "{taken} changes in a row");
+    assert_eq!(retention(3000), STORAGE_ERROR);
+    assert!(broker.is_alive());
     std::fs::remove_file(disk.path().join("filler")).expect("remove");
     eventually("they are taken", || (set(&mut conn, 4, "", &plugin()) == 0).then_some(()));
     assert!(broker.is_alive());
+}
+
+/// Joins a group with so many bytes of metadata; gives the code of the answer.
+fn join(conn: &mut Conn, group: &str, metadata: usize) -> i16 {
+    let protocol = JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(vec![7; metadata].into());
+    let request = JoinGroupRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_session_timeout_ms(30_000)
+        .with_rebalance_timeout_ms(30_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![protocol]);
+    let answer: JoinGroupResponse = conn.call(3, &request);
+    answer.error_code
+}
+
+#[test]
+fn op_10_large_requests_do_not_take_what_is_kept_for_the_metadata_store() {
+    let Some(disk) = SmallDisk::mount("256m") else { return };
+    let Some(mut broker) = private(BrokerOptions::new().data(&disk.path().join("data"))) else { return };
+    let mut conn = broker.connect();
+    let (name, _) = conn.new_topic("full", 1, &[]);
+    let batch = Batch::new(vec![Record::of(&"x".repeat(900_000))]).encode();
+    eventually("the reserve has begun", || (conn.produce(&name, 0, &batch).error_code == STORAGE_ERROR).then_some(()));
+    assert_eq!(commit(&mut conn, &name, 1), 0, "there is room for metadata");
+    assert_eq!(create(&mut conn, "large", 10_000).0, STORAGE_ERROR, "as long as they take less than there is");
+    let codes: Vec<i16> = std::thread::scope(|scope| {
+        let broker = &broker;
+        let joins = (0..40).map(|n| scope.spawn(move || join(&mut broker.connect(), &format!("group-{n}"), 1_000_000)));
+        let joins: Vec<_> = joins.collect();
+        joins.into_iter().map(|join| join.join().expect("an answer")).collect()
+    });
+    assert!(codes.iter().all(|code| [0, COORDINATOR_NOT_AVAILABLE].contains(code)), "{codes:?}");
+    assert!(codes.contains(&0) && codes.contains(&COORDINATOR_NOT_AVAILABLE), "{codes:?}");
+    assert!(broker.is_alive());
+    assert_eq!(conn.read(&name, 0, 0)[0].base_offset, 0);
+    conn.delete_topic(&name);
+    eventually("there is room again", || (create(&mut conn, "small", 1).0 == 0).then_some(()));
 }

@@ -24,7 +24,16 @@ pub struct Context {
     /// Randomness for the ids that this request may need.
     pub draw: Draw,
     /// The disk is all but full (OP-10): what would write much and can wait is refused.
-    pub no_room: bool,
+    pub no_room: Option<NoRoom>,
+}
+
+/// A disk that is all but full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    /// For the how-manieth time it is, since the process was started.
+    pub time: u64,
+    /// Bytes of it that changes of configs may take in all, until there is room again.
+    pub configs_bytes: u64,
 }
 
 /// One log of the `[logs.<name>]` tables: created at start when it is not there yet.

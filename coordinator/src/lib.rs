@@ -17,7 +17,7 @@ pub mod record;
 mod stored;
 pub mod vlsn;
 
-pub use command::{Command, Context, Declared, DeclaredLog, NewPartitions, Reply, RoutingFrom, Token};
+pub use command::{Command, Context, Declared, DeclaredLog, NewPartitions, NoRoom, Reply, RoutingFrom, Token};
 pub use coordinator::{Coordinator, Settings};
 pub use effects::Effects;
 pub use record::{Family, Placement, Record};

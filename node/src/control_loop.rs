@@ -65,7 +65,7 @@ impl<S: LogStore> ControlLoop<S> {
 
     /// Takes a client's request.
     pub fn submit(&mut self, call: Call, now: Now) {
-        let Call { mut context, command, reply } = call;
+        let Call { mut context, command, reply, .. } = call;
         context.token = self.token(Asker::Client(Box::new(reply)));
         self.handle(context, command, now);
     }

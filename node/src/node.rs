@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
 use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest};
 use parking_lot::Mutex;
 use pyralog_coordinator::config;
@@ -15,7 +14,7 @@ use pyralog_coordinator::metadata::{Endpoint, Image, answers, reassign};
 use pyralog_coordinator::{Command, Context, Reply, Token};
 use pyralog_protocol::response::unsupported_api_versions;
 use pyralog_protocol::{
-    DecodeError, DecodeLimits, Draw, Now, Reaction, Request, Response, decode_request, kafka_protocol,
+    DecodeError, DecodeLimits, Draw, Frame, Now, Reaction, Request, Response, decode_frame, kafka_protocol,
 };
 use pyralog_storage::{Disk, Space};
 
@@ -28,7 +27,7 @@ use crate::descriptors::{Commons, Descriptors};
 use crate::journal_share::JournalShare;
 use crate::limits::Limits;
 use crate::outputs::{Call, Outputs, ReplyTo};
-use crate::room::{Gauge, Level, Room, reserve_bytes};
+use crate::room::{Gauge, Level, reserve_bytes};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
@@ -120,11 +119,14 @@ impl<D: Disk> Node<D> {
     /// held back by books that nobody balances.
     pub fn look_at_room(&self, configured: i64, space: impl FnOnce() -> io::Result<Space>) -> io::Result<Level> {
         let (allowance, overrun) = (self.disk.allowance(), self.gauge.take_overrun());
-        let seen = allowance.before_look();
-        let volume = space().inspect_err(|_| allowance.after_look(seen, None))?;
+        let (seen, seen_here) = (allowance.before_look(), self.gauge.before_look());
+        let volume = space().inspect_err(|_| {
+            allowance.after_look(seen, None);
+            self.gauge.after_look(seen_here, None);
+        })?;
         let level = self.gauge.level().next(volume, reserve_bytes(configured, volume), overrun);
         allowance.after_look(seen, level.spare_bytes());
-        self.gauge.set(level);
+        self.gauge.after_look(seen_here, Some(level));
         Ok(level)
     }
 
@@ -161,16 +163,18 @@ impl<D: Disk> Node<D> {
     pub fn on_frame(
         &self,
         conn: &mut Connection,
-        frame: BytesMut,
+        frame: impl Into<Frame>,
         (draw, now): (Draw, Now),
         out: &mut Outputs<D>,
     ) -> Result<(), CloseReason> {
-        let error = match decode_request(frame, &self.decode) {
+        let frame: Frame = frame.into();
+        let bytes = frame.len();
+        let error = match decode_frame(frame, &self.decode) {
             Ok((head, _)) if head.api.is_private() && !self.topology.load().image.broker().network.private_apis => {
                 DecodeError::UnknownApi { key: head.api.code() }
             }
             Ok((head, request)) => {
-                let asked = Asked::new(head, self.address(conn));
+                let asked = Asked::new((head, bytes), self.address(conn));
                 self.serve(Step { conn, asked, draw, now, out }, request);
                 return Ok(());
             }
@@ -288,8 +292,12 @@ impl<D: Disk> Node<D> {
 
     /// Hands a request to the coordinator. `prepared` is the answer where it does not depend on the reply.
     fn call(&self, mut step: Step<'_, D>, command: Command, prepared: Option<Response>) {
-        let no_room = self.gauge.room() == Room::Out;
-        if no_room || no_room::makes_files(&command) && self.gauge.lacks_inodes_for_new() {
+        let topology = self.topology.load();
+        let lacks_inodes = no_room::makes_files(&command) && self.gauge.lacks_inodes_for_new();
+        let wanted = no_room::disk_bytes(&command, step.asked.bytes, &topology.image);
+        let disk_bytes = if lacks_inodes { 0 } else { wanted };
+        let claimed = self.gauge.claim(disk_bytes);
+        if claimed.is_err() || lacks_inodes {
             match no_room::verdict(&command, step.asked.version, || self.gauge.refuse()) {
                 Verdict::Serve => {}
                 Verdict::Refuse(refusal) => return step.answer(*refusal),
@@ -300,8 +308,9 @@ impl<D: Disk> Node<D> {
                 }
             }
         }
+        let disk_bytes = if claimed.is_ok() { disk_bytes } else { 0 };
         let Step { conn, asked, draw, out, .. } = step;
-        let (command, frozen) = vlsn::freeze(&self.topology.load(), command);
+        let (command, frozen) = vlsn::freeze(&topology, command);
         let responder = asked.responder(conn.reserve(true));
         let prepared = prepared.map(|response| responder.answer(response).1);
         let context = Context {
@@ -310,9 +319,14 @@ impl<D: Disk> Node<D> {
             client_id: asked.client_id.as_ref().map(ToString::to_string).unwrap_or_default(),
             client_host: format!("/{}", conn.peer),
             draw,
-            no_room,
+            no_room: claimed.err(),
         };
-        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared, frozen } });
+        out.calls.push(Call { context, command, reply: ReplyTo { responder, prepared, frozen }, disk_bytes });
+    }
+
+    /// What calls were to take of the disk is on it, or will not be.
+    pub fn settle_calls(&self, disk_bytes: u64) {
+        self.gauge.settle(disk_bytes);
     }
 
     /// The answer to a call, from the coordinator's reply.

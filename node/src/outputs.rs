@@ -142,6 +142,8 @@ pub struct Call {
     pub command: Command,
     /// Where and how the answer goes.
     pub reply: ReplyTo,
+    /// Bytes of the disk that it may take, to be [settled](crate::Node::settle_calls).
+    pub disk_bytes: u64,
 }
 
 /// Where and how an answer goes.

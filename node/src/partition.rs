@@ -113,6 +113,8 @@ struct State<D: Disk> {
     index_asked: bool,
     /// What VLSN logs need besides.
     vlsns: Vlsns,
+    /// Append time of the last batch, under LogAppendTime; -1 where there is none.
+    append_time: i64,
     /// Stable end at the last checkpoint; `None` before the first, and again once the files were released.
     checkpointed: Option<LogOffset>,
     /// Everything below was on disk once. Kept when the log goes offline or does not open at all: without it the next
@@ -204,6 +206,7 @@ impl<D: Disk> Partition<D> {
                 index_waiters: BTreeSet::new(),
                 index_asked: false,
                 vlsns: Vlsns::after(last_vlsn),
+                append_time: -1,
                 checkpointed: None,
                 recovery_point,
                 noted_point: recovery_point,

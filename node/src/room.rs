@@ -6,7 +6,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use pyralog_storage::{Inodes, Space};
+use pyralog_coordinator::NoRoom;
+use pyralog_storage::{Allowance, Inodes, Seen, Space};
 
 /// Share of the volume that is kept free by default, as a divisor.
 const SHARE: u64 = 100;
@@ -22,6 +23,11 @@ const IN_THE_MAKING: u64 = 64;
 const SHARE_MAX: u64 = 8;
 /// Below this part of the reserve there is nothing left for changes of metadata.
 const OUT: u64 = 4;
+/// Part of what is left then that changes of configs may take, as a divisor: whoever makes thousands of them does not take what
+/// the metadata store needs.
+const FOR_CONFIGS: u64 = 4;
+/// At least so many bytes: to have logs keep less is a way out.
+const FOR_CONFIGS_MIN: u64 = 64 << 10;
 /// Room has to come back by this part more than was missing, so that it does not go to and fro.
 const BACK: u64 = 8;
 /// Bytes per millisecond that appends may take in the worst case, to look again before they have taken the reserve.
@@ -62,6 +68,10 @@ pub struct Level {
     pub room_by_bytes: Room,
     /// What inodes alone leave room for.
     pub room_by_inodes: Room,
+    /// How often there was no room at all, this time included.
+    pub outs: u64,
+    /// Bytes that changes of configs may take in all, as long as there is none.
+    pub configs_bytes: u64,
 }
 
 /// The bytes to keep free on such a volume: as `pyralog.disk.reserve.bytes` says, -1 leaves it to us.
@@ -105,8 +115,12 @@ impl Level {
         let reserve_inodes = inodes.map_or(0, reserve_inodes);
         let room_by_inodes =
             inodes.map_or(Room::Enough, |inodes| judge(inodes.usable, reserve_inodes, 0, self.room_by_inodes));
+        let room = room_by_bytes.max(room_by_inodes);
+        let begins = room == Room::Out && self.room != Room::Out;
+        // Of the most that was ever left since: what they take themselves makes it no less, and the ballast makes it more.
+        let for_configs = (free_bytes.min(reserve_bytes / OUT) / FOR_CONFIGS).max(FOR_CONFIGS_MIN);
         Self {
-            room: room_by_bytes.max(room_by_inodes),
+            room,
             free_bytes,
             reserve_bytes,
             refused_bytes: if room_by_bytes == Room::Enough { 0 } else { refused_bytes },
@@ -114,7 +128,14 @@ impl Level {
             reserve_inodes,
             room_by_bytes,
             room_by_inodes,
+            outs: self.outs + u64::from(begins),
+            configs_bytes: if begins { for_configs } else { for_configs.max(self.configs_bytes) },
         }
+    }
+
+    /// What the coordinator is told where there is no room at all.
+    pub(crate) fn no_room(&self) -> NoRoom {
+        NoRoom { time: self.outs, configs_bytes: self.configs_bytes }
     }
 
     /// Whether it is for want of inodes that there is no more room.
@@ -166,12 +187,35 @@ pub(crate) struct Gauge {
     refused: AtomicU64,
     /// Largest append since the last look that would have begun the reserve.
     overrun: AtomicU64,
+    /// The books of what the coordinator may write. What is left when there is no room any more is none of it.
+    coordinator: Allowance,
 }
 
 impl Gauge {
-    pub fn set(&self, level: Level) {
-        *self.level.lock() = level;
-        self.room.store(level.room as u8, Ordering::Relaxed);
+    /// To be called before a look at the volume.
+    pub fn before_look(&self) -> Seen {
+        self.coordinator.before_look()
+    }
+
+    /// What was found; `None`: the volume could not be asked.
+    pub fn after_look(&self, seen: Seen, level: Option<Level>) {
+        let spare = level.filter(|level| level.reserve_bytes > 0).map(|level| level.before_out_bytes());
+        self.coordinator.after_look(seen, spare);
+        if let Some(level) = level {
+            *self.level.lock() = level;
+            self.room.store(level.room as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a command may be served that takes so many bytes of the disk, which are to be [settled](Self::settle) then.
+    pub fn claim(&self, bytes: u64) -> Result<(), NoRoom> {
+        let served = self.room() != Room::Out && (bytes == 0 || self.coordinator.claim(bytes));
+        if served { Ok(()) } else { Err(self.level().no_room()) }
+    }
+
+    /// What was claimed is written, or will not be.
+    pub fn settle(&self, bytes: u64) {
+        self.coordinator.settle(bytes);
     }
 
     pub fn room(&self) -> Room {

@@ -34,19 +34,11 @@ pub enum TopicKey {
 }
 
 impl TopicKey {
-    /// Memory that a partition under this key takes in a session, in bytes, about.
+    /// Memory that a partition under this key takes in a session, or in a fetch, in bytes, about.
     fn cost(&self) -> usize {
         match self {
             Self::Name(name) => PARTITION_BYTES + name.len(),
             Self::Id(_) => PARTITION_BYTES,
-        }
-    }
-
-    /// The key without the frame that it was read from: a session outlives its requests.
-    fn owned(&self) -> Self {
-        match self {
-            Self::Name(name) => Self::Name(StrBytes::from(name.to_string())),
-            Self::Id(id) => Self::Id(*id),
         }
     }
 }
@@ -119,6 +111,13 @@ pub struct Plan {
     pub session_id: i32,
     /// Whether partitions without news are left out.
     pub incremental: bool,
+}
+
+impl Plan {
+    /// Memory that it takes, in bytes, about.
+    pub fn bytes(&self) -> usize {
+        self.positions.iter().map(|(key, _)| key.cost()).sum()
+    }
 }
 
 /// All sessions of a node.
@@ -196,7 +195,7 @@ impl Sessions {
             return 0;
         }
         let partitions =
-            positions.iter().map(|(key, p)| Cached { key: key.owned(), position: p.clone(), told: None }).collect();
+            positions.iter().map(|(key, p)| Cached { key: key.clone(), position: p.clone(), told: None }).collect();
         let session = Session { epoch: 1, by_id, used: now, bytes, partitions };
         self.bytes += bytes;
         loop {
@@ -288,7 +287,7 @@ impl Session {
                 let at = places.entry((key.clone(), position.index)).or_insert(self.partitions.len());
                 match self.partitions.get_mut(*at) {
                     Some(cached) => cached.position = position,
-                    None => self.partitions.push(Cached { key: key.owned(), position, told: None }),
+                    None => self.partitions.push(Cached { key, position, told: None }),
                 }
             }
         }
@@ -303,8 +302,9 @@ fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
+/// Without the frame that it was read from: sessions outlive their requests, and so do fetches that wait.
 fn key_of(name: &StrBytes, id: [u8; 16], by_id: bool) -> TopicKey {
-    if by_id { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(name.clone()) }
+    if by_id { TopicKey::Id(TopicId(id)) } else { TopicKey::Name(StrBytes::from_string(name.as_str().to_owned())) }
 }
 
 /// The partitions of a request in order; one that is named twice counts once, with its last position (F20).

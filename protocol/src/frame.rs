@@ -3,10 +3,69 @@
 //! Holds: a declared length reserves no memory; the buffer grows with what really arrived (SE-03). A length of zero,
 //! below zero or above the limit ends the connection (C10), and common other protocols are named for the log.
 
-use bytes::{Buf, BytesMut};
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of the length in front of a frame.
 pub const LENGTH_BYTES: usize = 4;
+
+/// Whatever is held for a frame as long as its memory is in use.
+pub type Held = Arc<dyn Any + Send + Sync>;
+
+/// A whole frame, without its length. Strings and records of its request are slices of it: what is held for it is let go of with
+/// the last of them.
+#[derive(Debug)]
+pub struct Frame {
+    bytes: BytesMut,
+    held: Option<Held>,
+}
+
+impl Frame {
+    /// A frame for which something is held.
+    pub fn holding(bytes: BytesMut, held: Option<Held>) -> Self {
+        Self { bytes, held }
+    }
+
+    /// Takes off what is in front of `at`.
+    pub(crate) fn skip(&mut self, at: usize) {
+        self.bytes.advance(at);
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// All of it, to be sliced.
+    pub(crate) fn freeze(self) -> Bytes {
+        match self.held {
+            None => self.bytes.freeze(),
+            Some(_) => Bytes::from_owner(self),
+        }
+    }
+}
+
+impl From<BytesMut> for Frame {
+    fn from(bytes: BytesMut) -> Self {
+        Self::holding(bytes, None)
+    }
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Why a connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! Requests, decoded: header, guard, then `kafka_protocol`.
 //!
 //! Holds: no input makes this panic or allocate beyond the guard's bound. Strings and records stay slices of the frame:
-//! whoever keeps one longer than the request copies it, or a group id pins a frame of many megabytes. Bytes
+//! whoever keeps one longer than the request copies it, or a group id pins a frame of many megabytes, and what is
+//! [held](Frame::holding) for it. Bytes
 //! behind a complete body are ignored (C13). Strings that are not UTF-8 end the connection, unlike in Kafka, which
 //! replaces the bad characters: no client sends them, and no name with them is legal.
 
@@ -9,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::api::ApiKey;
 use crate::body::Body;
+use crate::frame::Frame;
 use crate::guard::{DecodeLimits, check_body};
 use crate::header::{DecodeError, RequestHead, read_head};
 use crate::messages as kp;
@@ -128,12 +130,17 @@ macro_rules! requests {
 for_each_api!(requests);
 
 /// Decodes a frame (without its length). Takes it whole, because records are handed on as slices of it.
-pub fn decode_request(mut frame: BytesMut, limits: &DecodeLimits) -> Result<(RequestHead, Request), DecodeError> {
+pub fn decode_request(frame: BytesMut, limits: &DecodeLimits) -> Result<(RequestHead, Request), DecodeError> {
+    decode_frame(frame.into(), limits)
+}
+
+/// The same for a frame for which something is held.
+pub fn decode_frame(mut frame: Frame, limits: &DecodeLimits) -> Result<(RequestHead, Request), DecodeError> {
     let (head, body_at) = read_head(&frame, limits)?;
-    let mut body = frame.split_off(body_at);
+    frame.skip(body_at);
     let (api, version) = (head.api, head.version);
-    check_body(&mut body, api, version, limits).map_err(|error| DecodeError::Guard { api, version, error })?;
-    let request = Request::decode(api, version, &mut body.freeze());
+    check_body(frame.bytes_mut(), api, version, limits).map_err(|error| DecodeError::Guard { api, version, error })?;
+    let request = Request::decode(api, version, &mut frame.freeze());
     request.map(|request| (head, request)).map_err(|detail| DecodeError::Body { api, version, detail })
 }
 

@@ -119,6 +119,9 @@ struct Known {
     point: LogOffset,
     /// Everything below that was acknowledged is on disk, in the journal at least.
     journaled: LogOffset,
+    /// What the journal has not of what lies below was acknowledged, and is in the segments: it is not cut, though it is
+    /// looked at.
+    promised: LogOffset,
     settle: Settle,
 }
 
@@ -186,7 +189,8 @@ impl<D: Disk> Log<D> {
             report.clean = true;
         } else {
             let journaled = redo.as_ref().map_or(LogOffset::ZERO, Since::end);
-            let known = Known { point, journaled, settle: hint.settle };
+            let promised = redo.as_ref().map_or(LogOffset::ZERO, |redo| redo.promised);
+            let known = Known { point, journaled, promised, settle: hint.settle };
             let batches = redo.map(|redo| redo.batches).unwrap_or_default();
             log.recover(known, batches, now, &mut report)?;
             // Whether it is, nobody knows; it is cut to its size when it is sealed.
@@ -253,18 +257,19 @@ impl<D: Disk> Log<D> {
         let start = self.log_start();
         // What compaction wrote was synced, and is the only place where holes are legal: neither scanned nor cut.
         let point = known.point.max(self.meta.cleaned_end);
+        let bound = point.max(known.promised);
         let mut followed = None;
         match self.segments.first().map(|first| first.base) {
-            None if point > start => return Err(self.corrupt(start.0..point.0, "no segment is there")),
+            None if bound > start => return Err(self.corrupt(start.0..bound.0, "no segment is there")),
             None => {}
-            Some(first) if first > start && point > start => {
-                return Err(self.corrupt(start.0..first.0.min(point.0), "the first segment is missing"));
+            Some(first) if first > start && bound > start => {
+                return Err(self.corrupt(start.0..first.0.min(bound.0), "the first segment is missing"));
             }
             Some(first) if first > start => {
                 self.begin_change().map_err(|e| self.io(e))?;
                 self.cut_segments(0, start, report, "the first segment is missing")?;
             }
-            Some(_) => followed = self.scan(point, now, report)?,
+            Some(_) => followed = self.scan((point, bound), now, report)?,
         }
         let on_disk = if report.synced { self.log_end } else { point };
         self.rebuild(followed, now, report)?;

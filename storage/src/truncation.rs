@@ -8,7 +8,8 @@
 //! 3. Segments behind and the end of the last one go, and snapshots above; synced, with the folder.
 //! 4. The note says that this is done; durable.
 //!
-//! The note stays, because rounds of before tell of more than there is. Whoever knows that the journal has none of them any
+//! The note stays, because rounds of before tell of more than there is; later ones have to lie behind it, whatever the journal has lost
+//! meanwhile. Whoever knows that the journal has none of them any
 //! more [takes it away](Log::forget_truncation).
 
 use std::io;
@@ -186,7 +187,8 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// From which place on the journal counts for this log, if it was cut and that has not been forgotten.
+    /// From which place on the journal counts for this log, if it was cut and that has not been forgotten. Whoever opens it has
+    /// the journal [go on behind](crate::Journal::go_on_behind) it.
     pub fn truncation(&self) -> Option<JournalPlace> {
         self.truncated.map(|note| note.journal)
     }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::{Kind, Problem};
@@ -46,8 +47,16 @@ pub fn form(headers: &HeaderMap, raw: bool) -> Result<Form, Problem> {
     }
 }
 
+/// A body that came in.
+pub struct Taken {
+    /// All of it.
+    pub bytes: Bytes,
+    /// The shared memory that covers a large one, and what is made of it: to be kept until the request is answered.
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
 /// All of a body, `BODY_BYTES_MAX` at most.
-pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Result<Taken, Problem> {
     if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
         let detail = format!("Content-Encoding is {coding:.100?}; bodies are taken as they are");
         return Err(Problem::new(Kind::MediaType, detail));
@@ -68,21 +77,21 @@ pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Re
             format!("the body did not arrive within {seconds} s, or there was no memory for it"),
         )
     };
-    let (mut bytes, mut permit) = (BytesMut::new(), None);
+    let (mut bytes, mut memory) = (BytesMut::new(), None);
     while let Some(frame) = timeout_at(until, body.frame()).await.map_err(slow)? {
         let frame = frame.map_err(|error| Problem::new(Kind::Body, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > BODY_BYTES_MAX {
             return Err(too_large());
         }
-        if permit.is_none() && bytes.len() + data.len() > BUDGET_FROM {
+        if memory.is_none() && bytes.len() + data.len() > BUDGET_FROM {
             // All that it may become, at once: pieces could wait for each other.
             let claim = shell.request_memory.claim(announced.unwrap_or(BODY_BYTES_MAX));
-            permit = Some(timeout_at(until, claim).await.map_err(slow)?);
+            memory = Some(timeout_at(until, claim).await.map_err(slow)?);
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok(Taken { bytes: bytes.freeze(), memory })
 }
 
 /// A body that is a JSON object. Unknown members are refused by the type, which would take an array without names.

@@ -77,7 +77,7 @@ pub async fn commit(
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), &log)?;
-    let GivenCommit { vlsn, metadata, force } = bodies::json(&bodies::take(shell, &headers, body).await?)?;
+    let GivenCommit { vlsn, metadata, force } = bodies::json(&bodies::take(shell, &headers, body).await?.bytes)?;
     let entry = VlsnCommitEntry { log: text(&log), vlsn: Vlsn(vlsn), metadata: metadata.as_deref().map(text) };
     let request = VlsnCommitRequest { consumer: text(&consumer), force, commits: vec![entry] };
     let done = asked(shell, peer.0, request, answer_of!(VlsnCommit)).await?;
@@ -198,7 +198,7 @@ pub async fn reserve(
     Query::of(&uri, &[])?;
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
-    let GivenReservation { count, at_least } = bodies::json(&bodies::take(shell, &headers, body).await?)?;
+    let GivenReservation { count, at_least } = bodies::json(&bodies::take(shell, &headers, body).await?.bytes)?;
     let request = SequencerReserveRequest { name: text(&name), count, at_least };
     let done = asked(shell, peer.0, request, answer_of!(SequencerReserve)).await?;
     if done.error_code != 0 {
@@ -272,7 +272,7 @@ pub async fn writer(
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), &log)?;
-    let GivenWriter { action, expected_epoch } = bodies::json(&bodies::take(shell, &headers, body).await?)?;
+    let GivenWriter { action, expected_epoch } = bodies::json(&bodies::take(shell, &headers, body).await?.bytes)?;
     if let Some(epoch) = expected_epoch.filter(|epoch| *epoch < 0) {
         return Err(Problem::new(Kind::Content, format!("expected_epoch is {epoch}; it takes 0 or more")));
     }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::asker::ask;
-use super::bodies::{self, Form};
+use super::bodies::{self, Form, Taken};
 use super::errors::refused;
 use super::logs::vlsn_log;
 use super::problem::{Kind, Problem};
@@ -179,7 +179,7 @@ pub async fn one(
     let route = || Ok::<_, Problem>(vlsn_log(&shell.node.topology(), &name)?.routing.partition(vlsn).0);
     // Before the body is waited for: whether there is such a log.
     route()?;
-    let body = bodies::take(shell, &headers, body).await?;
+    let Taken { bytes: body, memory: _memory } = bodies::take(shell, &headers, body).await?;
     let record = match form {
         Form::Json => Written::of(vlsn, bodies::json(&body)?)?,
         Form::Raw => Written::raw(vlsn, &headers, body)?,
@@ -228,7 +228,7 @@ pub async fn many(
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), &name)?;
-    let body = bodies::take(shell, &headers, body).await?;
+    let Taken { bytes: body, memory: _memory } = bodies::take(shell, &headers, body).await?;
     let GivenBatch { records, expected_last } = bodies::json(&body)?;
     drop(body);
     let wrong = |detail: String| Problem::new(Kind::Content, detail);

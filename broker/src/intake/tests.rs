@@ -32,7 +32,7 @@ fn serve(intake: &mut Intake, size: usize) {
 /// Bytes that the buffer is covered for.
 fn covered(intake: &Intake) -> usize {
     match &intake.cover {
-        Some(Cover::Ahead(permit) | Cover::Frame { _permit: permit, .. }) => permit.num_permits() * 1024,
+        Some(Cover::Ahead(permit) | Cover::Frame { permit, .. }) => permit.num_permits() * 1024,
         None => COVER_FROM,
     }
 }
@@ -111,6 +111,35 @@ fn a_small_request_after_a_large_one_leaves_no_buffer_behind() {
     assert!(receive(&mut intake, 100, FRAME_BUFFER_MAX));
     serve(&mut intake, 100);
     assert_eq!(covered(&intake), FRAME_BUFFER_MAX, "much of it keeps the memory");
+}
+
+#[test]
+fn what_is_kept_of_a_frame_keeps_the_memory_that_covers_it() {
+    let memory = Arc::new(RequestMemory::new(4 * FRAME_BUFFER_MAX));
+    let mut intake = Intake::new(Arc::clone(&memory));
+    intake.frame_size = FRAME_BUFFER_MAX;
+    assert!(receive(&mut intake, FRAME_BUFFER_MAX, FRAME_BUFFER_MAX));
+    let kept = intake.take_frame(FRAME_BUFFER_MAX - LENGTH_BYTES);
+    intake.settle(true);
+    assert!(intake.cover.is_none() && memory.ahead(1).is_none(), "a quarter of all there is");
+    drop(kept);
+    assert!(memory.ahead(FRAME_BUFFER_MAX).is_some());
+}
+
+#[tokio::test]
+async fn a_buffer_that_is_kept_covers_no_other_one() {
+    for is_kept in [false, true] {
+        let mut intake = Intake::new(Arc::new(RequestMemory::new(8 * FRAME_BUFFER_MAX)));
+        intake.frame_size = FRAME_BUFFER_MAX;
+        assert!(receive(&mut intake, 100, FRAME_BUFFER_MAX));
+        let kept = Some(intake.take_frame(100 - LENGTH_BYTES)).filter(|_| is_kept);
+        intake.settle(true);
+        assert_eq!(intake.make_room(Some(FRAME_BUFFER_MAX)), !is_kept, "the next frame is mostly there");
+        assert!(!is_kept || is_granted(&mut intake).await);
+        assert!(intake.make_room(Some(FRAME_BUFFER_MAX)));
+        assert_covered(&intake);
+        drop(kept);
+    }
 }
 
 #[tokio::test]

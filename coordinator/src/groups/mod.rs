@@ -160,9 +160,9 @@ impl Groups {
     /// When the command is not one about groups: the node routes by command, not by what a client sent.
     #[expect(clippy::too_many_arguments, reason = "a step takes a request, the world and a place for its effects")]
     pub fn handle(&mut self, ctx: &Context, cmd: Command, topics: &dyn TopicView, now: Now, out: &mut Effects) {
-        self.no_room = ctx.no_room;
+        self.no_room = ctx.no_room.is_some();
         let mut step = Step::new(topics, now);
-        step.no_room = ctx.no_room;
+        step.no_room = self.no_room;
         match &cmd {
             Command::JoinGroup(r) if self.is_bridged(&r.group_id) => self.join_bridge(ctx, r, &mut step),
             Command::SyncGroup(r) if self.is_bridged(&r.group_id) => self.sync_bridge(ctx, r, &mut step),

@@ -7,7 +7,7 @@ use super::record::{ConfigsRecord, MetadataRecord};
 use super::topics::count;
 use super::views::{ReadOnlyView, ViewWish};
 use super::wire::refusal;
-use crate::command::Context;
+use crate::command::{Context, NoRoom};
 use crate::config::brokers::{Overrides, Source};
 use crate::config::catalogue::{Config, Scope, Type, lookup};
 use crate::config::describe::{LOGGER_LEVELS, ROOT_LOGGER, value_in_force};
@@ -92,7 +92,7 @@ pub enum AlterError {
     /// The disk is all but full, and this would make no room, or takes more of it.
     #[error(
         "the disk of the broker has no room left to note this (pyralog.disk.reserve.bytes): of logs and brokers configs of \
-         {WITHOUT_ROOM_BYTES_MAX} bytes in all can be set; anything else when there is room"
+         {WITHOUT_ROOM_BYTES_MAX} bytes in all can be set, a limited number of times; anything else when there is room"
     )]
     NoRoom,
 }
@@ -100,6 +100,31 @@ pub enum AlterError {
 /// Configs of one resource, in bytes, that are set even where there is no room left: to keep less of a log, or to keep it for
 /// a shorter time, is what makes some.
 const WITHOUT_ROOM_BYTES_MAX: usize = 2048;
+
+/// Bytes of the disk that any change takes, and how many for each byte of its configs: they are written to the log of changes
+/// and to the state, and what the store has written it writes once more, into its tables.
+const CHANGE_BYTES: u64 = 1024;
+const WRITTEN_TIMES: u64 = 4;
+
+/// What changes of configs have taken of a disk that has no room, the last time that it had none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    time: u64,
+    bytes: u64,
+}
+
+impl Spent {
+    /// Whether there is enough for a change of so many bytes. It is spent where it is `made`.
+    fn allows(&mut self, no_room: NoRoom, bytes: usize, made: bool) -> bool {
+        let before = if self.time == no_room.time { self.bytes } else { 0 };
+        let after = before + CHANGE_BYTES + WRITTEN_TIMES * bytes as u64;
+        let enough = after <= no_room.configs_bytes;
+        if enough && made {
+            *self = Self { time: no_room.time, bytes: after };
+        }
+        enough
+    }
+}
 
 /// The code on the wire. Wrong values are INVALID_CONFIG for logs and groups and INVALID_REQUEST for brokers and client
 /// metrics, as in Kafka.
@@ -183,7 +208,7 @@ impl Metadata {
                 Some(2..) => Err(AlterError::ResourceTwice),
                 Some(_) | None => self.decide_alter((r.resource_type, r.resource_name.as_str()), &changes, false),
             };
-            let decided = decided.and_then(|record| check_room(ctx, record));
+            let decided = decided.and_then(|record| self.check_room(ctx, record, request.validate_only));
             let (code, message) = self.finish(decided, request.validate_only, out);
             let response = AlterConfigsResourceResponse::default().with_error_code(code).with_error_message(message);
             responses.push(response.with_resource_type(r.resource_type).with_resource_name(r.resource_name.clone()));
@@ -208,12 +233,32 @@ impl Metadata {
                 Some(2..) => Err(AlterError::ResourceTwice),
                 Some(_) | None => self.decide_alter((r.resource_type, r.resource_name.as_str()), &changes, true),
             };
-            let decided = decided.and_then(|record| check_room(ctx, record));
+            let decided = decided.and_then(|record| self.check_room(ctx, record, request.validate_only));
             let (code, message) = self.finish(decided, request.validate_only, out);
             let response = AlterConfigsResourceResponse::default().with_error_code(code).with_error_message(message);
             responses.push(response.with_resource_type(r.resource_type).with_resource_name(r.resource_name.clone()));
         }
         m::AlterConfigsResponse::default().with_responses(responses)
+    }
+
+    /// Whether a change may be written: the store must not meet a full disk (OP-10), and a record has all configs of its resource.
+    fn check_room(
+        &mut self,
+        ctx: &Context,
+        record: Option<ConfigsRecord>,
+        validate_only: bool,
+    ) -> Result<Option<ConfigsRecord>, AlterError> {
+        let (Some(no_room), Some(change)) = (ctx.no_room, &record) else { return Ok(record) };
+        let fits = match change {
+            ConfigsRecord::Log { configs, .. }
+            | ConfigsRecord::Broker { configs, .. }
+            | ConfigsRecord::Cluster { configs } => {
+                let bytes = configs.iter().map(|(name, value)| name.len() + value.len()).sum();
+                bytes <= WITHOUT_ROOM_BYTES_MAX && self.spent.allows(no_room, bytes, !validate_only)
+            }
+            ConfigsRecord::Group { .. } | ConfigsRecord::ClientMetrics { .. } => false,
+        };
+        if fits { Ok(record) } else { Err(AlterError::NoRoom) }
     }
 
     fn finish(
@@ -402,20 +447,6 @@ impl Metadata {
         }
         Ok(())
     }
-}
-
-/// Whether a change may be written: the store must not meet a full disk (OP-10), and a record has all configs of its resource.
-fn check_room(ctx: &Context, record: Option<ConfigsRecord>) -> Result<Option<ConfigsRecord>, AlterError> {
-    let fits = match &record {
-        Some(
-            ConfigsRecord::Log { configs, .. }
-            | ConfigsRecord::Broker { configs, .. }
-            | ConfigsRecord::Cluster { configs },
-        ) => configs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= WITHOUT_ROOM_BYTES_MAX,
-        Some(ConfigsRecord::Group { .. } | ConfigsRecord::ClientMetrics { .. }) => false,
-        None => true,
-    };
-    if ctx.no_room && !fits { Err(AlterError::NoRoom) } else { Ok(record) }
 }
 
 fn record_of(resource: Resource, configs: Overrides) -> ConfigsRecord {

@@ -1,6 +1,7 @@
 //! The machine itself: state, dispatch, and the only writer. What a request means is decided in the siblings
 //! ([`super::topics`], [`super::alter`]) on `&Metadata`; they return records, and [`Metadata::commit`] applies them.
 
+use super::alter::Spent;
 use super::image::{Image, LogState};
 use super::record::{
     ConfigsRecord, LogMetadata, LogRecord, MetadataRecord, RetentionConfig, RoutingRecord, WriterRecord,
@@ -46,7 +47,7 @@ impl Default for Limits {
     }
 }
 
-/// The metadata of the cluster. Hard state: `image` and `producer_ids_end`; soft state: `producer_ids`.
+/// The metadata of the cluster. Hard state: `image` and `producer_ids_end`; soft state: `producer_ids` and `spent`.
 #[derive(Debug)]
 pub struct Metadata {
     image: Image,
@@ -54,6 +55,8 @@ pub struct Metadata {
     producer_ids_end: i64,
     /// Reserved for this process and not handed out yet; lost with it, so that no id is ever handed out twice.
     producer_ids: Range<i64>,
+    /// What was spent while there was no room.
+    pub(super) spent: Spent,
     limits: Limits,
 }
 
@@ -62,7 +65,7 @@ impl Metadata {
     pub fn new(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
         let brokers = BrokerConfigs::new(settings.node, settings.configs.iter().map(|(name, value)| (name, value)))?;
         let (image, limits) = (Image::empty(brokers, &settings.log_level), settings.limits);
-        Ok(Self { image, producer_ids_end: 0, producer_ids: 0..0, limits })
+        Ok(Self { image, producer_ids_end: 0, producer_ids: 0..0, spent: Spent::default(), limits })
     }
 
     /// The state, uncommitted changes included.

@@ -12,7 +12,7 @@ mod topics;
 mod vlsn;
 
 use crate::record::{Family, Placement, Record};
-use crate::{Command, Context, Coordinator, Effects, Reply, Settings, Token};
+use crate::{Command, Context, Coordinator, Effects, NoRoom, Reply, Settings, Token};
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{Draw, NodeId, Now, TopicId, WallMs, kafka_protocol};
@@ -27,7 +27,7 @@ struct Bench {
     sets: Vec<Vec<Record>>,
     steps: u64,
     /// The disk is all but full.
-    no_room: bool,
+    no_room: Option<NoRoom>,
 }
 
 fn bench() -> Bench {
@@ -44,7 +44,7 @@ impl Bench {
     fn new(settings: Settings) -> Self {
         let coordinator = Coordinator::new(settings.clone()).unwrap();
         let mut bench =
-            Self { coordinator, settings, store: BTreeMap::new(), sets: Vec::new(), steps: 0, no_room: false };
+            Self { coordinator, settings, store: BTreeMap::new(), sets: Vec::new(), steps: 0, no_room: None };
         let mut out = Effects::default();
         bench.coordinator.start(Draw::new(7), Now::default(), &mut out);
         bench.absorb(out);

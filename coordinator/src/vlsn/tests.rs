@@ -60,7 +60,7 @@ impl Bench {
             client_id: String::new(),
             client_host: "/127.0.0.1".to_owned(),
             draw: Draw::new(u128::from(self.steps)),
-            no_room: false,
+            no_room: None,
         };
         let mut out = Effects::default();
         let now = Now { wall: WallMs(i64::try_from(self.steps).unwrap()), ..Now::default() };

@@ -38,6 +38,8 @@ const DIVERGENCE_FROM: i16 = 12;
 const IN_MEMORY: usize = 16 << 10;
 /// Longest wait, whatever the client asks: 1 hour.
 const MAX_WAIT_MS: i32 = 3_600_000;
+/// Most memory of a fetch that waits, in bytes: one of more partitions than anybody reads from is answered at once.
+const WAIT_BYTES_MAX: usize = 8 << 20;
 
 /// A fetch that waits for data.
 #[derive(Debug)]
@@ -138,6 +140,7 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         Ok(plan) => plan,
         Err(code) => return answer(&responder, top_level(code), out),
     };
+    let wait_ms = if plan.bytes() > WAIT_BYTES_MAX { 0 } else { request.max_wait_ms.clamp(0, MAX_WAIT_MS) };
     let work = Work {
         version: asked.version,
         plan,
@@ -147,7 +150,7 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         refusal: refusal_for_all(request),
         responder,
     };
-    let deadline = now.mono.after_ms(i64::from(request.max_wait_ms.clamp(0, MAX_WAIT_MS)));
+    let deadline = now.mono.after_ms(i64::from(wait_ms));
     let wait = FetchWait { deadline, warming: Warming::default(), unknown: None, watching: false, work };
     resume(node, conn, wait, now, out);
 }

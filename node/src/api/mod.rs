@@ -62,17 +62,20 @@ pub(crate) struct Asked {
     pub client_id: Option<StrBytes>,
     /// Where the client reached us.
     pub local: (String, u16),
+    /// Bytes of its frame; 0 where it came in by none.
+    pub bytes: usize,
 }
 
 impl Asked {
-    pub fn new(head: RequestHead, local: (String, u16)) -> Self {
+    pub fn new((head, bytes): (RequestHead, usize), local: (String, u16)) -> Self {
         let RequestHead { version, correlation_id, client_id, .. } = head;
-        Self { form: Form::Frame, version, correlation_id, client_id, local }
+        Self { form: Form::Frame, version, correlation_id, client_id, local, bytes }
     }
 
     /// A request of the shell itself, in the newest version of its API.
     pub fn by_shell(api: ApiKey, local: (String, u16)) -> Self {
-        Self { form: Form::Value, version: api.spec().served.max, correlation_id: 0, client_id: None, local }
+        let version = api.spec().served.max;
+        Self { form: Form::Value, version, correlation_id: 0, client_id: None, local, bytes: 0 }
     }
 
     pub fn responder(&self, ticket: Ticket) -> Responder {

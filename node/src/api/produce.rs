@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use pyralog_coordinator::config::PausedError;
@@ -258,9 +258,9 @@ fn lay_out(request: &ProduceRequest, version: i16) -> (Vec<Item>, ProduceRespons
     for data in request.topic_data.iter().filter(|data| !data.partition_data.is_empty()) {
         let id = if version >= TOPIC_IDS_FROM { *data.topic_id.as_bytes() } else { [0; 16] };
         let topic = *topics.entry((data.name.0.as_str(), id)).or_insert_with(|| {
-            response
-                .responses
-                .push(TopicProduceResponse::default().with_name(data.name.clone()).with_topic_id(data.topic_id));
+            // The answer outlives the request, whose memory is free once its records are where they belong.
+            let name = TopicName(StrBytes::from_string(data.name.as_str().to_owned()));
+            response.responses.push(TopicProduceResponse::default().with_name(name).with_topic_id(data.topic_id));
             response.responses.len() - 1
         });
         let Some(answer) = response.responses.get_mut(topic) else { continue };

@@ -3,8 +3,9 @@
 //! 64 KiB takes long enough to be interrupted, and nobody is to wait for a thread that does not run.
 //!
 //! Holds: batches of one connection are appended in the order in which they came in; every batch that was left is
-//! answered.
+//! answered; append times of a log do not fall, unless the clock was set back by more than [`SET_BACK_MS`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,9 @@ use super::{Ack, Durability, Partition, Refusal, State};
 use crate::api::produce::ProduceWait;
 use crate::outputs::Outputs;
 use crate::vlsn::Expected;
+
+/// A clock that was set back by more is followed: append times would stand still for as long.
+const SET_BACK_MS: i64 = 10_000;
 
 /// Outcome of an append.
 #[derive(Debug)]
@@ -205,7 +209,8 @@ impl<D: Disk> Partition<D> {
         if state.durability == Durability::Fsync {
             log.keep_for_journal(self.commons.journal.note(batch.total_size(), now.mono));
         }
-        let appended = match log.append(batch, epoch, now) {
+        let batch = in_time(batch, state.append_time);
+        let appended = match log.append(&batch, epoch, now) {
             Ok(appended) => appended,
             Err(error) => {
                 let log_start = log.log_start();
@@ -216,7 +221,8 @@ impl<D: Disk> Partition<D> {
         let log_start = log.log_start();
         let end = LogOffset(appended.last_offset.0 + 1);
         if !appended.duplicate {
-            state.vlsns.note(batch, end);
+            state.vlsns.note(&batch, end);
+            state.append_time = batch.log_append_time_ms();
         }
         let Ok(log) = state.log.as_mut() else { return Err(AppendRefused::Refused(Refusal::Offline)) };
         if log.take_flush_due() {
@@ -234,4 +240,12 @@ impl<D: Disk> Partition<D> {
         self.note_kept(state);
         Ok(AppendDone { appended, log_start, acknowledged })
     }
+}
+
+/// The batch with an append time that is not below that of the one before. The clock is read before batches are checked, and
+/// some take longer for that than others.
+fn in_time(batch: &CheckedBatch, before: i64) -> Cow<'_, CheckedBatch> {
+    let time = batch.log_append_time_ms();
+    let is_late = time >= 0 && before > time && before - time <= SET_BACK_MS;
+    if is_late { Cow::Owned(batch.appended_at(before)) } else { Cow::Borrowed(batch) }
 }

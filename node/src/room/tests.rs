@@ -100,3 +100,22 @@ fn the_nearer_the_reserve_the_sooner_it_is_looked_again() {
     assert_eq!((after(900 * GIB), after(GIB), after(0)), (1000, 20, 20));
     assert_eq!(after(GIB + 400 * MIB), 100, "at 4 GiB/s that is a fraction of what is left");
 }
+
+#[test]
+fn op_10_changes_of_configs_have_a_part_of_what_is_left_each_time_that_there_is_no_room() {
+    let mut level = Level::default();
+    let mut after = |free: u64| {
+        level = level.next(volume(GIB, free), 64 * MIB, 0);
+        (level.room == Room::Out).then(|| (level.outs, level.configs_bytes))
+    };
+    assert_eq!([900 * MIB, 20 * MIB].map(&mut after), [None, None]);
+    let first = Some((1, 3 * MIB));
+    assert_eq!([12 * MIB, 9 * MIB, 0].map(&mut after), [first; 3], "whatever they, or others, take of it");
+    assert_eq!(after(16 * MIB), Some((1, 4 * MIB)), "the ballast is gone");
+    assert_eq!(after(18 * MIB), None);
+    assert_eq!(after(0), Some((2, 64 << 10)), "to have logs keep less is always possible");
+    assert_eq!([17 * MIB, MIB].map(&mut after), [Some((2, 4 * MIB)); 2], "a quarter of the last quarter at most");
+    let inodes = Some(Inodes { total: 65_600, usable: 0 });
+    let many = Level::default().next(Space { inodes, ..volume(GIB, 900 * MIB) }, 64 * MIB, 0);
+    assert_eq!(many.no_room(), NoRoom { time: 1, configs_bytes: 4 * MIB }, "where it is inodes that are missing");
+}

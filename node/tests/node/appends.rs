@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::Draw;
+use pyralog_protocol::batch::BatchHeader;
 
 use crate::world::*;
 
@@ -70,4 +71,27 @@ fn appends_that_were_left_are_all_answered_and_stay_in_order() {
 #[test]
 fn an_append_that_nobody_goes_on_with_is_noticed() {
     assert!((0..20).any(|seed| run(seed, Planted::ForgetAppends).is_err()));
+}
+
+#[test]
+fn append_times_do_not_fall_where_the_clock_was_read_in_another_order() {
+    let mut world = World::new();
+    world.create("a", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    let conn = world.connect();
+    let begin = world.now.wall.0;
+    let told = [0, 3, 10_000, -1, 0, 10_001, 10_000].map(|back_ms| {
+        world.now.wall.0 = begin - back_ms;
+        let answer = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v"))));
+        answer.log_append_time_ms - begin
+    });
+    assert_eq!(told, [0, 0, 0, 1, 1, -10_001, -10_000], "a clock that was set back is followed");
+    let records = fetched(world.ask(conn, FETCH, fetch_request(&[("a", 0, 0)], 0, 0))).records.unwrap();
+    let mut rest = &records[..];
+    let stored = told.map(|_| {
+        let header = BatchHeader::parse(rest).unwrap();
+        header.verify_crc(rest).unwrap();
+        rest = &rest[header.total_size()..];
+        header.max_timestamp - begin
+    });
+    assert_eq!(stored, told);
 }

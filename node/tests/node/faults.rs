@@ -460,10 +460,13 @@ fn rl_16_a_folder_of_another_log_is_never_taken_for_an_empty_log_nor_changed() {
     }
 }
 
-/// A volume with so many bytes free, of which 1000 are kept in reserve.
+/// What is kept in reserve.
+const RESERVE: u64 = 100_000;
+
+/// A volume with so many bytes free, of which [`RESERVE`] are kept in reserve.
 fn room(world: &World, free_bytes: u64) {
-    let volume = Space { total_bytes: 1_000_000, usable_bytes: free_bytes, inodes: None };
-    world.node.look_at_room(1000, || Ok(volume)).unwrap();
+    let volume = Space { total_bytes: 100_000_000, usable_bytes: free_bytes, inodes: None };
+    world.node.look_at_room(RESERVE as i64, || Ok(volume)).unwrap();
 }
 
 fn commit_of(group: &str, topic: &str) -> OffsetCommitRequest {
@@ -579,18 +582,18 @@ fn op_10_in_the_reserve_appends_stop_and_everything_else_goes_on() {
     let send =
         |world: &mut World, value: &[u8]| produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(value))));
     assert_eq!(send(&mut world, b"before").error_code, 0);
-    room(&world, 999);
+    room(&world, RESERVE - 1);
     let refused = send(&mut world, b"no");
     assert_eq!((refused.error_code, refused.base_offset), (STORAGE, -1));
     let why = refused.error_message.unwrap();
-    assert!(why.contains("999 bytes free") && why.contains("pyralog.disk.reserve.bytes"), "{why}");
+    assert!(why.contains("99999 bytes free") && why.contains("pyralog.disk.reserve.bytes"), "{why}");
     assert_eq!(world.node.refused_for_room(), 1);
     assert_eq!(world.read("a", 0).unwrap().len(), 1, "reads go on");
     assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0, "and committed offsets");
     assert_eq!(world.create("b", 1, &[]), ErrorCode::None, "and logs are created");
     world.delete("b");
     assert_eq!(world.node.topology().logs.len(), 1, "and deleted");
-    room(&world, 1200);
+    room(&world, RESERVE + RESERVE / 5);
     let part = send(&mut world, b"after");
     assert_eq!((part.error_code, part.base_offset), (0, 1), "by itself, once there is room");
 }
@@ -598,7 +601,7 @@ fn op_10_in_the_reserve_appends_stop_and_everything_else_goes_on() {
 /// Bytes that get into a log of a volume with so many bytes to spare, when nobody looks again; and the first refusal.
 fn appended_without_a_look(world: &mut World, spare_bytes: u64) -> (u64, PartitionProduceResponse) {
     world.create("a", 1, &[]);
-    room(world, 1000 + spare_bytes);
+    room(world, RESERVE + spare_bytes);
     let conn = world.connect();
     let value = [b'v'; 100];
     for sent in 0..100 {
@@ -621,9 +624,9 @@ fn op_10_appends_between_two_looks_stop_at_the_reserve() {
     let conn = world.connect();
     assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0, "committed offsets go on in the reserve");
     assert_eq!(world.read("a", 0).unwrap().len() as u64, bytes / batch(&[b'v'; 100]).len() as u64);
-    room(&world, 2500 - bytes);
+    room(&world, RESERVE + 1500 - bytes);
     assert_eq!(world.node.room().room, Room::Low, "the next look says so, although there is more than the reserve");
-    room(&world, 5000);
+    room(&world, 5 * RESERVE);
     let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"after"))));
     assert_eq!(part.error_code, 0);
 }
@@ -633,14 +636,14 @@ fn op_10_planted_appends_that_nobody_accounts_for_run_through_the_reserve() {
     let mut world = World::new();
     // A look that allows whatever there is: the level is right, and the books are not kept.
     world.create("a", 1, &[]);
-    room(&world, 2500);
+    room(&world, RESERVE + 1500);
     let seen = world.disk.allowance().before_look();
     world.disk.allowance().after_look(seen, None);
     let conn = world.connect();
-    let sent = (0..100).filter(|_| {
-        produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[b'v'; 100])))).error_code == 0
-    });
-    assert!(sent.count() as u64 * batch(&[b'v'; 100]).len() as u64 > 2500, "all of the volume, the reserve included");
+    let value = [b'v'; 10_000];
+    let sent = (0..20)
+        .filter(|_| produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&value)))).error_code == 0);
+    assert!(sent.count() as u64 * 10_000 > RESERVE + 1500, "all of the volume, the reserve included");
 }
 
 #[test]
@@ -650,7 +653,7 @@ fn op_10_with_no_room_left_only_what_reads_or_makes_room_is_served() {
     world.create("b", 1, &[]);
     let conn = world.connect();
     world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
-    room(&world, 100);
+    room(&world, RESERVE / 10);
     assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"no")))).error_code, STORAGE);
     let unavailable = ErrorCode::CoordinatorNotAvailable.code();
     assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), unavailable, "which clients retry");
@@ -678,9 +681,39 @@ fn op_10_with_no_room_left_only_what_reads_or_makes_room_is_served() {
     assert_eq!(world.read("a", 0).unwrap().len(), 1);
     world.delete("b");
     assert_eq!(world.node.topology().logs.len(), 1, "what makes room is served");
-    room(&world, 5000);
+    room(&world, 5 * RESERVE);
     assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0);
     let Response::ConsumerGroupHeartbeat(beat) = world.ask(conn, 1, heartbeat) else { panic!() };
     assert_eq!(beat.error_code, 0);
     assert_eq!(world.create("c", 1, &[]), ErrorCode::None);
+}
+
+#[test]
+fn op_10_what_would_take_the_last_of_the_room_is_refused_before_the_next_look() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    let large = || {
+        let metadata = StrBytes::from_string("m".repeat(4000));
+        let mut request = commit_of("g", "a");
+        request.topics[0].partitions[0].committed_metadata = Some(metadata);
+        request
+    };
+    let unavailable = ErrorCode::CoordinatorNotAvailable.code();
+    // 28,125 bytes are not theirs.
+    room(&world, 65_000);
+    assert_eq!([0; 2].map(|_| committed(world.ask(conn, 8, large()))), [0, 0]);
+    assert_eq!(committed(world.ask(conn, 8, large())), unavailable, "of which clients may try again");
+    assert_eq!(committed(world.ask(conn, 8, commit_of("g", "a"))), 0, "a small one");
+    assert_eq!(world.create("b", 1, &[]), ErrorCode::KafkaStorageError);
+    assert_eq!(world.node.room().room, Room::Low);
+    world.delete("a");
+    assert_eq!(world.node.topology().logs.len(), 0);
+    // Somebody made room.
+    room(&world, 65_000);
+    assert_eq!(world.create("b", 1, &[]), ErrorCode::None);
+    assert_eq!(world.create("c", 2, &[]), ErrorCode::KafkaStorageError);
+    room(&world, 2 * RESERVE);
+    assert_eq!(world.create("c", 2, &[]), ErrorCode::None);
+    assert_eq!(world.create("d", 20, &[]), ErrorCode::KafkaStorageError, "too many for what there is");
 }

@@ -8,6 +8,7 @@ mod deletion;
 mod descriptors;
 mod faults;
 mod flushing;
+mod frames;
 mod indexes;
 mod order;
 mod pages;

@@ -31,10 +31,12 @@ use pyralog_node::partition::{CommitBy, Partition};
 use pyralog_node::unreadable::Unreadable;
 use pyralog_node::{Answer, Call, ConnId, Connection, ControlLoop, Limits, Node, Outputs, Piece, Warm};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
+use pyralog_protocol::frame::Held;
 use pyralog_protocol::request::encode_request;
 use pyralog_protocol::response::decode_response;
 use pyralog_protocol::{
-    ApiKey, Draw, ErrorCode, LogOffset, MonoMs, NodeId, Now, Request, RequestHead, Response, WallMs, kafka_protocol,
+    ApiKey, Draw, ErrorCode, Frame, LogOffset, MonoMs, NodeId, Now, Request, RequestHead, Response, WallMs,
+    kafka_protocol,
 };
 use pyralog_storage::sim::SimDisk;
 use pyralog_storage::{
@@ -95,7 +97,7 @@ impl LogStore for Shared {
 /// A client's connection, with what the shell keeps for it.
 struct Client {
     conn: Connection,
-    input: VecDeque<BytesMut>,
+    input: VecDeque<Frame>,
     mail: Vec<(u64, Answer)>,
     woken: bool,
     asked: BTreeMap<i32, (ApiKey, i16)>,
@@ -297,7 +299,18 @@ impl World {
 
     /// Puts a request into the connection's input; gives its correlation id.
     pub fn push(&mut self, conn: ConnId, version: i16, request: impl Into<Request>) -> i32 {
-        let request = request.into();
+        self.push_frame(conn, version, request.into(), None)
+    }
+
+    /// Pushes a request, and serves what the connection accepts. Gives what is held for its frame.
+    pub fn send_holding(&mut self, conn: ConnId, version: i16, request: impl Into<Request>) -> Arc<()> {
+        let held = Arc::new(());
+        self.push_frame(conn, version, request.into(), Some(held.clone()));
+        self.serve(conn);
+        held
+    }
+
+    fn push_frame(&mut self, conn: ConnId, version: i16, request: Request, held: Option<Held>) -> i32 {
         let correlation_id = self.next;
         self.next += 1;
         let api = request.api();
@@ -306,7 +319,7 @@ impl World {
         frame.advance(4);
         let client = self.clients.get_mut(&conn).unwrap();
         client.asked.insert(correlation_id, (api, version));
-        client.input.push_back(frame);
+        client.input.push_back(Frame::holding(frame, held));
         correlation_id
     }
 
@@ -540,6 +553,7 @@ impl World {
                     from.0 = from.0.saturating_sub(3);
                 }
             }
+            self.node.settle_calls(call.disk_bytes);
             self.control.submit(call, self.now);
         }
         let released = self.control.turn(self.now).unwrap();
@@ -750,7 +764,7 @@ fn own_context() -> Context {
         client_id: String::new(),
         client_host: "/127.0.0.1".into(),
         draw: Draw::new(3),
-        no_room: false,
+        no_room: None,
     }
 }
 

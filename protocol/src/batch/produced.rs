@@ -81,6 +81,15 @@ impl CheckedBatch {
         self.header.total_size()
     }
 
+    /// The same with another append time, under LogAppendTime.
+    #[must_use]
+    pub fn appended_at(&self, time: i64) -> Self {
+        let mut batch = self.clone();
+        batch.header.max_timestamp = time;
+        batch.header.crc = batch.header.crc_with(&batch.body);
+        batch
+    }
+
     /// `log_append_time_ms` of the answer: the append time under LogAppendTime, otherwise -1 (P26).
     pub fn log_append_time_ms(&self) -> i64 {
         match self.header.timestamp_type() {

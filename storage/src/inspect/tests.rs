@@ -257,3 +257,36 @@ fn io_03_a_folder_whose_creation_did_not_finish_is_mended_and_one_that_lost_its_
     }
     assert_eq!(weights(&disk), [Weight::Mended]);
 }
+
+#[test]
+fn io_06_what_the_journal_goes_on_behind_is_no_end_that_nobody_was_promised() {
+    let (disk, mut log) = new_log(small());
+    for _ in 0..2 {
+        put(&mut log, &checked(sized(1, 100)));
+    }
+    // Acknowledged, and the process dies before that is written down.
+    log.sync().unwrap();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone()), JOURNAL, true).unwrap();
+    let slot = journal.wants_file().unwrap();
+    journal.add(slot, prepare_file(&disk, slot, JOURNAL));
+    log.keep_for_journal(1 << 20);
+    put(&mut log, &checked(sized(1, 100)));
+    let Commit::Journal(batches) = log.commit() else { panic!() };
+    let mut round = Round::new(8192);
+    round.push(KEY, &batches);
+    journal.write(&mut round).unwrap();
+    log.journaled(off(3)).unwrap();
+    drop(log);
+    let path = format!("{DIR}/{:020}.log", 0);
+    let batch = disk.bytes(&path).len() / 3;
+    for (damaged, weight) in [(0, Weight::Damage), (1, Weight::Damage), (2, Weight::Mended)] {
+        let disk = disk.restart();
+        disk.flip(&path, 8 * (damaged * batch + batch - 10));
+        let findings = verify(&disk, false, 0).1;
+        assert_eq!(findings.iter().map(|finding| finding.weight).max(), Some(weight), "{findings:?}");
+        let (replay, before) = (Replay::read(&disk).unwrap(), disk.bytes(&path));
+        let opened = Log::open_with(Arc::new(disk.clone()), DIR, small(), unclean(0), replay.of(KEY), at(1000));
+        assert_eq!(opened.is_ok(), weight == Weight::Mended, "a start agrees");
+        assert!(weight == Weight::Mended || disk.bytes(&path) == before, "and cuts nothing");
+    }
+}

@@ -246,7 +246,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
         let redo = known.redo.filter(|_| !known.clean).map(|redo| redo.since(place));
         let least = truncated.map_or(known.recovery_point, |note| note.end.max(known.recovery_point));
         let point = redo.as_ref().map_or(least, |redo| redo.flushed.max(least));
-        let promised = if known.clean { LogOffset::MAX } else { point.max(meta.cleaned_end) };
+        let bound = redo.as_ref().map_or(point, |redo| redo.promised.max(point));
+        let promised = if known.clean { LogOffset::MAX } else { bound.max(meta.cleaned_end) };
         let names = self.disk.list(dir)?;
         let (segments, snapshots) = (numbers(&names, "log"), numbers(&names, "snapshot"));
         self.leftovers(dir, &names, &segments);
@@ -254,7 +255,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         self.below_start(dir, segments.iter().take(first));
         let segments = segments.get(first..).unwrap_or_default();
         let begin = segments.first().copied().unwrap_or(meta.log_start);
-        if begin > meta.log_start && point > meta.log_start {
+        if begin > meta.log_start && bound > meta.log_start {
             self.damage(dir, None, meta.log_start.0..begin.0, "the first segment is missing");
         }
         let mut place = Place {
@@ -278,7 +279,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         }
         let batches = redo.as_ref().map(|redo| redo.batches).unwrap_or_default();
         let end = self.with_journal(dir, place.chain.next, batches);
-        let least = if known.clean { known.recovery_point } else { point.max(meta.cleaned_end) };
+        let least = if known.clean { known.recovery_point } else { bound.max(meta.cleaned_end) };
         if end < least.0 {
             self.damage(dir, None, end..least.0, format!("the log ends at {end} and was on disk up to {least}"));
         }

@@ -227,6 +227,13 @@ impl<D: Disk> Journal<D> {
         JournalPlace { sequence: self.oldest, round: 0 }
     }
 
+    /// For each log that was [cut](crate::Log::truncation) and is opened, before anything is written: what is written from now on
+    /// lies behind that place. The file that was the last one then may be gone, and its number with it.
+    pub fn go_on_behind(&mut self, place: JournalPlace) {
+        let first = place.sequence.saturating_add(u64::from(place.round > 0));
+        self.next_sequence = self.next_sequence.max(first);
+    }
+
     /// What there is of a partition does not count any more: its log was cut, see [`crate::Log::truncate_to`].
     pub fn forget(&mut self, key: PartitionKey) {
         let current = self.current.as_mut().map(|current| &mut current.ends);

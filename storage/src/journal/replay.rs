@@ -56,6 +56,8 @@ pub struct Redo<F> {
 pub(crate) struct Since<'a, F> {
     /// Its segments are on disk below this.
     pub flushed: LogOffset,
+    /// What is not here of the records below this was in the segments, durably, before the last batches came here.
+    pub promised: LogOffset,
     /// Batches that may not be.
     pub batches: &'a [RedoBatch<F>],
 }
@@ -76,11 +78,9 @@ impl<F> Redo<F> {
     /// What rounds from a place on tell.
     pub(crate) fn since(&self, place: JournalPlace) -> Since<'_, F> {
         let notes = self.notes.iter().filter(|(round, _)| *round >= place);
-        let batches = self.batches.get(self.batches.partition_point(|batch| batch.place < place)..);
-        Since {
-            flushed: notes.map(|(_, below)| *below).max().unwrap_or(LogOffset::ZERO),
-            batches: batches.unwrap_or_default(),
-        }
+        let batches = self.batches.get(self.batches.partition_point(|batch| batch.place < place)..).unwrap_or_default();
+        let flushed = notes.map(|(_, below)| *below).max().unwrap_or(LogOffset::ZERO);
+        Since { flushed, promised: last_run(batches), batches }
     }
 
     fn note(&mut self, place: JournalPlace, below: LogOffset) {
@@ -106,6 +106,18 @@ impl<F> Redo<F> {
         needed.reverse();
         self.batches = needed;
     }
+}
+
+/// Where the last batches begin that follow one another.
+fn last_run<F>(batches: &[RedoBatch<F>]) -> LogOffset {
+    let (mut begin, mut end) = (LogOffset::ZERO, LogOffset::ZERO);
+    for batch in batches {
+        if batch.base > end {
+            begin = batch.base;
+        }
+        end = end.max(LogOffset(batch.last.0.saturating_add(1)));
+    }
+    begin
 }
 
 impl<F> Default for Redo<F> {

@@ -11,6 +11,9 @@ use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use super::{Log, Offline, end_of_segment};
 use crate::disk::{Disk, DiskFile};
 
+/// Bodies up to here are copied to be kept: what they are slices of may be many times as large, and is not wanted any more.
+const COPY_BYTES: usize = 4 << 10;
+
 /// A batch that is in its segment's page cache and may go to the journal.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -129,7 +132,8 @@ impl<D: Disk> Log<D> {
         if self.pending.limit == 0 {
             return;
         }
-        let batch = Pending { header: header.encode(), body: body.clone(), base, end: self.log_end };
+        let body = if body.len() <= COPY_BYTES { Bytes::copy_from_slice(body) } else { body.clone() };
+        let batch = Pending { header: header.encode(), body, base, end: self.log_end };
         self.pending.bytes += batch.len();
         if self.pending.is_too_large() {
             // The bytes stay counted, so that what comes until the next commit is not kept in vain.

@@ -18,6 +18,8 @@ use crate::walk::{Chain, Found, Stop, Walk};
 /// A scan under way.
 struct Scan {
     point: LogOffset,
+    /// What fails below is not cut.
+    bound: LogOffset,
     now: Now,
     /// Where it begins in its first segment.
     start: Option<Entry>,
@@ -49,10 +51,10 @@ pub(super) fn convict<F: DiskFile>(
 }
 
 impl<D: Disk> Log<D> {
-    /// Checks everything from the recovery point on and cuts what fails. Gives what the epochs and producers rest on now.
+    /// Checks everything from the recovery point on and cuts what fails, if it lies above the bound. Gives what the epochs and producers rest on now.
     pub(super) fn scan(
         &mut self,
-        point: LogOffset,
+        (point, bound): (LogOffset, LogOffset),
         now: Now,
         report: &mut RecoveryReport,
     ) -> Result<Option<LogOffset>, OpenError> {
@@ -60,6 +62,7 @@ impl<D: Disk> Log<D> {
         let first = self.segments.partition_point(|s| s.base <= from).saturating_sub(1);
         let mut scan = Scan {
             point,
+            bound,
             now,
             start: None,
             chain: Chain::from(self.segments.get(first).map_or(self.log_start().0, |s| s.base.0)),
@@ -89,7 +92,7 @@ impl<D: Disk> Log<D> {
         }
         self.scan_segments(first, &mut scan, report)?;
         self.log_end = LogOffset(scan.chain.next);
-        self.refuse_below(scan.chain.next, point, "the file ends early")?;
+        self.refuse_below(scan.chain.next, bound, "the file ends early")?;
         // By this recovery, or one that was cut off.
         let changed = self.unsettled;
         self.note_unsynced(if changed { LogOffset(i64::MIN) } else { point }, first).map_err(|e| self.io(e))?;
@@ -113,7 +116,7 @@ impl<D: Disk> Log<D> {
         while let Some(segment) = self.segments.get(at) {
             let next = scan.chain.next;
             if segment.base.0 != next {
-                self.refuse_below(next.min(segment.base.0), scan.point, "a segment is missing")?;
+                self.refuse_below(next.min(segment.base.0), scan.bound, "a segment is missing")?;
                 self.begin_change().map_err(|e| self.io(e))?;
                 return self.cut_segments(at, LogOffset(next), report, "a segment is missing");
             }
@@ -128,7 +131,7 @@ impl<D: Disk> Log<D> {
                     // Where a good batch stands, the segment does not end, whatever the one before claims to reach.
                     let follows = self.segments.get(at + 1).map(|segment| segment.base.0);
                     let claimed = follows.filter(|base| scan.contradicted && *base <= scan.chain.next);
-                    self.refuse_below(claimed.map_or(scan.chain.next, |base| base - 1), scan.point, what)?;
+                    self.refuse_below(claimed.map_or(scan.chain.next, |base| base - 1), scan.bound, what)?;
                     self.begin_change().map_err(|e| self.io(e))?;
                     let cut = Cut { at: LogOffset(scan.chain.next), bytes: 0, unwritten, what };
                     return self.cut_tail(at, position, cut, report);

@@ -63,7 +63,7 @@ fn ask(groups: &mut Groups, version: i16, command: Command) -> Reply {
         client_id: "client".to_string(),
         client_host: "/127.0.0.1".to_string(),
         draw: Draw::new(groups.hard.groups.len() as u128),
-        no_room: false,
+        no_room: None,
     };
     let mut out = Effects::default();
     groups.handle(&ctx, command, &Topics::two(), Now::default(), &mut out);
@@ -181,7 +181,7 @@ fn g04_equal_randomness_does_not_make_equal_ids() {
             client_id: "client".to_string(),
             client_host: String::new(),
             draw: Draw::new(1),
-            no_room: false,
+            no_room: None,
         };
         let mut out = Effects::default();
         groups.handle(&ctx, Command::JoinGroup(join("", None)), &Topics::two(), Now::default(), &mut out);
@@ -451,7 +451,7 @@ fn a_commit_writes_one_record_per_partition() {
         client_id: String::new(),
         client_host: String::new(),
         draw: Draw::new(1),
-        no_room: false,
+        no_room: None,
     };
     let mut out = Effects::default();
     groups.handle(&ctx, Command::OffsetCommit(request), &Topics::two(), Now::default(), &mut out);

@@ -50,7 +50,7 @@ impl Machine {
             client_id: format!("client{client}"),
             client_host: "/::1".to_string(),
             draw: self.draw.clone(),
-            no_room: false,
+            no_room: None,
         };
         self.next_token += 1;
         self.draw.next_u64();

@@ -33,7 +33,7 @@ use pyralog_protocol::{Draw, LogId, MonoMs, Now, TopicId, WallMs, kafka_protocol
 
 use super::hard::{Hard, Kind};
 use super::{GroupRecord, GroupSettings, Groups, TopicView};
-use crate::command::{Command, Context, Reply, Token};
+use crate::command::{Command, Context, NoRoom, Reply, Token};
 use crate::config::Overrides;
 use crate::effects::Effects;
 use crate::record::{Placement, Record};
@@ -423,7 +423,7 @@ impl World {
             client_id: who.to_string(),
             client_host: "/127.0.0.1".to_string(),
             draw: Draw::new(u128::from(token.0)),
-            no_room: self.no_room,
+            no_room: self.no_room.then_some(NoRoom { time: 1, configs_bytes: 0 }),
         };
         self.waiting.insert(token, (who.to_string(), version));
         let mut out = Effects::default();

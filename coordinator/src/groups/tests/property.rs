@@ -588,7 +588,7 @@ fn the_machine_is_deterministic() {
             client_id: "c".to_string(),
             client_host: String::new(),
             draw: Draw::new(u128::from(seed)),
-            no_room: false,
+            no_room: None,
         };
         let protocol = m::join_group_request::JoinGroupRequestProtocol::default().with_name(str("range"));
         let request = m::JoinGroupRequest::default()

@@ -96,7 +96,7 @@ impl Crowd {
             client_id: "c".to_string(),
             client_host: "/::1".to_string(),
             draw: Draw::new(self.requests as u128),
-            no_room: false,
+            no_room: None,
         };
         let mut out = Effects::default();
         self.groups.handle(&ctx, command, &self.topics, self.now, &mut out);

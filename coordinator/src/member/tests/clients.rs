@@ -244,7 +244,7 @@ impl World {
         let (token, now, draw) = (self.token(), self.now(), self.draw.clone());
         self.draw.next_u64();
         let (client_id, client_host) = ("sim".to_owned(), "/127.0.0.1".to_owned());
-        let context = Context { token, api_version, client_id, client_host, draw, no_room: false };
+        let context = Context { token, api_version, client_id, client_host, draw, no_room: None };
         let asked = Asked { node, what };
         let Some(member) = self.member(node) else {
             self.unanswered(&asked);

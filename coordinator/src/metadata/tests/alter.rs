@@ -225,12 +225,14 @@ fn limits_of_configs_are_policy_violations() {
     assert_eq!(one(&mut b, 4, "1", "log.dir.x", SET, &"x".repeat(40_000)), 42);
 }
 
+const NO_ROOM: Option<NoRoom> = Some(NoRoom { time: 1, configs_bytes: 1 << 20 });
+
 #[test]
 fn op_10_without_room_a_few_bytes_are_set_on_logs_and_brokers_and_nothing_else() {
     let mut b = bench();
     b.create("x", 1, &[]);
     let long = "x".repeat(2048);
-    b.no_room = true;
+    b.no_room = NO_ROOM;
     assert_eq!(one(&mut b, 2, "x", "retention.ms", SET, "5"), 0, "which makes room");
     assert_eq!(replace(&mut b, 2, "x", &[("retention.ms", Some("6"))]), 0);
     assert_eq!(one(&mut b, 4, "", "log.retention.ms", SET, "70000"), 0);
@@ -241,11 +243,38 @@ fn op_10_without_room_a_few_bytes_are_set_on_logs_and_brokers_and_nothing_else()
     assert_eq!(one(&mut b, 16, "m", "interval.ms", DELETE, ""), 0, "nothing to write");
     let why = send(&mut b, vec![resource(4, "1", &[("my.plugin", SET, Some(&long))])], true).remove(0).1;
     assert!(why.contains("no room left") && why.contains("2048"), "{why}");
-    b.no_room = false;
+    b.no_room = None;
     assert_eq!(one(&mut b, 4, "1", "my.plugin", SET, &long), 0);
-    b.no_room = true;
+    b.no_room = NO_ROOM;
     assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "5"), 56, "what is there already is written again");
     assert_eq!(one(&mut b, 4, "1", "my.plugin", DELETE, ""), 0);
     assert_eq!(one(&mut b, 4, "1", "log.retention.ms", SET, "5"), 0);
     assert_eq!(*b.reloaded().image(), *b.image());
+}
+
+#[test]
+fn op_10_without_room_changes_are_taken_until_they_have_taken_their_part() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    let taken = |b: &mut Bench, no_room: NoRoom| {
+        b.no_room = Some(no_room);
+        let first = b.steps;
+        (0..100).take_while(|n| one(b, 2, "x", "retention.ms", SET, &(first + n).to_string()) == 0).count()
+    };
+    let first = NoRoom { time: 1, configs_bytes: 64 << 10 };
+    let count = taken(&mut b, first);
+    assert!((50..64).contains(&count), "{count} changes took 64 KiB");
+    assert_eq!(one(&mut b, 4, "", "log.retention.ms", SET, "70000"), 56, "all together");
+    assert_eq!(replace(&mut b, 2, "x", &[]), 56);
+    let unchanged = b.image().log("x").unwrap().overrides.get("retention.ms").unwrap().clone();
+    assert_eq!(one(&mut b, 2, "x", "retention.ms", SET, &unchanged), 0, "nothing to write");
+    assert_eq!(taken(&mut b, NoRoom { configs_bytes: 65 << 10, ..first }), 1, "a little more room");
+    let second = NoRoom { time: 2, ..first };
+    assert_eq!(taken(&mut b, second), count, "there was room, and there is none again");
+    b.no_room = Some(NoRoom { time: 3, ..first });
+    for n in 0..100 {
+        let asked = vec![resource(2, "x", &[("retention.ms", SET, Some(&n.to_string()))])];
+        assert_eq!(send(&mut b, asked, true).remove(0).0, 0, "what is only asked for takes nothing");
+    }
+    assert_eq!(taken(&mut b, NoRoom { time: 3, ..first }), count);
 }

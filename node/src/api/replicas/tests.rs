@@ -33,7 +33,7 @@ fn node() -> (Arc<SimDisk>, Node<SimDisk>) {
     let request = request.with_topics([("a", 2), ("b", 1)].map(topic).to_vec());
     let (client_id, client_host) = (String::new(), "/127.0.0.1".to_owned());
     let context =
-        Context { token: Token(1), api_version: 7, client_id, client_host, draw: Draw::new(1), no_room: false };
+        Context { token: Token(1), api_version: 7, client_id, client_host, draw: Draw::new(1), no_room: None };
     coordinator.handle(context, Command::CreateTopics(request), Now::default(), &mut Effects::default());
     let (disk, image) = (Arc::new(SimDisk::new()), coordinator.image());
     let node = Node::new(Limits::default(), Arc::clone(&image), None, Arc::clone(&disk), Draw::new(2));

@@ -120,9 +120,11 @@ pub(crate) fn resume<D: Disk>(
             if !wait.is_current(&topology) {
                 out.wakes.push(conn.id);
             }
+            wait.asked.let_go_of_frame();
             conn.waiting = Some(Wait::Read(wait));
         }
         Seen::Cold(cold) => {
+            wait.asked.let_go_of_frame();
             wait.warming.begin(now);
             out.warms.push((conn.id, cold));
             conn.waiting = Some(Wait::Read(wait));
@@ -202,6 +204,12 @@ impl ReadWait {
 }
 
 impl Asked {
+    /// It may wait for long, and the frame that its name is a slice of may be large.
+    fn let_go_of_frame(&mut self) {
+        let (Self::Points(VlsnReadRequest { log, .. }) | Self::Range(VlsnReadRangeRequest { log, .. })) = self;
+        *log = StrBytes::from_string(log.as_str().to_owned());
+    }
+
     fn refused(&self, (code, why): Refused) -> Response {
         let (error_code, error_message) = (code.code(), Some(why));
         match self {

@@ -336,6 +336,9 @@ fn p26_log_append_time_stamps_the_batch() {
         assert_eq!(checked.header.base_timestamp, 1_700_000_000_000, "the first timestamp stays");
         assert_eq!(checked.body.as_ptr(), built[BATCH_HEADER_BYTES..].as_ptr());
         assert_stored_well(&checked);
+        let later = checked.appended_at(rules.now.0 + 1);
+        assert_eq!((later.log_append_time_ms(), later.header.attributes), (rules.now.0 + 1, checked.header.attributes));
+        assert_stored_well(&later);
     }
 }
 

@@ -534,6 +534,10 @@ impl World {
             let redo = replay.of(part.key).filter(|_| !self.plant.no_redo);
             match Log::open_trusting(env, hint, redo, self.now) {
                 Ok((mut log, report)) => {
+                    self.journal
+                        .iter_mut()
+                        .zip(log.truncation())
+                        .for_each(|(journal, place)| journal.go_on_behind(place));
                     log.keep_for_journal(if part.memory { 0 } else { KEPT });
                     log.begin_epoch(LeaderEpoch(part.epoch));
                     part.log = Some(log);
