@@ -281,7 +281,8 @@ def at_rest(bench, contestant, turn):
 
 
 def recovery(bench, contestant, turn):
-    """kill -9 under load with so many gigabytes in so many partitions, until every partition takes records again."""
+    """kill -9 under load with so many gigabytes in so many partitions, until fifty of them, from the first to the last, have
+    taken a record again."""
     folder = bench.space.folder(f"{contestant}-recovery-{turn}")
     broker, load, partitions = bench.start(contestant, folder), bench.load, bench.o.recovery_partitions
     options = {"topic": "full", "warmup": 0, "connections": 16, "in_flight": 4, "records_per_batch": 64}
@@ -318,7 +319,7 @@ START = Metric("start_ms", "ms", 0)
 IDLE = (Metric("idle_mb", "resident MB", 1), Metric("partition_kib", "KiB per idle partition", 1),
         Metric("idle_cpu_percent", "% of a core", 2), Metric("descriptors", "descriptors", 0),
         Metric("create_ms", "ms to create 1,000 partitions", 0), Metric("connection_kib", "KiB per idle connection", 1))
-RECOVERY = (Metric("recovery_s", "s until all partitions take records", 2), Metric("listening_s", "s until it listens", 2),
+RECOVERY = (Metric("recovery_s", "s until partitions take records", 2), Metric("listening_s", "s until it listens", 2),
             Metric("written_gb", "GB", 1))
 
 ROWS = (
@@ -364,7 +365,8 @@ ROWS = (
         goals=(Goal(START, 150),), shares_broker=False),
     Row("idle", "a broker at rest: without logs, with 1,000 partitions, with 1,000 connections", at_rest, metrics=IDLE,
         goals=(Goal(IDLE[0], 40), Goal(IDLE[1], 16), Goal(IDLE[2], 0.2)), rounds_max=1, shares_broker=False),
-    Row("recovery", "ready again after kill -9 under load (--recovery-gb in --recovery-partitions)", recovery,
+    Row("recovery", "kill -9 under load (--recovery-gb in --recovery-partitions), until fifty of the partitions, from the first to the "
+        "last, have taken a record again", recovery,
         metrics=RECOVERY, goals=(Goal(RECOVERY[0], 1),), rounds_max=1,
         shares_broker=False),
 )

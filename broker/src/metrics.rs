@@ -97,6 +97,8 @@ pub struct Levels {
     pub refused_for_room: u64,
     /// Reads of records that failed.
     pub read_failures: u64,
+    /// Appends that files made fail.
+    pub append_failures: u64,
     /// Log lines that stderr did not take.
     pub log_lines_lost: u64,
     /// How far the look at old segments is.
@@ -155,6 +157,9 @@ impl Metrics {
         let failed = Count::default();
         failed.add(levels.read_failures);
         counter("pyralog_log_read_failures", "Reads of records, and look-ups in them, that failed", None, &failed);
+        let failed = Count::default();
+        failed.add(levels.append_failures);
+        counter("pyralog_log_append_failures", "Appends that failed because of files", None, &failed);
         let lost = Count::default();
         lost.add(levels.log_lines_lost);
         counter("pyralog_log_lines_lost", "Log lines that stderr did not take", None, &lost);

@@ -63,7 +63,7 @@ pub struct VerifyArgs {
 /// Flags of `pyralog storage dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// A partition such as orders-3, or a file below the data folder such as journal/0.journal
+    /// A partition such as orders-3, or a file below the data folder such as journal/0.journal, by any path to it
     #[arg(value_name = "PARTITION or FILE")]
     pub target: String,
     /// First offset that is shown

@@ -136,13 +136,14 @@ async fn bind(address: &str, flag: &str) -> Result<TcpListener, String> {
 }
 
 async fn serve(mut settings: Settings, clock: Clock, files: u64) -> Result<(), String> {
+    // First of all: an address that is still held is waited for.
+    let mut stop = Stop::listen()?;
     let kafka = bind(&settings.kafka_listen, "--kafka-listen").await?;
     let web = bind(&settings.http_listen, "--http-listen").await?;
     let kafka_at = kafka.local_addr().map_err(|e| e.to_string())?;
     sockets::spare_congestion_control(&kafka, kafka_at);
     let web_at = web.local_addr().map_err(|e| e.to_string())?;
     sockets::spare_congestion_control(&web, web_at);
-    let mut stop = Stop::listen()?;
     settings.show_addresses(kafka_at);
     let progress = Arc::new(Progress::default());
     let cell = Arc::new(OnceLock::new());

@@ -274,7 +274,11 @@ impl Session {
         let mut out = self.shell.outputs();
         let waits = self.conn.looks_at_disk();
         let mut look = || self.shell.node.on_wake(&mut self.conn, self.shell.clock.now(), &mut out);
-        if waits { block_in_place(look) } else { look() }
+        if waits {
+            block_in_place(look)
+        } else {
+            look()
+        }
         self.absorb(out);
     }
 

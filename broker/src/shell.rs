@@ -152,6 +152,7 @@ impl Shell {
             graves,
             offline,
             unreadable,
+            unwritable,
             calls,
             due,
             sealed_on_disk,
@@ -166,11 +167,8 @@ impl Shell {
             error!(%partition, %reason,
                 "a partition is offline until the disk is looked at and the broker restarted; the others serve");
         }
-        for Unreadable { dir, offset, cause } in unreadable {
-            error!(partition = %dir, offset = offset.map(|offset| offset.0), %cause,
-                "a read failed, and the client was told KAFKA_STORAGE_ERROR; look at the disk, and at the files with pyralog \
-                 storage verify");
-        }
+        unreadable.into_iter().for_each(tell_of_read);
+        unwritable.into_iter().for_each(tell_of_append);
         for partition in commits {
             self.journal.push(partition);
         }
@@ -212,4 +210,14 @@ impl Shell {
     fn submit(&self, call: Call) {
         self.control.submit(call);
     }
+}
+
+fn tell_of_read(Unreadable { dir, offset, cause }: Unreadable) {
+    error!(partition = %dir, offset = offset.map(|offset| offset.0), %cause,
+        "a read failed, and the client was told KAFKA_STORAGE_ERROR; look at the disk, and at the files with pyralog storage verify");
+}
+
+fn tell_of_append(Unreadable { dir, cause, .. }: Unreadable) {
+    error!(partition = %dir, %cause,
+        "an append failed, and the client was told KAFKA_STORAGE_ERROR; look at the disk, and at the files with pyralog storage verify");
 }

@@ -1,5 +1,5 @@
 //! The thread for what is to be done from time to time and may take its time: retention, the checkpoint that bounds the next
-//! recovery. What has to be in time is [another one's](crate::deadlines).
+//! recovery, a look whether anything was removed. What has to be in time is [another one's](crate::deadlines).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// How often recovery points are written at most between two checkpoints, while segments fill up and are synced: what a
 /// recovery has to read is bounded by what is written meanwhile.
 const POINTS_EVERY: Duration = Duration::from_secs(2);
+/// How often it is seen to that what was appended is where the next start would find it: somebody may remove folders.
+const PLACES_EVERY: Duration = Duration::from_secs(5);
 /// A wall clock that moves by this much more or less than the monotonic one between two rounds has jumped.
 const JUMP_MS: u64 = 60_000;
 
@@ -140,6 +142,7 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
     let mut written = BTreeMap::new();
     let now = shell.clock.now();
     let mut checkpoints = Duty::new(CHECKPOINT_EVERY, now);
+    let mut places = Duty::new(PLACES_EVERY, now);
     let mut retention = Duty::new(intervals.retention, now);
     let mut expiry = Duty::new(intervals.expiry, now);
     let begun = Instant::now();
@@ -150,7 +153,7 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
             // A full disk waits for what retention may take.
             retention.hurry(TIGHT_EVERY);
         }
-        let mut until = checkpoints.at.min(retention.at).min(expiry.at);
+        let mut until = checkpoints.at.min(retention.at).min(expiry.at).min(places.at);
         if queue.points_due.load(Ordering::SeqCst) {
             until = until.min(points_at + POINTS_EVERY);
         }
@@ -169,6 +172,11 @@ fn run(shell: &Shell, folder: &DataFolder, queue: &UpkeepQueue, intervals: Inter
             queue.points_due.store(false, Ordering::SeqCst);
             write_points(folder, shell.node.recovery_points(), &mut written);
             points_at = Instant::now();
+        }
+        if places.is_due() {
+            let mut out = shell.outputs();
+            shell.node.check_places(&mut out);
+            shell.dispatch(out);
         }
         if expiry.is_due_by_clock("expiry of idle producers", now) {
             let forgotten = shell.node.expire_producers(now);

@@ -240,7 +240,7 @@ fn i12_state_survives_a_restart() {
 }
 
 #[test]
-fn i12_state_expires() {
+fn i12_id_05_state_expires() {
     let options = BrokerOptions::new()
         .set("producer.id.expiration.ms", "1000")
         .set("producer.id.expiration.check.interval.ms", "200");

@@ -37,7 +37,7 @@ fn delete_records(conn: &mut Conn, name: &str, partition: i32, offset: i64) -> (
 }
 
 #[test]
-fn l01_latest_and_earliest() {
+fn l01_io_16_latest_and_earliest() {
     let mut conn = shared().connect();
     let (name, _) = conn.new_topic("l01", 1, &[]);
     let epoch = conn.metadata_of(&name).partitions[0].leader_epoch;
@@ -57,7 +57,7 @@ fn l01_latest_and_earliest() {
 }
 
 #[test]
-fn l02_the_largest_timestamp() {
+fn l02_io_16_the_largest_timestamp() {
     let mut conn = shared().connect();
     let (name, _) = conn.new_topic("l02", 1, &[]);
     let now = now_ms();
@@ -76,7 +76,7 @@ fn l02_the_largest_timestamp() {
 }
 
 #[test]
-fn l03_local_and_tiered_specials() {
+fn l03_io_16_local_and_tiered_specials() {
     let mut conn = shared().connect();
     let (name, _) = conn.new_topic("l03", 1, &[]);
     conn.append(&name, 0, &Batch::of("v", 5).encode());
@@ -90,7 +90,7 @@ fn l03_local_and_tiered_specials() {
 }
 
 #[test]
-fn l04_specials_below_their_version() {
+fn l04_io_16_specials_below_their_version() {
     let mut conn = shared().connect();
     let (name, _) = conn.new_topic("l04", 1, &[]);
     for (version, special) in [(6, -3), (7, -4), (8, -5), (10, -6), (10, -7), (1, -7), (10, i64::MIN)] {
@@ -100,7 +100,7 @@ fn l04_specials_below_their_version() {
 }
 
 #[test]
-fn l05_first_offset_at_or_after_a_timestamp() {
+fn l05_io_16_first_offset_at_or_after_a_timestamp() {
     let mut conn = shared().connect();
     let (name, _) = conn.new_topic("l05", 1, &[]);
     let now = now_ms() - 1000;

@@ -177,6 +177,27 @@ fn a_read_that_fails_gives_an_error_or_a_closed_connection_and_passes() {
     world.expect_recovery(3);
 }
 
+/// Who has a file open does not miss its name: the broker looks for it.
+#[test]
+fn op_10_a_folder_that_is_removed_from_under_a_running_broker_takes_its_partition_offline() {
+    let Some(mut world) = World::new() else { return };
+    let (hit, other) = (world.hit.clone(), world.other.clone());
+    std::fs::remove_dir_all(world.broker.folder().join(format!("logs/{hit}-0"))).expect("removed");
+    eventually("appends are refused", || (world.produce(&hit, &small()) == STORAGE_ERROR).then_some(()));
+    assert_eq!(world.conn.append(&other, 0, &small()), 2, "the other one serves");
+    let told = || {
+        let said = world.broker.stderr();
+        said.lines().any(|line| line.contains("a partition is offline") && line.contains("was removed")).then_some(())
+    };
+    eventually("it is told", told);
+    world.broker.kill9();
+    world.broker.restart();
+    world.conn = world.broker.connect();
+    assert_eq!(world.produce(&hit, &small()), STORAGE_ERROR, "never taken for an empty log");
+    assert_eq!(world.produce(&other, &small()), 0);
+    assert!(world.broker.stderr().contains("the folder is gone"), "{}", world.broker.stderr());
+}
+
 #[test]
 fn ra_20_a_metadata_store_that_fails_ends_the_broker_before_anything_is_answered() {
     let Some(mut world) = World::new() else { return };

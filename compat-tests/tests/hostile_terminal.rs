@@ -253,6 +253,35 @@ fn op_12_no_append_fails_with_256_descriptors_1000_partitions_and_500_connection
     }
 }
 
+/// The kernel allows 65,530 maps by default, and containers few io_uring contexts or none.
+#[test]
+fn io_13_io_22_segments_take_no_memory_maps_and_nothing_goes_by_io_uring() {
+    const PARTITIONS: i32 = 300;
+    /// Threads, the allocator and tables of the metadata store take some: less than one for each partition.
+    const OTHERS: usize = 200;
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    let mut conn = broker.connect();
+    let maps = || {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", broker.pid())).expect("/proc of the broker");
+        maps.lines().count()
+    };
+    let before = maps();
+    let configs = [("segment.ms", "1000"), ("index.interval.bytes", "0"), ("retention.ms", "-1")];
+    let (name, _) = conn.new_topic("maps", PARTITIONS, &configs);
+    for partition in 0..PARTITIONS {
+        for (offset, time) in [(0, 1_000), (1, 1_500), (2, 100_000)] {
+            assert_eq!(conn.append(&name, partition, &Batch::of("v", 1).stamped(time).encode()), offset);
+        }
+        assert_eq!(conn.read(&name, partition, 1)[0].base_offset, 1, "in the sealed segment");
+        assert_eq!(conn.list_offset(&name, partition, 1_500).offset, 1);
+    }
+    let after = maps();
+    assert!(after < before + OTHERS, "{before} maps, then {after} with {PARTITIONS} partitions of two segments");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", broker.pid())).expect("/proc of the broker").flatten();
+    let open: Vec<_> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
+    assert!(!open.iter().any(|to| to.to_string_lossy().contains("io_uring")), "{open:?}");
+}
+
 #[test]
 fn full_disk_refuses_writes_serves_reads_and_recovers() {
     let Some(disk) = SmallDisk::mount("128m") else { return };

@@ -109,11 +109,16 @@ fn a_dump_shows_batches_and_records_for_people_and_as_json() {
     let folder = format!("logs/{partition}");
     for entry in std::fs::read_dir(data.join(&folder)).expect("the partition") {
         let file = format!("{folder}/{}", entry.expect("an entry").file_name().to_string_lossy());
-        assert!(storage(&["dump", &file], &data).status.success(), "{file}");
+        let shown = storage(&["dump", &file], &data);
+        assert!(shown.status.success(), "{file}");
+        // As a shell completes it.
+        let absolute = data.canonicalize().expect("a folder").join(&file);
+        assert_eq!(storage(&["dump", &absolute.to_string_lossy()], &data).stdout, shown.stdout, "{file}");
     }
     assert!(storage(&["dump", "recovery-points", "--json"], &data).status.success());
-    let outside = storage(&["dump", "../../etc/passwd"], &data);
-    assert!(!outside.status.success());
+    for outside in ["../../etc/passwd", "/etc/passwd", "."] {
+        assert!(!storage(&["dump", outside], &data).status.success(), "{outside}");
+    }
 }
 
 /// The log of [`filled`] without its last batch, which ends in the middle of the segment.

@@ -104,7 +104,7 @@ fn gaps_at_the_end_are_passed_by_a_batch_without_records() {
 }
 
 #[test]
-fn a_batch_that_was_written_is_answered_with_its_offsets_however_often_it_comes() {
+fn id_12_a_batch_that_was_written_is_answered_with_its_offsets_however_often_it_comes() {
     let Some((mut broker, mut conn, log, _)) = one_log(1, &[]) else { return };
     for n in 0..50 {
         assert_eq!(write(&mut conn, &log, 0, &[2 * n, 2 * n + 1]), i64::try_from(2 * n).unwrap());
@@ -197,7 +197,7 @@ fn a_waiting_fetch_of_the_view_is_woken_by_the_record_that_decides() {
 }
 
 #[test]
-fn partitions_are_added_and_older_vlsns_stay_where_they_are() {
+fn id_13_partitions_are_added_and_older_vlsns_stay_where_they_are() {
     let Some((mut broker, mut conn, log, view)) = one_log(2, &[]) else { return };
     for n in 0..20 {
         write(&mut conn, &log, n % 2, &[u64::try_from(n).unwrap()]);

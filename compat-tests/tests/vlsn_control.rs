@@ -245,7 +245,7 @@ fn sequencers_hand_out_each_number_once_to_many_clients_over_kill_9() {
 }
 
 #[test]
-fn whoever_takes_the_writer_epoch_is_the_only_writer_until_it_is_released() {
+fn id_17_whoever_takes_the_writer_epoch_is_the_only_writer_until_it_is_released() {
     const FENCED: i16 = 90;
     let Some(mut broker) = private(BrokerOptions::new()) else { return };
     let mut conn = broker.connect();
@@ -276,7 +276,7 @@ fn whoever_takes_the_writer_epoch_is_the_only_writer_until_it_is_released() {
 }
 
 #[test]
-fn private_apis_are_listed_and_served_only_while_they_are_enabled() {
+fn id_16_private_apis_are_listed_and_served_only_while_they_are_enabled() {
     let Some(broker) = private(BrokerOptions::new()) else { return };
     let keys = listed(&mut broker.connect());
     assert!((VLSN_COMMIT..=WRITER_EPOCH).all(|key| keys.contains(&key)), "{keys:?}");

@@ -83,7 +83,7 @@ fn delete_below(conn: &mut Conn, log: &str, partition: i32, offset: i64) {
 }
 
 #[test]
-fn points_have_their_outcomes_in_the_order_they_are_asked_for() {
+fn id_14_points_have_their_outcomes_in_the_order_they_are_asked_for() {
     let Some((_broker, mut conn, log)) = world(2) else { return };
     write(&mut conn, &log, 0, &[0, 2, 6]);
     conn.append(&log, 0, &batch(&[8, 12]).codec(Codec::Lz4).encode());
@@ -252,7 +252,7 @@ fn an_append_that_expects_another_end_changes_nothing() {
 }
 
 #[test]
-fn one_of_many_writers_gets_through_on_each_condition() {
+fn id_17_one_of_many_writers_gets_through_on_each_condition() {
     let Some((broker, mut conn, log)) = world(1) else { return };
     write(&mut conn, &log, 0, &[0]);
     for round in 0..20 {

@@ -10,7 +10,7 @@ use pyralog_compat_tests::{BrokerOptions, private};
 
 /// A VLSN belongs to the record that it was acknowledged for, and to no other.
 #[test]
-fn what_was_acknowledged_is_there_for_whoever_wrote_it() {
+fn id_12_what_was_acknowledged_is_there_for_whoever_wrote_it() {
     let Some(broker) = private(BrokerOptions::new()) else { return };
     let name = "resumed";
     let mut conn = broker.connect();

@@ -18,6 +18,7 @@ use crate::journal_share::JournalShare;
 use crate::outputs::Outputs;
 use crate::partition::Partition;
 use crate::timetable::Timetable;
+use crate::unreadable::Failures;
 use crate::vlsn::Outlines;
 
 /// What the partitions of a node share.
@@ -30,6 +31,8 @@ pub struct Commons<D: Disk> {
     pub(crate) outlines: Arc<Outlines>,
     /// How much of a partition goes to the journal.
     pub(crate) journal: JournalShare,
+    /// Appends that failed because of files.
+    pub(crate) append_failures: Failures,
     /// [`Limits::append_leave_bytes`](crate::Limits::append_leave_bytes).
     pub(crate) append_leave_bytes: usize,
     /// [`Limits::append_turn_bytes`](crate::Limits::append_turn_bytes).

@@ -261,6 +261,13 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Sees whether everything that was appended since the last time is where a start would find it.
+    pub fn check_places(&self, out: &mut Outputs<D>) {
+        for partition in self.partitions() {
+            partition.check_place(out);
+        }
+    }
+
     /// Below which offset a partition's segments are on disk; None for one that is gone. What the journal keeps its files
     /// for.
     pub fn flushed_end(&self, key: PartitionKey) -> Option<LogOffset> {

@@ -31,7 +31,7 @@ use crate::room::{Gauge, Level, reserve_bytes};
 use crate::sessions::Sessions;
 use crate::timetable::Timetable;
 use crate::topology::Topology;
-use crate::unreadable::{ReadFailures, Telling};
+use crate::unreadable::{Failures, Telling};
 use crate::vlsn::{self, VlsnError};
 
 /// One broker, without its shell.
@@ -49,7 +49,7 @@ pub struct Node<D: Disk> {
     pub(crate) commons: Arc<Commons<D>>,
     quorum: Mutex<Quorum>,
     gauge: Arc<Gauge>,
-    pub(crate) read_failures: ReadFailures,
+    pub(crate) read_failures: Failures,
 }
 
 /// Why a connection is closed without an answer.
@@ -73,6 +73,7 @@ impl<D: Disk> Node<D> {
             journal: JournalShare::new(&limits),
             append_leave_bytes: limits.append_leave_bytes,
             append_turn_bytes: limits.append_turn_bytes,
+            append_failures: Failures::default(),
         });
         Self {
             limits,
@@ -85,7 +86,7 @@ impl<D: Disk> Node<D> {
             commons,
             quorum: Mutex::default(),
             gauge: Arc::default(),
-            read_failures: ReadFailures::default(),
+            read_failures: Failures::default(),
         }
     }
 
@@ -157,6 +158,11 @@ impl<D: Disk> Node<D> {
     /// Reads of records that failed, and look-ups in them.
     pub fn read_failures(&self) -> u64 {
         self.read_failures.count()
+    }
+
+    /// Appends that failed because of files, not for want of room or because of what was sent.
+    pub fn append_failures(&self) -> u64 {
+        self.commons.append_failures.count()
     }
 
     /// Serves one frame (without its length prefix). The connection must [accept](Connection::accepts) one.

@@ -44,6 +44,8 @@ pub struct Outputs<D: Disk> {
     pub offline: Vec<(String, String)>,
     /// Reads that failed, of partitions that were not told of lately.
     pub unreadable: Vec<Unreadable>,
+    /// Appends that failed because of files, of partitions that were not told of lately.
+    pub unwritable: Vec<Unreadable>,
     /// Requests for the control loop.
     pub calls: Vec<Call>,
     /// [`Node::run_due`](crate::Node::run_due) is to be called at this moment at the latest.
@@ -77,6 +79,7 @@ impl<D: Disk> Default for Outputs<D> {
             graves: Vec::new(),
             offline: Vec::new(),
             unreadable: Vec::new(),
+            unwritable: Vec::new(),
             calls: Vec::new(),
             due: None,
             sealed_on_disk: false,

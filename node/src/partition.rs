@@ -124,6 +124,8 @@ struct State<D: Disk> {
     noted_point: LogOffset,
     /// The latest settings, while there is no log that could have them.
     config: Option<LogConfig>,
+    /// Where the log ended when its files were last known to be in their place.
+    placed: Option<LogOffset>,
 }
 
 impl<D: Disk> State<D> {
@@ -211,6 +213,7 @@ impl<D: Disk> Partition<D> {
                 recovery_point,
                 noted_point: recovery_point,
                 config: None,
+                placed: None,
             }),
         }
     }
@@ -495,6 +498,19 @@ impl<D: Disk> Partition<D> {
         }
         *noted_point = *recovery_point;
         *recovery_point
+    }
+
+    /// Sees whether what was appended since the last time can be found again: see [`Log::check_place`].
+    pub fn check_place(&self, out: &mut Outputs<D>) {
+        let mut state = self.state.lock();
+        let State { log, placed, .. } = &mut *state;
+        let Ok(log) = log.as_mut() else { return };
+        let end = log.log_end();
+        if placed.replace(end) != Some(end) {
+            // It is told by the log's being offline.
+            let _ = log.check_place();
+            self.settle(&mut state, out);
+        }
     }
 
     /// The recovery point as it is, without anything else that a checkpoint does.

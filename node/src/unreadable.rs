@@ -1,4 +1,4 @@
-//! Reads that fail, for whoever has to look after the disk. The client is told a code, which says nothing of the place, and
+//! Reads that fail, and appends, for whoever has to look after the disk. The client is told a code, which says nothing of the place, and
 //! asks again: so each failure counts, and a partition is told of once a minute.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use pyralog_protocol::{LogOffset, MonoMs};
 /// How long a partition is not told of again.
 const QUIET_MS: u64 = 60_000;
 
-/// A read that failed.
+/// A read or an append that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Folder of the partition.
@@ -23,13 +23,13 @@ pub struct Unreadable {
 
 /// What failed so far.
 #[derive(Debug, Default)]
-pub(crate) struct ReadFailures {
+pub(crate) struct Failures {
     count: AtomicU64,
     /// Partitions that were told of, and when. As many as there are at most: those that are quiet for long go first.
     told: Mutex<BTreeMap<String, MonoMs>>,
 }
 
-impl ReadFailures {
+impl Failures {
     /// Counts one. Tells whether somebody is to be told.
     fn note(&self, dir: &str, now: MonoMs) -> bool {
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl ReadFailures {
 
 /// Where a request's failures go.
 pub(crate) struct Telling<'a> {
-    pub failures: &'a ReadFailures,
+    pub failures: &'a Failures,
     pub now: MonoMs,
     pub out: &'a mut Vec<Unreadable>,
 }

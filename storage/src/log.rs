@@ -277,6 +277,19 @@ impl<D: Disk> Log<D> {
         Ok(self.flushed_end)
     }
 
+    /// Ends service if the file that is written to is gone. Who has it open goes on without its name: whoever removed it, or its
+    /// folder, takes with it what is acknowledged from then on, and nothing else would tell before the next segment.
+    pub fn check_place(&mut self) -> Result<(), Offline> {
+        self.check_online()?;
+        let Some(active) = self.segments.last() else { return Ok(()) };
+        let path = self.env.path(&file_name(active.base, "log"));
+        match self.env.disk.exists(&path) {
+            Ok(false) => Err(self.go_offline(format!("{path} was removed"))),
+            // Where nobody can say, whoever needs it will be told.
+            Ok(true) | Err(_) => Ok(()),
+        }
+    }
+
     /// Syncs and writes the derived files: the next open with `clean` reads no batch. Returns the recovery point.
     /// A plan that is still running has to come back first.
     pub fn close_clean(mut self) -> Result<LogOffset, Offline> {

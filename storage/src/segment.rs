@@ -158,6 +158,9 @@ pub(crate) struct Segment<F> {
     pub(crate) missed: Option<Kind>,
     /// Why that could not be built: for the next look-up that misses it.
     pub(crate) unbuilt: Option<(Kind, SegmentError)>,
+    /// Where its batches were damaged when they were indexed for appends, and its size then: each try reads all that lies before,
+    /// while the log is locked, and clients try again and again.
+    unindexable: Option<(u64, u64, &'static str)>,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
@@ -182,6 +185,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             used: false,
             missed: None,
             unbuilt: None,
+            unindexable: None,
         }
     }
 
@@ -377,9 +381,18 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
     pub fn load_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
         if self.index.is_none() {
+            if let Some((size, position, what)) = self.unindexable
+                && size == self.size
+            {
+                return Err(SegmentError::Damaged { position, what });
+            }
             let stored = self.stored_index(env, SPARSE)?;
             let known = stored.as_ref().map_or(0, |stored| stored.covered);
-            let index = self.complete_index(env, stored)?;
+            let index = self.complete_index(env, stored).inspect_err(|error| {
+                if let SegmentError::Damaged { position, what } = error {
+                    self.unindexable = Some((self.size, *position, *what));
+                }
+            })?;
             if known < index.covered {
                 let name = file_name(self.base, "index");
                 // Derived: when it cannot be stored, it is built again next time.

@@ -192,6 +192,7 @@ fn levels(http: &Http, shell: &Shell) -> Levels {
         fetch_sessions: shell.node.fetch_sessions(),
         room: shell.node.room(),
         read_failures: shell.node.read_failures(),
+        append_failures: shell.node.append_failures(),
         log_lines_lost: crate::logging::lost(),
         refused_for_room: shell.node.refused_for_room(),
         scrub: shell.scrubbing.progress(),

@@ -1,6 +1,7 @@
 //! `pyralog storage dump`: the content of a partition, or of one file, for people or as JSON.
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use pyralog_node::lifecycle::LOGS;
 use pyralog_protocol::LogOffset;
@@ -47,12 +48,20 @@ struct Dump<'a, W: Write> {
     out: W,
 }
 
+/// A path that is there, as seen from where the command runs, from the data folder on; None if it is not below that.
+fn below(data: &Path, written: &str) -> Option<String> {
+    let path = Path::new(written).canonicalize().ok()?;
+    Some(path.strip_prefix(data.canonicalize().ok()?).ok()?.to_str()?.to_owned())
+}
+
 impl<W: Write> Dump<'_, W> {
     fn target(&mut self) -> Result<(), Failure> {
-        let target = self.args.target.trim_end_matches('/').to_owned();
+        let written = self.args.target.trim_end_matches('/');
+        let target = below(&self.args.folder.data, written).unwrap_or_else(|| written.to_owned());
         let dir = format!("{LOGS}/{}", target.strip_prefix("logs/").unwrap_or(&target));
-        if target.split('/').any(|part| part == "..") || target.starts_with('/') {
-            return Err(Failure::Said(format!("{target}: name a partition, or a file below the data folder")));
+        if target.is_empty() || target.split('/').any(|part| part == "..") || target.starts_with('/') {
+            let data = self.args.folder.data.display();
+            return Err(Failure::Said(format!("{written}: name a partition, or a file below the data folder {data}")));
         }
         if let Ok(names) = self.disk.list(&dir) {
             return self.partition(&dir, names);

@@ -16,6 +16,7 @@ use super::{Commit, VlsnRecord, Vlsns};
 use crate::effects::Effects;
 use crate::metadata::Image;
 use crate::metadata::wire::{refusal, text};
+use crate::record::Record;
 
 impl Vlsns {
     pub(super) fn commit(
@@ -27,13 +28,15 @@ impl Vlsns {
     ) -> VlsnCommitResponse {
         let consumer = request.consumer.as_str();
         let named = check_consumer(consumer);
-        let (mut results, mut records) = (Vec::with_capacity(request.commits.len()), Vec::new());
+        // One record for each log, however often it is named: what was committed last counts.
+        let (mut results, mut records) = (Vec::with_capacity(request.commits.len()), BTreeMap::new());
         for entry in &request.commits {
             let decided = named.clone().map_err(CommitError::from);
             let decided = decided.and_then(|()| self.decide_commit((consumer, request.force), entry, image, now));
             let (error_code, error_message) = match decided {
-                Ok(record) => {
-                    self.put(record, &mut records);
+                Ok((id, record)) => {
+                    self.apply(&record);
+                    records.insert(id, Record::Vlsn(record));
                     (0, None)
                 }
                 Err(error) => refusal(error.code(), &error),
@@ -44,7 +47,7 @@ impl Vlsns {
             };
             results.push(VlsnCommitResult { log: entry.log.clone(), error_code, error_message, vlsn });
         }
-        out.commit_in_parts(records);
+        out.commit_in_parts(records.into_values());
         VlsnCommitResponse { throttle_time_ms: 0, results }
     }
 
@@ -55,7 +58,7 @@ impl Vlsns {
         entry: &VlsnCommitEntry,
         image: &Image,
         now: Now,
-    ) -> Result<VlsnRecord, CommitError> {
+    ) -> Result<(TopicId, VlsnRecord), CommitError> {
         let (log, _) = image.vlsn_log(entry.log.as_str())?;
         let (id, vlsn) = (log.metadata.topic_id, entry.vlsn);
         if vlsn > Vlsn::MAX {
@@ -76,11 +79,8 @@ impl Vlsns {
             Some(_) | None => {}
         }
         let metadata = entry.metadata.as_ref().map(ToString::to_string);
-        Ok(VlsnRecord::Commit {
-            id,
-            consumer: consumer.to_owned(),
-            commit: Commit { vlsn, metadata, committed_at: now.wall },
-        })
+        let (consumer, commit) = (consumer.to_owned(), Commit { vlsn, metadata, committed_at: now.wall });
+        Ok((id, VlsnRecord::Commit { id, consumer, commit }))
     }
 
     fn in_force(&self, log: &str, consumer: &str, image: &Image) -> Option<&Commit> {

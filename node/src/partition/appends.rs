@@ -19,6 +19,7 @@ use super::inbox::{Entered, Turn};
 use super::{Ack, Durability, Partition, Refusal, State};
 use crate::api::produce::ProduceWait;
 use crate::outputs::Outputs;
+use crate::unreadable::{Telling, Unreadable};
 use crate::vlsn::Expected;
 
 /// A clock that was set back by more is followed: append times would stand still for as long.
@@ -186,6 +187,15 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// The client is told a code and asks again; whoever looks after the disk is told here.
+    fn tell_failed(&self, error: &AppendError, now: Now, out: &mut Outputs<D>) {
+        if error.is_failure() {
+            let failed = Unreadable { dir: self.dir.clone(), offset: None, cause: error.to_string() };
+            let failures = &self.commons.append_failures;
+            Telling { failures, now: now.mono, out: &mut out.unwritable }.tell(failed);
+        }
+    }
+
     fn run(self: &Arc<Self>, state: &mut State<D>, production: Production, out: &mut Outputs<D>) {
         let Production { batch, log, wait, item, now } = production;
         let routing = log.metadata.routing.as_ref();
@@ -214,6 +224,7 @@ impl<D: Disk> Partition<D> {
             Ok(appended) => appended,
             Err(error) => {
                 let log_start = log.log_start();
+                self.tell_failed(&error, now, out);
                 self.settle(state, out);
                 return Err(AppendRefused::Log { error, log_start });
             }

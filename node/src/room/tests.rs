@@ -106,7 +106,7 @@ fn op_10_changes_of_configs_have_a_part_of_what_is_left_each_time_that_there_is_
     let mut level = Level::default();
     let mut after = |free: u64| {
         level = level.next(volume(GIB, free), 64 * MIB, 0);
-        (level.room == Room::Out).then(|| (level.outs, level.configs_bytes))
+        (level.room == Room::Out).then_some((level.outs, level.configs_bytes))
     };
     assert_eq!([900 * MIB, 20 * MIB].map(&mut after), [None, None]);
     let first = Some((1, 3 * MIB));

@@ -175,6 +175,9 @@ struct Source<F> {
     begun: bool,
 }
 
+/// The place of a partition, and its cursor at this record.
+type Next<'a, F> = (usize, &'a mut Cursor<F>, &'a Head);
+
 /// The partitions of a page.
 struct Merge<'r, F> {
     sources: Vec<Source<F>>,
@@ -218,7 +221,7 @@ impl<'r, F: DiskFile> Merge<'r, F> {
 
     /// The smallest VLSN below the end. After `from`, the `likely` partition mostly has it, and then no other can have a
     /// smaller one, and none has to be looked at.
-    fn next(&mut self, likely: usize, from: Vlsn) -> Result<Option<(usize, &mut Cursor<F>, &Head)>, VlsnError> {
+    fn next(&mut self, likely: usize, from: Vlsn) -> Result<Option<Next<'_, F>>, VlsnError> {
         if from >= self.stop {
             return Ok(None);
         }

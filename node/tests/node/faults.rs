@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
+use pyralog_node::outputs::Outputs;
 use pyralog_node::room::Room;
 use pyralog_node::vlsn::Point;
 use pyralog_protocol::batch::BatchBuilder;
@@ -228,6 +229,48 @@ fn se_17_answers_shrink_when_clients_do_not_take_them() {
     assert!(size(&mut world) > 2000, "one batch always, or the client would never go on");
     world.node.take_unsent(1_090_000);
     assert_eq!(size(&mut world), free);
+}
+
+#[test]
+fn op_10_a_partition_whose_folder_is_removed_while_it_is_written_goes_offline_alone() {
+    let mut world = World::new();
+    world.create("a", 2, &[]);
+    let conn = world.connect();
+    let write = |world: &mut World, partition| {
+        produced(world.ask(conn, PRODUCE, produce_request("a", partition, -1, batch(b"v")))).error_code
+    };
+    assert_eq!((write(&mut world, 0), write(&mut world, 1)), (0, 0));
+    let mut out = Outputs::default();
+    world.node.check_places(&mut out);
+    world.disk.remove_dir_all("logs/a-0").unwrap();
+    world.node.check_places(&mut out);
+    assert!(out.offline.is_empty(), "nothing came since");
+    assert_eq!(write(&mut world, 0), 0, "who has a file open does not miss its name");
+    world.node.check_places(&mut out);
+    let [(dir, why)] = &*out.offline else { panic!("{:?}", out.offline) };
+    assert!(dir == "logs/a-0" && why.contains("00000000000000000000.log was removed"), "{dir}: {why}");
+    world.take(out);
+    assert_eq!((write(&mut world, 0), write(&mut world, 1)), (STORAGE, 0));
+}
+
+#[test]
+fn an_append_that_files_make_fail_is_counted_and_told_once_a_minute() {
+    let mut world = World::new();
+    world.create("a", 1, &[("internal.segment.bytes", "100")]);
+    let conn = world.connect();
+    let write =
+        |world: &mut World| produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")))).error_code;
+    assert_eq!(write(&mut world), 0);
+    world.disk.remove_dir_all("logs/a-0").unwrap();
+    for minute in 1..=2 {
+        for _ in 0..3 {
+            assert_eq!(write(&mut world), STORAGE, "no next segment");
+        }
+        assert_eq!(world.unwritable.len(), minute, "{:?}", world.unwritable);
+        assert_eq!(world.node.append_failures(), 3 * minute as u64);
+        world.advance(60_000);
+    }
+    assert_eq!((&*world.unwritable[0].dir, world.node.read_failures()), ("logs/a-0", 0));
 }
 
 #[test]

@@ -436,7 +436,7 @@ fn a_change_that_ends_lets_nobody_into_partitions_that_another_one_holds() {
 
 /// A million steps.
 #[test]
-fn what_a_reader_was_told_is_final_and_what_was_acknowledged_is_there() {
+fn id_12_id_14_what_a_reader_was_told_is_final_and_what_was_acknowledged_is_there() {
     let seeds = 1000;
     let acknowledged: u64 = (0..seeds).map(|seed| run(seed, 1000, Planted::Nothing).unwrap()).sum();
     assert!(acknowledged > 50 * seeds, "{acknowledged} records in {seeds} runs prove little");
@@ -456,6 +456,6 @@ fn planted_acknowledgement_before_the_sync_is_caught() {
 }
 
 #[test]
-fn planted_routing_that_begins_too_early_is_caught() {
+fn id_13_planted_routing_that_begins_too_early_is_caught() {
     assert!((0..20).any(|seed| run(seed, 1000, Planted::RerouteTooEarly).is_err()));
 }

@@ -126,6 +126,8 @@ pub struct World {
     pub aside: Vec<SetAside>,
     /// Reads that failed and were told.
     pub unreadable: Vec<Unreadable>,
+    /// Appends that failed and were told.
+    pub unwritable: Vec<Unreadable>,
     /// What reader threads have to do, while a test keeps them from it.
     pub held: Option<Vec<(ConnId, Warm<SimDisk>)>>,
     /// Partitions whose indexes are to be built, meanwhile.
@@ -193,6 +195,7 @@ impl World {
             problems: Vec::new(),
             aside: Vec::new(),
             unreadable: Vec::new(),
+            unwritable: Vec::new(),
             held: None,
             unbuilt: Vec::new(),
             synced_on_the_way: 0,
@@ -394,10 +397,12 @@ impl World {
             removals,
             graves,
             unreadable,
+            unwritable,
             calls,
             ..
         } = out;
         self.unreadable.extend(unreadable);
+        self.unwritable.extend(unwritable);
         for grave in graves {
             self.disk.remove_file(&grave.path).unwrap();
         }

@@ -102,6 +102,21 @@ impl AppendError {
         }
     }
 
+    /// Whether files are at fault. Not where nobody is, or where somebody else tells of it: of a log that went offline, and of the
+    /// reserve.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::DiskFull(_) | Self::Io(_) | Self::Damaged { .. } => true,
+            Self::TooLargeForSegment { .. }
+            | Self::Vlsns(_)
+            | Self::Sequence(_)
+            | Self::Fenced { .. }
+            | Self::OffsetsExhausted
+            | Self::Reserved { .. }
+            | Self::Offline(_) => false,
+        }
+    }
+
     /// Whether the answer tells where the log starts: it does where the batch was compared with what the log holds, and not
     /// where nothing can be appended at all (P21).
     pub fn tells_log_start(&self) -> bool {

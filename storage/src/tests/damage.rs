@@ -3,7 +3,7 @@
 use super::*;
 use crate::index::{Entry, Index, SPARSE};
 use crate::segment::{Env, Trust, file_name};
-use crate::{Disk, DiskFile, OpenError, OpenMode, ReadError};
+use crate::{AppendError, Disk, DiskFile, OpenError, OpenMode, ReadError};
 
 fn path(base: i64, extension: &str) -> String {
     format!("{DIR}/{}", file_name(off(base), extension))
@@ -331,6 +331,25 @@ fn a_damaged_or_newer_meta_file_quarantines_the_partition() {
     disk.remove_file(&meta).unwrap();
     let opened = Log::open(Arc::new(disk), DIR, small(), clean(24), at(1000));
     assert!(matches!(opened, Err(OpenError::NotAPartition(_))));
+}
+
+/// Clients try again and again, and the log is locked meanwhile.
+#[test]
+fn io_06_an_append_to_a_damaged_segment_reads_it_once() {
+    let disk = filled();
+    let active = logs(&disk, ".log").pop().unwrap();
+    let second = headers(&disk.bytes(&active))[0].total_size();
+    flip(&disk, &active, second + 16, 0);
+    logs(&disk, ".index").iter().for_each(|index| disk.remove_file(index).unwrap());
+    let (mut log, _) = open(&disk, small(), clean(24));
+    let mut refused = || {
+        let before = disk.counters().reads;
+        let error = log.append(&stamped(&[1]), EPOCH, at(1000)).unwrap_err();
+        assert!(matches!(error, AppendError::Damaged { position, .. } if position == second as u64), "{error}");
+        disk.counters().reads - before
+    };
+    assert!(refused() > 0);
+    assert_eq!(refused(), 0);
 }
 
 #[test]

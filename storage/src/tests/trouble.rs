@@ -116,6 +116,7 @@ fn a_folder_that_is_removed_from_under_a_log_is_an_error_and_no_empty_log() {
     let (disk, mut log) = new_log(config());
     live(&mut log);
     let end = log.log_end().0;
+    log.check_place().unwrap();
     disk.remove_dir_all(DIR).unwrap();
     // What is open stays usable; whatever needs a name is refused.
     for _ in 0..10 {
@@ -124,6 +125,10 @@ fn a_folder_that_is_removed_from_under_a_log_is_an_error_and_no_empty_log() {
     }
     assert!(log.append(&checked(sized(2, 300)), EPOCH, at(2000)).is_err());
     let _ = (log.checkpoint(), log.enforce_retention(at(2000), off(end)));
+    // Until somebody looks.
+    let gone = log.check_place().unwrap_err().to_string();
+    assert!(gone.contains("was removed"), "{gone}");
+    assert_eq!(log.append(&checked(sized(2, 300)), EPOCH, at(2000)).unwrap_err().to_string(), gone);
     drop(log);
     let opened = Log::open(Arc::new(disk), DIR, config(), unclean(end), at(1000));
     assert!(matches!(opened, Err(crate::OpenError::NotAPartition(_))));

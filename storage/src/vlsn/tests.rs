@@ -72,7 +72,7 @@ fn new_log() -> (SimDisk, Log<SimDisk>) {
 }
 
 #[test]
-fn the_outcomes_of_a_look_up() {
+fn id_14_the_outcomes_of_a_look_up() {
     let (_, mut log) = new_log();
     assert_eq!(look(&mut log, 1), Seen::Unwritten);
     put(&mut log, &of(&[1, 4]));
@@ -91,7 +91,7 @@ fn the_outcomes_of_a_look_up() {
 }
 
 #[test]
-fn a_batch_that_is_there_is_answered_with_its_first_offsets_however_old() {
+fn id_12_a_batch_that_is_there_is_answered_with_its_first_offsets_however_old() {
     let (disk, mut log) = new_log();
     for n in 0..200 {
         put(&mut log, &of(&[3 * n + 1]));
@@ -132,7 +132,7 @@ fn a_batch_that_is_there_is_recognised_whatever_its_sequence() {
 }
 
 #[test]
-fn refusals_name_each_record_with_the_numbers() {
+fn id_17_refusals_name_each_record_with_the_numbers() {
     let (_, mut log) = new_log();
     put(&mut log, &of(&[1, 4]));
     put(&mut log, &of(&[10]));
@@ -170,7 +170,7 @@ fn vlsns_that_fall_into_one_gap_are_refused_by_one_look_at_the_batch_behind_it()
 }
 
 #[test]
-fn the_last_vlsn_survives_when_retention_takes_everything() {
+fn id_12_the_last_vlsn_survives_when_retention_takes_everything() {
     let (disk, mut log) = new_log();
     put(&mut log, &of(&[1, 4, 7]));
     log.sync().unwrap();

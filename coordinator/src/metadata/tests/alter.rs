@@ -157,6 +157,7 @@ fn k08_brokers_and_loggers() {
     assert_eq!(b.image().log("x").unwrap().settings.retention_ms, 70_000);
     assert_eq!(one(&mut b, 4, "1", "log.cleaner.min.compaction.lag.ms", SET, "10"), 0);
     assert_eq!(one(&mut b, 4, "1", "log.cleaner.max.compaction.lag.ms", SET, "5"), 42);
+    assert_eq!(one(&mut b, 4, "", "log.cleaner.dedupe.buffer.size", SET, "1048576"), 42, "too little for one thread");
     // SE-08: nothing that Kafka would load can be set.
     assert_eq!(one(&mut b, 4, "1", "ssl.engine.factory.class", SET, "evil.Class"), 42);
     assert_eq!(one(&mut b, 4, "1", "metric.reporters", SET, "evil.Class"), 42);

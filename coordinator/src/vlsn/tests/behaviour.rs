@@ -72,7 +72,9 @@ fn one_request_is_one_change_and_each_commit_is_decided_on_those_before_it() {
     // More than the log takes in one entry goes in several.
     let metadata = "m".repeat(4096);
     let logs: Vec<String> = (0..1500).map(|n| format!("log-{n}")).collect();
-    logs.iter().for_each(|log| drop(b.create(log, 1, true)));
+    for log in &logs {
+        b.create(log, 1, true);
+    }
     let sets = b.sets;
     let many: Vec<_> = logs.iter().map(|log| (log.as_str(), 10, Some(&*metadata))).collect();
     assert!(b.commit_all("c", &many, false).iter().all(|r| r.error_code == 0));
