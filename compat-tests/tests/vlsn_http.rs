@@ -179,6 +179,31 @@ fn a_range_comes_in_order_with_its_gaps_and_page_by_page() {
     assert_eq!((lines.len(), &lines[0]["vlsn"], &lines[3]["next"]), (4, &json!(11), &json!(14)));
 }
 
+/// A header of two bytes becomes one of 34: what a page of records takes as JSON is bounded by itself.
+#[test]
+fn a_page_of_records_that_are_small_until_they_are_json_ends_early() {
+    let Some(mut world) = World::new(1) else { return };
+    for first in (0..300).step_by(100) {
+        let headers = vec![(Vec::new(), None); 1_000];
+        let records = (first..first + 100).map(|vlsn| Record { headers: headers.clone(), ..record(vlsn, "") });
+        world.conn.append(&world.log, 0, &Batch::new(records.collect()).encode());
+    }
+    world.write(0, &[400]);
+    let (mut vlsns, mut next, mut pages) = (Vec::new(), 0, 0);
+    while next <= 400 {
+        let answer = world.get(&format!("?from={next}"));
+        assert!(answer.body.len() < 7 << 20, "{} bytes", answer.body.len());
+        let page = answer.json();
+        vlsns.extend(page["records"].as_array().unwrap().iter().map(|record| record["vlsn"].as_u64().unwrap()));
+        let gaps = if vlsns.len() == 301 { json!([{"from": 300, "to": 400}]) } else { json!([]) };
+        assert_eq!(page["gaps"], gaps, "to {}", page["next"]);
+        next = page["next"].as_u64().unwrap();
+        pages += 1;
+    }
+    assert!(vlsns.iter().copied().eq((0..300).chain([400])), "{vlsns:?}");
+    assert_eq!(pages, 2);
+}
+
 #[test]
 fn whoever_waits_is_answered_when_the_vlsn_is_decided() {
     let Some(mut world) = World::new(2) else { return };

@@ -37,6 +37,8 @@ const RECORDS: u64 = 1_000;
 /// Most bytes of records of a page before they become JSON, and how many it has if nothing is said.
 const BYTES_MAX: u64 = 8 << 20;
 const BYTES: u64 = 1 << 20;
+/// Bytes of records in JSON that a page may have, however few are asked for before they become that.
+const JSON_BYTES: usize = 1 << 20;
 /// Most bytes that the headers of a record may take among those of HTTP, with the name that each line has there.
 const RAW_HEADER_BYTES_MAX: usize = 16 << 10;
 
@@ -445,32 +447,43 @@ impl Range {
     }
 
     fn write(&self, log: &VlsnLog<'_, RealDisk>, read: &Read) -> Result<String, Problem> {
-        let Read { page, undecided } = read;
+        let (records, next) = self.records(log, &read.page)?;
         let ranges = |ranges: &[std::ops::Range<Vlsn>]| {
-            ranges.iter().map(|range| json!({"from": range.start.0, "to": range.end.0})).collect::<Vec<_>>()
+            let told = ranges.iter().filter(|range| range.start < next);
+            told.map(|range| json!({"from": range.start.0, "to": range.end.0})).collect::<Vec<_>>()
         };
-        let lines = self.form == LINES;
-        let mut out = String::with_capacity(page.records.len() + page.records.len() / 2 + 256);
         let head = json!({
             "log": self.name,
             "from": self.from.0,
-            "next": page.next.0,
-            "undecided": undecided.0,
-            "gaps": ranges(&page.gaps),
-            "trimmed": ranges(&page.trimmed),
+            "next": next.0,
+            "undecided": read.undecided.0,
+            "gaps": ranges(&read.page.gaps),
+            "trimmed": ranges(&read.page.trimmed),
         });
         let head = head.to_string();
-        if !lines {
-            out.push_str(head.strip_suffix('}').unwrap_or(&head));
-            out.push_str(",\"records\":[");
-        }
-        let mut first = true;
+        Ok(match self.form {
+            LINES => records + &head + "\n",
+            _ => format!("{},\"records\":[{records}]}}", head.strip_suffix('}').unwrap_or(&head)),
+        })
+    }
+
+    /// The records of a page as far as there is room for what they become, and where to go on. An empty header of two bytes becomes
+    /// one of 34.
+    fn records(&self, log: &VlsnLog<'_, RealDisk>, page: &Page) -> Result<(String, Vlsn), Problem> {
+        let most = self.limits.bytes.saturating_mul(ESCAPED_MAX).max(JSON_BYTES);
+        let mut out = String::with_capacity(page.records.len() + page.records.len() / 2 + 256);
         let damaged = |error| Problem::new(Kind::Unavailable, format!("log {} cannot be read: {error}", self.name));
         let mut bytes = &page.records[..];
         while !bytes.is_empty() {
             let batch = StoredBatch::open(bytes).map_err(|error| damaged(error.to_string()))?;
             for record in batch.records() {
                 let record = record.map_err(|error| damaged(error.to_string()))?;
+                if out.len() > most {
+                    return Ok((out, record.vlsn));
+                }
+                if self.form != LINES && !out.is_empty() {
+                    out.push(',');
+                }
                 let headers = record.record.headers.iter();
                 let record = JsonRecord {
                     vlsn: record.vlsn.0,
@@ -481,24 +494,14 @@ impl Range {
                     value: record.record.value.map(|bytes| Shown(bytes, self.encoding)),
                     headers: headers.map(|h| JsonHeader::of(h.key, h.value, self.encoding)).collect(),
                 };
-                if !lines && !first {
-                    out.push(',');
-                }
-                first = false;
                 out.push_str(&serde_json::to_string(&record).unwrap_or_default());
-                if lines {
+                if self.form == LINES {
                     out.push('\n');
                 }
             }
             bytes = bytes.get(batch.header.total_size()..).unwrap_or_default();
         }
-        if lines {
-            out.push_str(&head);
-            out.push('\n');
-        } else {
-            out.push_str("]}");
-        }
-        Ok(out)
+        Ok((out, page.next))
     }
 }
 
