@@ -1,7 +1,7 @@
 //! Logs, as they are created and described.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pyralog_protocol::{LeaderEpoch, LogId, LogIdError, LogOffset, NodeId, TopicId};
 
@@ -251,6 +251,8 @@ pub struct LogMetadata {
     pub replication_factor: u32,
     /// How long records are kept.
     pub retention_config: RetentionConfig,
+    /// When it was created, to the millisecond; `None` where the broker does not tell, as Apache Kafka does not.
+    pub created_at: Option<SystemTime>,
     /// Whether the broker keeps it for itself.
     pub is_internal: bool,
     /// Partitions, by number.

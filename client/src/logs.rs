@@ -23,7 +23,7 @@ use crate::log::{
 use crate::net::clock::ms;
 use crate::net::cluster::{LogFailure, str_bytes};
 use crate::pure::view::LogView;
-use crate::record::to_ms;
+use crate::record::{from_ms, to_ms};
 
 /// Kafka's number for topics in config requests.
 const TOPIC_RESOURCE: i8 = 2;
@@ -378,6 +378,7 @@ impl PyralogClient {
             partition_count: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
             replication_factor: u32::try_from(replicas).unwrap_or(u32::MAX),
             retention_config,
+            created_at: view.created_at.map(|created| from_ms(created.0)),
             is_internal: view.is_internal,
             partitions,
             configs,

@@ -57,6 +57,18 @@ async fn logs_are_created_changed_described_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_says_when_it_was_created() {
+    let Some(broker) = Broker::pyralog() else { return };
+    let client = broker.client().await;
+    let name = unique("created");
+    // The broker keeps milliseconds, and both ask the same clock.
+    let before = SystemTime::now() - Duration::from_millis(1);
+    client.create_log(&name).await.unwrap();
+    let created = client.get_log_metadata(&name).await.unwrap().created_at.unwrap();
+    assert!((before..=SystemTime::now()).contains(&created), "{created:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_come_back_as_they_were_written() {
     let broker = Broker::any();
     let client = broker.client().await;

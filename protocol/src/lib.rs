@@ -5,6 +5,7 @@ pub mod answer;
 pub mod api;
 pub mod batch;
 mod body;
+pub mod created;
 pub mod error;
 pub mod fetch;
 pub mod frame;

@@ -262,6 +262,8 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
 struct Described {
     name: String,
     id: String,
+    /// As the records of `consume` have it; unset where the broker does not tell.
+    created: Option<String>,
     is_internal: bool,
     replicas: u32,
     records: u64,
@@ -343,6 +345,7 @@ async fn described(client: &PyralogClient, log: &str) -> Result<Described, Failu
     Ok(Described {
         name: metadata.log_id.to_string(),
         id: metadata.topic_id.to_string(),
+        created: metadata.created_at.map(values::rfc3339),
         is_internal: metadata.is_internal,
         replicas: metadata.replication_factor,
         records,
@@ -368,6 +371,7 @@ fn page(described: &Described) -> String {
         ("replicas", described.replicas.to_string()),
         ("records", described.records.to_string()),
     ];
+    pairs.extend(described.created.iter().map(|created| ("created", created.clone())));
     let configs = SHOWN.iter().filter_map(|name| Some((*name, described.configs.get(*name)?.clone()?)));
     pairs.extend(configs);
     format!("{}\n{}", output::fields(&pairs), output::table(&described.partitions))

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use pyralog_protocol::created::ask_created;
 use pyralog_protocol::kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use pyralog_protocol::kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, MetadataResponse};
 use pyralog_protocol::kafka_protocol::protocol::StrBytes;
@@ -197,7 +198,7 @@ impl Cluster {
         let request = MetadataRequest::default()
             .with_topics(logs.map(|logs| logs.iter().map(topic).collect()))
             .with_allow_auto_topic_creation(creates);
-        let answer = self.ask(request).await?;
+        let answer = self.ask(ask_created(request)).await?;
         let now = self.clock.now();
         let mut view = unpoisoned(self.view.write());
         Arc::make_mut(&mut view).take(&answer, now);

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use pyralog_protocol::created::created_of;
 use pyralog_protocol::kafka_protocol::messages::MetadataResponse;
 use pyralog_protocol::kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
-use pyralog_protocol::{ErrorCode, LeaderEpoch, LogId, MonoMs, NodeId, TopicId};
+use pyralog_protocol::{ErrorCode, LeaderEpoch, LogId, MonoMs, NodeId, TopicId, WallMs};
 
 /// The cluster as of some moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct LogView {
     pub id: TopicId,
     /// Whether the broker keeps it for itself.
     pub is_internal: bool,
+    /// When it was created, where the broker tells.
+    pub created_at: Option<WallMs>,
     /// By number.
     pub partitions: Vec<PartitionView>,
     /// When this was learnt.
@@ -112,7 +115,8 @@ impl View {
         let id = TopicId(topic.topic_id.into_bytes());
         let known = self.logs.get(&log).filter(|known| known.id == id);
         let partitions = partitions(&topic.partitions, known)?;
-        self.logs.insert(log, LogView { id, is_internal: topic.is_internal, partitions, as_of: now });
+        let (is_internal, created_at) = (topic.is_internal, created_of(topic));
+        self.logs.insert(log, LogView { id, is_internal, created_at, partitions, as_of: now });
         Some(())
     }
 

@@ -10,6 +10,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use pyralog_protocol::created::{is_created_asked, tell_created};
 use pyralog_protocol::{ErrorCode, LogId, TopicId, kafka_protocol};
 use std::collections::BTreeSet;
 
@@ -60,6 +61,13 @@ pub fn metadata(image: &Image, endpoint: &Endpoint, request: &m::MetadataRequest
         let nameless = [ErrorCode::UnknownTopicId.code(), ErrorCode::InvalidRequest.code()];
         for topic in topics.iter_mut().filter(|t| !nameless.contains(&t.error_code)) {
             topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    if is_created_asked(request) {
+        for topic in topics.iter_mut().filter(|t| t.error_code == ErrorCode::None.code()) {
+            if let Some(log) = image.log_by_id(topic_id(&topic.topic_id)) {
+                tell_created(topic, log.metadata.created_at);
+            }
         }
     }
     let this = MetadataResponseBroker::default()

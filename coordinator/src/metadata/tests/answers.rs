@@ -5,6 +5,7 @@ use crate::metadata::{Endpoint, MetadataRecord};
 use kafka_protocol::messages::describe_topic_partitions_request as dtp;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::protocol::Encodable;
+use pyralog_protocol::created::{ask_created, created_of};
 
 fn endpoint() -> Endpoint {
     Endpoint { node: NodeId(1), host: "pyralog.example".to_owned(), port: 9092 }
@@ -119,6 +120,18 @@ fn m13_authorized_operations_only_when_asked() {
     assert_eq!(named, [(3, 3576), (17, 3576), (100, i32::MIN)], "what one may do with a log of that name");
     let unasked = ask(&b, 8, None).response;
     assert_eq!(unasked.topics[0].topic_authorized_operations, i32::MIN);
+}
+
+#[test]
+fn when_a_log_was_created_is_told_to_who_asks() {
+    let mut b = bench();
+    b.create("x", 1, &[]);
+    let created = b.image().log("x").unwrap().metadata.created_at;
+    let request = m::MetadataRequest::default().with_topics(Some(vec![by_name("x"), by_name("none")]));
+    let told = answer(&b, 12, &ask_created(request.clone())).response.topics;
+    assert_eq!(told.iter().map(created_of).collect::<Vec<_>>(), [Some(created), None]);
+    let unasked = answer(&b, 12, &request).response.topics;
+    assert!(unasked.iter().all(|topic| topic.unknown_tagged_fields.is_empty()));
 }
 
 #[test]
