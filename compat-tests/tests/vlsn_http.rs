@@ -205,6 +205,35 @@ fn a_page_of_records_that_are_small_until_they_are_json_ends_early() {
 }
 
 #[test]
+fn large_records_are_not_read_for_ever_more_clients_that_take_none() {
+    let Some(broker) = private(BrokerOptions::new()) else { return };
+    let mut conn = broker.connect();
+    let (log, _) = conn.new_topic("vlsn", 1, &[("vlsn.enable", "true"), ("max.message.bytes", "16777216")]);
+    // Six times as many bytes in JSON: two of them are more than may wait.
+    conn.append(&log, 0, &Batch::new(vec![record(0, &"\u{1}".repeat(8 << 20))]).encode());
+    let stalled = || {
+        let mut stream = connect(broker.http());
+        stream.write_all(format!("GET /v1/logs/{log}/vlsn/0 HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        stream
+    };
+    let held = [stalled(), stalled()];
+    let ask = |rest: &str| get(broker.http(), &format!("/v1/logs/{log}/vlsn{rest}"));
+    for rest in ["/0", "?from=0"] {
+        let refused = ask(rest);
+        problem(&refused, 503, "unavailable");
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+    problem(&ask("/1"), 404, "not-yet-written");
+    drop(held);
+    let until = Instant::now() + Duration::from_secs(20);
+    while ask("/0").status != 200 {
+        assert!(Instant::now() < until, "there is room again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn whoever_waits_is_answered_when_the_vlsn_is_decided() {
     let Some(mut world) = World::new(2) else { return };
     let begun = Instant::now();

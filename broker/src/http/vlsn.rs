@@ -151,6 +151,7 @@ pub async fn point(
         let (sought, id, partition, current) = sought;
         let found = match sought {
             Sought::Known(point) => point,
+            Sought::In(_) | Sought::Cold if shell.node.fetch_budget() == 0 => return Err(too_much_unsent()),
             Sought::In(batch) => match batch.read_cached().map_err(|error| unread(shell, &name, &error))? {
                 Some(point) => point,
                 None => {
@@ -435,6 +436,9 @@ impl Range {
     }
 
     fn read(&self, shell: &Shell, log: &VlsnLog<'_, RealDisk>) -> Result<Read, Problem> {
+        if shell.node.fetch_budget() == 0 {
+            return Err(too_much_unsent());
+        }
         let read = || {
             let bounds = log.bounds()?;
             // What waits to be sent bounds what is read, as for fetches, and a byte may take as many as `\u0001` has.
@@ -507,6 +511,11 @@ impl Range {
 
 /// Most bytes that one of a value takes in JSON.
 const ESCAPED_MAX: usize = 6;
+
+/// A single record is answered whatever its size: as many of them as there are clients that take nothing would fill the memory.
+fn too_much_unsent() -> Problem {
+    Problem::new(Kind::Unavailable, "too much waits to be sent to clients that do not take it: ask again in a moment")
+}
 
 /// A body that counts among the answers that wait, until it is sent.
 pub fn http_body(shell: &Arc<Shell>, mut text: String) -> Body {
