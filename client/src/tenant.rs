@@ -39,10 +39,15 @@ pub struct TenantClient {
     next: Mutex<BTreeMap<String, u64>>,
 }
 
+/// Largest number of a tenant. Nobody comes there by counting: a key with a larger one is somebody else's, and numbers that went on
+/// behind it would begin again.
+const LARGEST: u64 = u64::MAX / 2;
+
 /// Tenant and number of a key; the last colon counts, so that tenants may have colons in their names.
 fn parse(key: &[u8]) -> Option<(&str, u64)> {
     let (tenant, sequence) = std::str::from_utf8(key).ok()?.rsplit_once(':')?;
-    Some((tenant, sequence.parse().ok()?))
+    let sequence = sequence.parse().ok().filter(|sequence| *sequence <= LARGEST)?;
+    Some((tenant, sequence))
 }
 
 impl TenantClient {
@@ -143,8 +148,16 @@ mod tests {
     #[test]
     fn keys_are_tenant_and_number() {
         assert_eq!(parse(b"acme:7"), Some(("acme", 7)));
-        assert_eq!(parse(b"a:b:18446744073709551615"), Some(("a:b", u64::MAX)));
-        for other in [&b"acme"[..], b"acme:", b"acme:x", b":\xff", b"acme:-1"] {
+        assert_eq!(parse(b"a:b:9223372036854775807"), Some(("a:b", LARGEST)));
+        for other in [
+            &b"acme"[..],
+            b"acme:9223372036854775808",
+            b"acme:18446744073709551615",
+            b"acme:",
+            b"acme:x",
+            b":\xff",
+            b"acme:-1",
+        ] {
             assert_eq!(parse(other), None);
         }
     }

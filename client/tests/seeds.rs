@@ -12,7 +12,7 @@ use common::{Broker, unique};
 use pyralog_client::{
     CommitStrategy, ConsumerConfig, EpochOffset, LogConfig, LogId, LogOffset, LogUpdate, PartitionCommitTracker,
     PyralogClient, PyralogError, Record, Result, ResumePosition, RetentionConfig, StartAt, TenantClient,
-    UnifiedConsumer, VlsnClient, VlsnCommitTracker, VlsnError,
+    UnifiedConsumer, VlsnClient, VlsnCommitTracker,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +57,8 @@ async fn core_concepts_complete_log_setup() -> Result<()> {
     let metadata = client.get_log_metadata(log_id).await?;
     println!("Log has {} partitions", metadata.partition_count);
     assert_eq!(metadata.partition_count, 10);
-    // No created_at: none of Kafka's messages has room for it.
+    // An Option: Kafka does not tell.
+    println!("Created: {:?}", metadata.created_at);
     println!("Retention: {:?}", metadata.retention_config);
 
     // 5. Monitor log
@@ -197,7 +198,7 @@ impl VLSNClient {
             .into_iter()
             // Record::vlsn is the document's parsing of the key.
             .find(|r| r.vlsn() == Some(vlsn))
-            .ok_or(PyralogError::Vlsn(VlsnError::RecordNotFound { vlsn, why: "not in its partition" }))
+            .ok_or(PyralogError::RecordNotFound)
     }
 
     async fn read_range(&self, log_id: LogId, start: u64, end: u64) -> Result<Vec<Record>> {

@@ -161,6 +161,7 @@ impl PyralogError {
             Self::Consume(error) => error.kind(),
             #[cfg(feature = "net")]
             Self::Vlsn(error) => error.kind(),
+            Self::RecordNotFound => ErrorKind::Missing,
             Self::Handler(_) => ErrorKind::Caller,
         }
     }

@@ -72,6 +72,10 @@ pub enum PyralogError {
     /// A broker was not reached or not understood.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A record that was looked for is not there: for look-ups of one's own. The SDK's name the VLSN
+    /// (`VlsnError::RecordNotFound`).
+    #[error("the record is not there")]
+    RecordNotFound,
     /// The caller's own code failed while it handled a record.
     #[error(transparent)]
     Handler(Box<dyn std::error::Error + Send + Sync>),
