@@ -296,6 +296,11 @@ impl<D: Disk> Partition<D> {
         self.state.lock().vlsns.is_routed_by(routing)
     }
 
+    /// From which VLSN on they are routed otherwise.
+    pub(crate) fn rerouted_from(&self, routing: &Routing) -> Option<Vlsn> {
+        self.state.lock().vlsns.rerouted_from(routing)
+    }
+
     /// Takes such a registration back.
     pub fn unwatch(&self, conn: ConnId) {
         self.state.lock().fetchers.remove(&conn);
@@ -360,14 +365,14 @@ impl<D: Disk> Partition<D> {
         &self.commons.outlines
     }
 
-    /// Which VLSNs of the partition can be read.
-    pub fn vlsn_bounds(&self) -> Result<VlsnBounds, Refusal> {
+    /// Which VLSNs of the partition can be read, by whoever routes them like this.
+    pub fn vlsn_bounds(&self, routing: &Routing) -> Result<VlsnBounds, Refusal> {
         let state = self.state.lock();
         let log = state.log.as_ref().map_err(|r| *r)?;
         Ok(VlsnBounds {
             trimmed: log.trimmed_vlsn(),
-            last: state.vlsns.committed,
-            appended: log.last_vlsn(),
+            last: state.vlsns.as_routed_by(routing, state.vlsns.committed),
+            appended: state.vlsns.as_routed_by(routing, log.last_vlsn()),
             bounds: self.bounds_of(state.epoch, log),
         })
     }
