@@ -323,6 +323,11 @@ impl<D: Disk> Partition<D> {
         }
     }
 
+    /// How many connections wait for an index.
+    pub(crate) fn index_waiters(&self) -> usize {
+        self.state.lock().index_waiters.len()
+    }
+
     /// Builds one of them, for whoever got the partition by [`Outputs::builds`], and wakes those who wait. Blocks; the
     /// partition serves meanwhile.
     pub fn build_index(self: &Arc<Self>, out: &mut Outputs<D>) {

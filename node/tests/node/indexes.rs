@@ -152,6 +152,27 @@ fn io_12_what_is_wrong_with_two_indexes_is_told_to_who_waits_for_both() {
 }
 
 #[test]
+fn io_12_whoever_waits_for_an_index_that_cannot_be_built_is_told_so_after_one_try() {
+    let failed = ErrorCode::KafkaStorageError.code();
+    let mut world = damaged_world();
+    let (readers, asker) = ([world.connect(), world.connect(), world.connect()], world.connect());
+    for reader in readers {
+        world.send(reader, FETCH, fetch_request(&[("a", 0, 0)], 0, 0));
+    }
+    world.send(asker, 7, by_time(&["a"], 1));
+    build_one(&mut world);
+    for reader in readers {
+        let (_, response) = world.answer(reader).expect("an answer, instead of another try for each");
+        assert_eq!(fetched(response).error_code, failed);
+    }
+    assert_eq!(offsets(world.answer(asker).expect("an answer").1), [(failed, -1)]);
+    world.read_held();
+    assert!(world.unbuilt.is_empty());
+    world.send(asker, 7, by_time(&["a"], 1));
+    assert!(world.is_waiting(asker), "it may have been mended");
+}
+
+#[test]
 fn io_12_an_index_is_built_once_for_all_who_wait_and_never_where_they_are_served() {
     let mut world = world();
     world.held = Some(Vec::new());
