@@ -318,6 +318,31 @@ fn io_12_look_ups_in_vlsn_logs_wait_for_an_index_as_well() {
 }
 
 #[test]
+fn rl_16_a_deletion_that_waits_for_an_index_takes_no_records_of_a_log_that_got_the_name_meanwhile() {
+    let mut world = vlsn_world();
+    world.disk.remove_file(&vlsn_files(&world, ".vlsn").remove(2)).unwrap();
+    world.held = Some(Vec::new());
+    let (conn, other) = (world.connect(), world.connect());
+    let start = DeleteRecordsPartition::default().with_partition_index(0).with_offset(7);
+    let start = DeleteRecordsTopic::default().with_name(name("v")).with_partitions(vec![start]);
+    world.send(conn, 2, DeleteRecordsRequest::default().with_topics(vec![start]));
+    assert!(world.is_waiting(conn));
+    world.delete("v");
+    assert_eq!(world.create("v", 1, &[]), ErrorCode::None);
+    for n in 0..10 {
+        assert_eq!(produced(world.ask(other, PRODUCE, produce_request("v", 0, -1, batch(&[n])))).error_code, 0);
+    }
+    world.warm_held();
+    world.settle();
+    let (_, Response::DeleteRecords(deleted)) = world.answer(conn).expect("an answer") else {
+        panic!("another answer")
+    };
+    let code = deleted.topics[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::UnknownTopicOrPartition.code());
+    assert_eq!(offsets(world.ask(other, 7, by_time(&["v"], -2))), [(0, 0)]);
+}
+
+#[test]
 fn io_12_who_misses_an_index_is_not_told_of_damage_where_somebody_else_misses_one() {
     let mut world = vlsn_world();
     let first = vlsn_files(&world, ".log").remove(0);
