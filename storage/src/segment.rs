@@ -173,9 +173,9 @@ pub(crate) struct Segment<F> {
     pub(crate) missed: Option<Kind>,
     /// Why that could not be built: for the next look-ups that miss it.
     unbuilt: Option<Unbuilt>,
-    /// Where its batches were damaged when they were indexed for appends, and its size then: each try reads all that lies before,
-    /// while the log is locked, and clients try again and again.
-    unindexable: Option<(u64, u64, &'static str)>,
+    /// Where its batches were damaged when they were indexed for appends, by which kind of index, and its size then: each try reads
+    /// all that lies before, while the log is locked, and clients try again and again.
+    unindexable: Option<(Kind, u64, u64, &'static str)>,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
@@ -404,18 +404,10 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
     pub fn load_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
         if self.index.is_none() {
-            if let Some((size, position, what)) = self.unindexable
-                && size == self.size
-            {
-                return Err(SegmentError::Damaged { position, what });
-            }
+            self.may_be_indexed(SPARSE)?;
             let stored = self.stored_index(env, SPARSE)?;
             let known = stored.as_ref().map_or(0, |stored| stored.covered);
-            let index = self.complete_index(env, stored).inspect_err(|error| {
-                if let SegmentError::Damaged { position, what } = error {
-                    self.unindexable = Some((self.size, *position, *what));
-                }
-            })?;
+            let index = self.complete_index(env, stored).inspect_err(|error| self.note_damage(SPARSE, error))?;
             if known < index.covered {
                 let name = file_name(self.base, "index");
                 // Derived: when it cannot be stored, it is built again next time.
@@ -425,6 +417,23 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         }
         let base = self.base.0;
         Ok(self.index.get_or_insert_with(|| Index::new(base)))
+    }
+
+    /// An error if the batches are known to be damaged where an index of this kind needs them.
+    pub(crate) fn may_be_indexed(&self, kind: Kind) -> Result<(), SegmentError> {
+        match self.unindexable {
+            Some((of, size, position, what)) if of == kind && size == self.size => {
+                Err(SegmentError::Damaged { position, what })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// They are, if that is the error.
+    pub(crate) fn note_damage(&mut self, kind: Kind, error: &SegmentError) {
+        if let SegmentError::Damaged { position, what } = error {
+            self.unindexable = Some((kind, self.size, *position, *what));
+        }
     }
 
     /// Writes the part of the index below `stable_end`. Derived and not synced; if it fails, or for what it leaves out,
