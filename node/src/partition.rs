@@ -181,6 +181,8 @@ impl<D: Disk> Partition<D> {
         // What recovery found was synced by it, so all of it counts (IO-14).
         let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
         let last_vlsn = log.as_ref().ok().and_then(Log::last_vlsn);
+        // Whoever opened it has seen its files.
+        let placed = log.as_ref().ok().map(Log::log_end);
         Self {
             topic,
             index,
@@ -213,7 +215,7 @@ impl<D: Disk> Partition<D> {
                 recovery_point,
                 noted_point: recovery_point,
                 config: None,
-                placed: None,
+                placed,
             }),
         }
     }
@@ -560,6 +562,7 @@ impl<D: Disk> Partition<D> {
         }
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
+        state.placed = Some(log.log_end());
         state.log = Ok(log);
         state.served = true;
     }
