@@ -69,13 +69,14 @@ impl<D: Disk> Partition<D> {
         self.with_log(look)
     }
 
-    /// Builds an index that a look-up missed, if nobody else did meanwhile. Where it cannot be built, the next look-up that
-    /// misses it ends with the reason.
+    /// Builds an index that a look-up missed, if nobody else did meanwhile. Where it cannot be built, the next look-ups that
+    /// miss it end with the reason, as many as wait for it.
     pub(crate) fn build_missing_index(self: &Arc<Self>) -> Result<(), Refusal> {
         let _turn = self.take_turn_to_build();
         let Some(mut build) = self.with_log(|log, _| log.missing_index())? else { return Ok(()) };
         self.make_room_for_files();
         build.run();
+        build.awaited_by(self.index_waiters());
         self.with_log(|log, _| log.adopt_index(build))
     }
 }

@@ -181,6 +181,8 @@ impl<D: Disk> Partition<D> {
         // What recovery found was synced by it, so all of it counts (IO-14).
         let high_watermark = log.as_ref().map_or(-1, |log| log.log_end().0);
         let last_vlsn = log.as_ref().ok().and_then(Log::last_vlsn);
+        // Whoever opened it has seen its files.
+        let placed = log.as_ref().ok().map(Log::log_end);
         Self {
             topic,
             index,
@@ -213,7 +215,7 @@ impl<D: Disk> Partition<D> {
                 recovery_point,
                 noted_point: recovery_point,
                 config: None,
-                placed: None,
+                placed,
             }),
         }
     }
@@ -296,6 +298,11 @@ impl<D: Disk> Partition<D> {
         self.state.lock().vlsns.is_routed_by(routing)
     }
 
+    /// From which VLSN on they are routed otherwise.
+    pub(crate) fn rerouted_from(&self, routing: &Routing) -> Option<Vlsn> {
+        self.state.lock().vlsns.rerouted_from(routing)
+    }
+
     /// Takes such a registration back.
     pub fn unwatch(&self, conn: ConnId) {
         self.state.lock().fetchers.remove(&conn);
@@ -316,6 +323,11 @@ impl<D: Disk> Partition<D> {
         if !std::mem::replace(&mut state.index_asked, true) {
             out.builds.push(Arc::clone(self));
         }
+    }
+
+    /// How many connections wait for an index.
+    pub(crate) fn index_waiters(&self) -> usize {
+        self.state.lock().index_waiters.len()
     }
 
     /// Builds one of them, for whoever got the partition by [`Outputs::builds`], and wakes those who wait. Blocks; the
@@ -360,14 +372,14 @@ impl<D: Disk> Partition<D> {
         &self.commons.outlines
     }
 
-    /// Which VLSNs of the partition can be read.
-    pub fn vlsn_bounds(&self) -> Result<VlsnBounds, Refusal> {
+    /// Which VLSNs of the partition can be read, by whoever routes them like this.
+    pub fn vlsn_bounds(&self, routing: &Routing) -> Result<VlsnBounds, Refusal> {
         let state = self.state.lock();
         let log = state.log.as_ref().map_err(|r| *r)?;
         Ok(VlsnBounds {
             trimmed: log.trimmed_vlsn(),
-            last: state.vlsns.committed,
-            appended: log.last_vlsn(),
+            last: state.vlsns.as_routed_by(routing, state.vlsns.committed),
+            appended: state.vlsns.as_routed_by(routing, log.last_vlsn()),
             bounds: self.bounds_of(state.epoch, log),
         })
     }
@@ -550,6 +562,7 @@ impl<D: Disk> Partition<D> {
         }
         self.high_watermark.store(log.log_end().0, Ordering::Release);
         state.vlsns.committed = log.last_vlsn();
+        state.placed = Some(log.log_end());
         state.log = Ok(log);
         state.served = true;
     }

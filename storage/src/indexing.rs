@@ -4,7 +4,8 @@
 //! A look-up that [builds nothing](Log::without_building) ends where an index is missing as one that
 //! [would wait](crate::ReadError::would_wait). The log then names what is to be built, whoever has the time builds it, and the
 //! log takes it if the segment is still the one it was made of. So it does with what goes wrong: that is told by the next
-//! look-up that misses the index, because files that were replaced or removed meanwhile look damaged, and are not.
+//! look-ups that miss the index, as many as waited for it, because files that were replaced or removed meanwhile look damaged, and
+//! are not. Whoever comes later has it tried again: it may have been mended.
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct IndexBuild<D: Disk> {
     /// Offset after its last record.
     end: LogOffset,
     built: Option<Result<Index, SegmentError>>,
+    /// So many look-ups wait for it.
+    askers: usize,
 }
 
 impl<D: Disk> IndexBuild<D> {
@@ -32,6 +35,11 @@ impl<D: Disk> IndexBuild<D> {
         let built =
             if self.kind == VLSNS { self.segment.build_vlsns(&self.env) } else { self.segment.build_index(&self.env) };
         self.built = Some(built);
+    }
+
+    /// So many look-ups wait for it, and are all told if it cannot be built: otherwise each of them would have it tried again.
+    pub fn awaited_by(&mut self, askers: usize) {
+        self.askers = askers;
     }
 }
 
@@ -61,20 +69,21 @@ impl<D: Disk> Log<D> {
             segment: Segment::existing(segment.base, segment.size, WallMs(0)),
             end: end_of_segment(&self.segments, segment.base, self.log_end),
             built: None,
+            askers: 1,
         })
     }
 
     /// Takes an index that was built, or why it could not be, unless its segment has changed or gone meanwhile: then it is
     /// missing until somebody misses it again.
     pub fn adopt_index(&mut self, build: IndexBuild<D>) {
-        let IndexBuild { kind, segment: twin, end, built, .. } = build;
+        let IndexBuild { kind, segment: twin, end, built, askers, .. } = build;
         let same_end = end_of_segment(&self.segments, twin.base, self.log_end) == end;
         let at = self.segments.partition_point(|segment| segment.base < twin.base);
         let Some(segment) = self.segments.get_mut(at).filter(|segment| segment.base == twin.base) else { return };
         segment.missed = None;
         match built.filter(|_| same_end && segment.size == twin.size) {
             Some(Ok(index)) => segment.adopt(&self.env, kind, index, self.flushed_end),
-            Some(Err(error)) => segment.unbuilt = Some((kind, error)),
+            Some(Err(error)) => segment.note_unbuilt(kind, error, askers),
             None => {}
         }
     }

@@ -105,6 +105,14 @@ impl From<io::Error> for SegmentError {
 }
 
 impl SegmentError {
+    /// The same for somebody else.
+    fn again(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(io::Error::new(error.kind(), error.to_string())),
+            Self::Damaged { position, what } => Self::Damaged { position: *position, what },
+        }
+    }
+
     pub fn at(position: u64, stop: Stop) -> Self {
         match stop {
             Stop::Io(error) => Self::Io(error),
@@ -122,6 +130,13 @@ pub(crate) struct StableHint {
     /// The file covers more than is known to be on disk: what it was made of may be gone, and other batches may come to
     /// lie there. It has to go, durably, before the log grows.
     pub stale: bool,
+}
+
+/// Why an index of a kind could not be built, and how many look-ups are to be told before somebody tries again.
+struct Unbuilt {
+    kind: Kind,
+    error: SegmentError,
+    askers: usize,
 }
 
 pub(crate) struct Segment<F> {
@@ -156,11 +171,11 @@ pub(crate) struct Segment<F> {
     pub(crate) used: bool,
     /// The kind of index that a look-up missed last, and was not to build.
     pub(crate) missed: Option<Kind>,
-    /// Why that could not be built: for the next look-up that misses it.
-    pub(crate) unbuilt: Option<(Kind, SegmentError)>,
-    /// Where its batches were damaged when they were indexed for appends, and its size then: each try reads all that lies before,
-    /// while the log is locked, and clients try again and again.
-    unindexable: Option<(u64, u64, &'static str)>,
+    /// Why that could not be built: for the next look-ups that miss it.
+    unbuilt: Option<Unbuilt>,
+    /// Where its batches were damaged when they were indexed for appends, by which kind of index, and its size then: each try reads
+    /// all that lies before, while the log is locked, and clients try again and again.
+    unindexable: Option<(Kind, u64, u64, &'static str)>,
 }
 
 impl<F: crate::disk::DiskFile> Segment<F> {
@@ -334,8 +349,8 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         Ok(max)
     }
 
-    /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once, or that it
-    /// would have to be waited for.
+    /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once for each who waited
+    /// for that, or that it would have to be waited for.
     pub(crate) fn may_build<D>(&mut self, env: &Env<D>, kind: Kind) -> Result<(), SegmentError> {
         if env.builds {
             return Ok(());
@@ -345,9 +360,17 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         Err(io::Error::from(io::ErrorKind::WouldBlock).into())
     }
 
-    /// Why an index could not be built that was missed, if nobody was told yet.
+    /// Why an index could not be built that was missed, if somebody who waited for it was not told yet.
     pub(crate) fn tell_unbuilt(&mut self, kind: Kind) -> Result<(), SegmentError> {
-        self.unbuilt.take_if(|(unbuilt, _)| *unbuilt == kind).map_or(Ok(()), |(_, error)| Err(error))
+        let Some(unbuilt) = self.unbuilt.take_if(|unbuilt| unbuilt.kind == kind) else { return Ok(()) };
+        let (error, askers) = (unbuilt.error.again(), unbuilt.askers.saturating_sub(1));
+        self.unbuilt = Some(Unbuilt { askers, ..unbuilt }).filter(|unbuilt| unbuilt.askers > 0);
+        Err(error)
+    }
+
+    /// An index could not be built: so many are told, or one.
+    pub(crate) fn note_unbuilt(&mut self, kind: Kind, error: SegmentError, askers: usize) {
+        self.unbuilt = Some(Unbuilt { kind, error, askers });
     }
 
     /// The kind of index that was missed, if it is still missing.
@@ -381,18 +404,10 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
     pub fn load_index<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
         if self.index.is_none() {
-            if let Some((size, position, what)) = self.unindexable
-                && size == self.size
-            {
-                return Err(SegmentError::Damaged { position, what });
-            }
+            self.may_be_indexed(SPARSE)?;
             let stored = self.stored_index(env, SPARSE)?;
             let known = stored.as_ref().map_or(0, |stored| stored.covered);
-            let index = self.complete_index(env, stored).inspect_err(|error| {
-                if let SegmentError::Damaged { position, what } = error {
-                    self.unindexable = Some((self.size, *position, *what));
-                }
-            })?;
+            let index = self.complete_index(env, stored).inspect_err(|error| self.note_damage(SPARSE, error))?;
             if known < index.covered {
                 let name = file_name(self.base, "index");
                 // Derived: when it cannot be stored, it is built again next time.
@@ -402,6 +417,23 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         }
         let base = self.base.0;
         Ok(self.index.get_or_insert_with(|| Index::new(base)))
+    }
+
+    /// An error if the batches are known to be damaged where an index of this kind needs them.
+    pub(crate) fn may_be_indexed(&self, kind: Kind) -> Result<(), SegmentError> {
+        match self.unindexable {
+            Some((of, size, position, what)) if of == kind && size == self.size => {
+                Err(SegmentError::Damaged { position, what })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// They are, if that is the error.
+    pub(crate) fn note_damage(&mut self, kind: Kind, error: &SegmentError) {
+        if let SegmentError::Damaged { position, what } = error {
+            self.unindexable = Some((kind, self.size, *position, *what));
+        }
     }
 
     /// Writes the part of the index below `stable_end`. Derived and not synced; if it fails, or for what it leaves out,

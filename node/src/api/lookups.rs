@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse, TopicName,
 };
-use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, kafka_protocol};
+use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, TopicId, kafka_protocol};
 use pyralog_storage::{DeleteError, Disk, Log, Patience, ReadError, TimestampOffset};
 
 use super::{Responder, Step, epoch_end, epoch_refusal, is_isolation_level};
@@ -42,6 +42,8 @@ pub(crate) struct LookupWait {
     responder: Responder,
     /// For the indexes.
     warming: Warming,
+    /// Those of the answer, in its order. One that gets the name of another meanwhile is not the one that was asked about.
+    logs: Vec<Option<TopicId>>,
     answer: Answer,
 }
 
@@ -55,6 +57,17 @@ enum Answer {
 
 /// The places of topics and of partitions in them, and what was asked there.
 type Open<P> = Vec<(usize, usize, P)>;
+
+impl Answer {
+    fn logs<D: Disk>(&self, topology: &Topology<D>) -> Vec<Option<TopicId>> {
+        let id = |name: &TopicName| topology.by_name(&name.0).map(|entry| entry.log.metadata.topic_id);
+        match self {
+            Self::Offsets(response, _) => response.topics.iter().map(|topic| id(&topic.name)).collect(),
+            Self::Epochs(response, _) => response.topics.iter().map(|topic| id(&topic.topic)).collect(),
+            Self::Starts(response, _) => response.topics.iter().map(|topic| id(&topic.name)).collect(),
+        }
+    }
+}
 
 impl LookupWait {
     /// The wait is over now.
@@ -71,7 +84,8 @@ impl LookupWait {
 fn begin<D: Disk>(node: &Node<D>, step: Step<'_, D>, answer: Answer) {
     let Step { conn, asked, now, out, .. } = step;
     let responder = asked.responder(conn.reserve(true));
-    resume(node, conn, Box::new(LookupWait { responder, warming: Warming::default(), answer }), now, out);
+    let (warming, logs) = (Warming::default(), answer.logs(&node.topology.load()));
+    resume(node, conn, Box::new(LookupWait { responder, warming, logs, answer }), now, out);
 }
 
 /// Looks at a look-up: for the first time, or again because an index is there, or cannot be built.
@@ -84,8 +98,9 @@ pub(crate) fn resume<D: Disk>(
 ) {
     wait.warming.end();
     let topology = node.topology.load();
-    let mut look = Look { node, topology: &topology, now, out: &mut *out, cold: Warm::default() };
-    look.fill(&mut wait.answer, wait.responder.version);
+    let LookupWait { responder, logs, answer, .. } = &mut *wait;
+    let mut look = Look { node, topology: &topology, logs, now, out: &mut *out, cold: Warm::default() };
+    look.fill(answer, responder.version);
     let cold = look.cold;
     if cold.is_empty() {
         let LookupWait { responder, answer, .. } = *wait;
@@ -106,6 +121,7 @@ pub(crate) fn resume<D: Disk>(
 struct Look<'a, D: Disk> {
     node: &'a Node<D>,
     topology: &'a Topology<D>,
+    logs: &'a [Option<TopicId>],
     now: Now,
     out: &'a mut Outputs<D>,
     /// What has to be there before more can be told.
@@ -114,23 +130,24 @@ struct Look<'a, D: Disk> {
 
 impl<D: Disk> Look<'_, D> {
     fn fill(&mut self, answer: &mut Answer, version: i16) {
-        let topology = self.topology;
+        let (topology, logs) = (self.topology, self.logs);
+        let log = |topic: usize| topology.by_id((*logs.get(topic)?)?);
         match answer {
-            Answer::Offsets(response, open) => open.retain(|(topic, place, asked)| {
-                let Some(topic) = response.topics.get_mut(*topic) else { return false };
-                let found = offset_of(topology, topology.by_name(&topic.name.0), asked, version);
+            Answer::Offsets(response, open) => open.retain(|(at, place, asked)| {
+                let Some(topic) = response.topics.get_mut(*at) else { return false };
+                let found = offset_of(topology, log(*at), asked, version);
                 self.put(found, topic.partitions.get_mut(*place), |found| {
                     offset_answer(asked.partition_index, version, found)
                 })
             }),
-            Answer::Epochs(response, open) => open.retain(|(topic, place, asked)| {
-                let Some(topic) = response.topics.get_mut(*topic) else { return false };
-                let found = end_of_epoch(topology, topology.by_name(&topic.topic.0), asked);
+            Answer::Epochs(response, open) => open.retain(|(at, place, asked)| {
+                let Some(topic) = response.topics.get_mut(*at) else { return false };
+                let found = end_of_epoch(topology, log(*at), asked);
                 self.put(found, topic.partitions.get_mut(*place), |found| epoch_answer(asked.partition, found))
             }),
-            Answer::Starts(response, open) => open.retain(|(topic, place, asked)| {
-                let Some(topic) = response.topics.get_mut(*topic) else { return false };
-                let found = delete_until(topology, topology.by_name(&topic.name.0), asked, self.out);
+            Answer::Starts(response, open) => open.retain(|(at, place, asked)| {
+                let Some(topic) = response.topics.get_mut(*at) else { return false };
+                let found = delete_until(topology, log(*at), asked, self.out);
                 self.put(found, topic.partitions.get_mut(*place), |found| start_answer(asked.partition_index, found))
             }),
         }

@@ -360,7 +360,7 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
         let mut partitions = Vec::with_capacity(self.partitions.len());
         for partition in self.partitions {
             let index = partition.index;
-            let bounds = partition.vlsn_bounds().map_err(|why| VlsnError::Refused { index, why })?;
+            let bounds = partition.vlsn_bounds(self.routing).map_err(|why| VlsnError::Refused { index, why })?;
             first = first.min(self.after(index, bounds.trimmed));
             undecided = undecided.min(self.after(index, bounds.last));
             appended = appended.max(bounds.appended);
@@ -395,6 +395,10 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
         let index = partition.index;
         let located = partition.look_up(patience, |log, bounds| log.locate_vlsn(vlsn, bounds.high_watermark, patience));
         let located = located.map_err(|why| VlsnError::Refused { index, why })?;
+        // Afterwards: before partitions take what is routed anew, they know of it. What they say of others is nothing.
+        if partition.rerouted_from(self.routing).is_some_and(|from| from <= vlsn) {
+            return Ok(Sought::Known(Point::NotYet));
+        }
         if patience != Patience::Waits && located.as_ref().is_err_and(ReadError::would_wait) {
             return Ok(Sought::Cold);
         }

@@ -88,6 +88,20 @@ impl Vlsns {
         self.rules.routing.as_ref() == Some(routing)
     }
 
+    /// From which VLSN on they are routed otherwise.
+    pub fn rerouted_from(&self, routing: &Routing) -> Option<Vlsn> {
+        self.rules.routing.as_ref()?.parts_from(routing)
+    }
+
+    /// A VLSN of the partition for whoever routes them like this, or the last one that is routed so. Behind that he would take for
+    /// gaps what belongs to partitions that he does not know.
+    pub fn as_routed_by(&self, routing: &Routing, vlsn: Option<Vlsn>) -> Option<Vlsn> {
+        match self.rerouted_from(routing) {
+            Some(from) => vlsn.min(from.0.checked_sub(1).map(Vlsn)),
+            None => vlsn,
+        }
+    }
+
     /// Whether a batch may be appended that was checked by `routing`.
     pub fn admit(&self, batch: &CheckedBatch, routing: Option<&Routing>) -> Result<(), AppendRefused> {
         if self.frozen > 0 || self.rules.routing.as_ref() != routing {

@@ -253,6 +253,20 @@ fn op_10_a_partition_whose_folder_is_removed_while_it_is_written_goes_offline_al
     assert_eq!((write(&mut world, 0), write(&mut world, 1)), (STORAGE, 0));
 }
 
+/// A start has seen the files of each: there may be very many, and most of them are never written to.
+#[test]
+fn a_partition_to_which_nothing_was_appended_is_not_looked_for() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let conn = world.connect();
+    assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"v")))).error_code, 0);
+    let world = world.kill();
+    world.disk.remove_dir_all("logs/a-0").unwrap();
+    let mut out = Outputs::default();
+    world.node.check_places(&mut out);
+    assert!(out.offline.is_empty(), "{:?}", out.offline);
+}
+
 #[test]
 fn an_append_that_files_make_fail_is_counted_and_told_once_a_minute() {
     let mut world = World::new();

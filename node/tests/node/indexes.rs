@@ -152,6 +152,27 @@ fn io_12_what_is_wrong_with_two_indexes_is_told_to_who_waits_for_both() {
 }
 
 #[test]
+fn io_12_whoever_waits_for_an_index_that_cannot_be_built_is_told_so_after_one_try() {
+    let failed = ErrorCode::KafkaStorageError.code();
+    let mut world = damaged_world();
+    let (readers, asker) = ([world.connect(), world.connect(), world.connect()], world.connect());
+    for reader in readers {
+        world.send(reader, FETCH, fetch_request(&[("a", 0, 0)], 0, 0));
+    }
+    world.send(asker, 7, by_time(&["a"], 1));
+    build_one(&mut world);
+    for reader in readers {
+        let (_, response) = world.answer(reader).expect("an answer, instead of another try for each");
+        assert_eq!(fetched(response).error_code, failed);
+    }
+    assert_eq!(offsets(world.answer(asker).expect("an answer").1), [(failed, -1)]);
+    world.read_held();
+    assert!(world.unbuilt.is_empty());
+    world.send(asker, 7, by_time(&["a"], 1));
+    assert!(world.is_waiting(asker), "it may have been mended");
+}
+
+#[test]
 fn io_12_an_index_is_built_once_for_all_who_wait_and_never_where_they_are_served() {
     let mut world = world();
     world.held = Some(Vec::new());
@@ -294,6 +315,31 @@ fn io_12_look_ups_in_vlsn_logs_wait_for_an_index_as_well() {
             assert_eq!(offsets(response), [(0, 0)]);
         }
     }
+}
+
+#[test]
+fn rl_16_a_deletion_that_waits_for_an_index_takes_no_records_of_a_log_that_got_the_name_meanwhile() {
+    let mut world = vlsn_world();
+    world.disk.remove_file(&vlsn_files(&world, ".vlsn").remove(2)).unwrap();
+    world.held = Some(Vec::new());
+    let (conn, other) = (world.connect(), world.connect());
+    let start = DeleteRecordsPartition::default().with_partition_index(0).with_offset(7);
+    let start = DeleteRecordsTopic::default().with_name(name("v")).with_partitions(vec![start]);
+    world.send(conn, 2, DeleteRecordsRequest::default().with_topics(vec![start]));
+    assert!(world.is_waiting(conn));
+    world.delete("v");
+    assert_eq!(world.create("v", 1, &[]), ErrorCode::None);
+    for n in 0..10 {
+        assert_eq!(produced(world.ask(other, PRODUCE, produce_request("v", 0, -1, batch(&[n])))).error_code, 0);
+    }
+    world.warm_held();
+    world.settle();
+    let (_, Response::DeleteRecords(deleted)) = world.answer(conn).expect("an answer") else {
+        panic!("another answer")
+    };
+    let code = deleted.topics[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::UnknownTopicOrPartition.code());
+    assert_eq!(offsets(world.ask(other, 7, by_time(&["v"], -2))), [(0, 0)]);
 }
 
 #[test]

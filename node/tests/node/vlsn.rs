@@ -3,15 +3,18 @@
 //! acknowledged is there. The checks are trusted because they catch planted bugs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::{CreatePartitionsRequest, DeleteRecordsRequest};
+use pyralog_node::topology::Topology;
 use pyralog_node::vlsn::{PageLimits, Point};
 use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, Records};
 use pyralog_protocol::{Draw, ErrorCode, Response, Routing, Vlsn, kafka_protocol};
+use pyralog_storage::sim::SimDisk;
 
 use crate::world::*;
 
@@ -47,6 +50,8 @@ struct Run {
     undecided: Vlsn,
     next: u64,
     stale: Routing,
+    /// What a request goes by that looked at it right before partitions were added, and is slow.
+    before: Option<Arc<Topology<SimDisk>>>,
     /// Records are deleted in this run.
     deletes: bool,
     /// Any VLSN may be trimmed.
@@ -91,6 +96,7 @@ impl Run {
             undecided: Vlsn::ZERO,
             next: 0,
             stale: Routing::new(partitions),
+            before: None,
             deletes: seed % 2 == 1,
             deleted: false,
             planted,
@@ -167,8 +173,17 @@ impl Run {
         }
     }
 
+    /// What a request goes by, and whether there is something newer.
+    fn look(&mut self) -> (Arc<Topology<SimDisk>>, bool) {
+        let is_late = self.chance(4);
+        match self.before.clone().filter(|_| is_late) {
+            Some(before) => (before, true),
+            None => (self.world.node.topology(), false),
+        }
+    }
+
     fn point(&mut self, vlsn: u64) -> Result<(), String> {
-        let topology = self.world.node.topology();
+        let (topology, is_late) = self.look();
         let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
         match log.point(Vlsn(vlsn)).map_err(|e| e.to_string())? {
             Point::Found(record) => {
@@ -180,6 +195,8 @@ impl Run {
             }
             Point::Gap if self.acknowledged.contains_key(&vlsn) => Err(format!("acknowledged VLSN {vlsn} is a gap")),
             Point::Gap => self.tell(vlsn, Told::Gap),
+            // Who comes later may know more.
+            Point::NotYet if is_late => Ok(()),
             Point::NotYet if self.acknowledged.contains_key(&vlsn) => {
                 Err(format!("acknowledged VLSN {vlsn} is not written yet"))
             }
@@ -195,13 +212,13 @@ impl Run {
 
     /// One page from somewhere on, by which every VLSN of it is told.
     fn page(&mut self) -> Result<(), String> {
-        let topology = self.world.node.topology();
+        let (topology, is_late) = self.look();
         let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
         let bounds = log.bounds().map_err(|e| e.to_string())?;
-        if bounds.undecided < self.undecided {
+        if bounds.undecided < self.undecided && !is_late {
             return Err(format!("undecided fell from {} to {}", self.undecided, bounds.undecided));
         }
-        self.undecided = bounds.undecided;
+        self.undecided = self.undecided.max(bounds.undecided);
         let from = Vlsn(self.draw.next_u64() % (bounds.undecided.0 + 1));
         let bytes = (self.draw.next_u64() % 2000) as usize;
         let limits = PageLimits { bytes, records: 50, name_gaps: true, held: bytes };
@@ -288,6 +305,7 @@ impl Run {
         self.stale = routing.clone();
         let count = routing.partitions() + 1 + (self.draw.next_u64() % 2) as i32;
         if count <= PARTITIONS_MAX {
+            self.before = Some(self.world.node.topology());
             self.world.push(self.admin, 3, partitions_request(count));
         }
     }
@@ -308,6 +326,7 @@ impl Run {
 
     fn restart(mut self, crash: bool) -> Result<Self, String> {
         let seed = self.draw.next_u64();
+        self.before = None;
         self.world = if crash { self.world.crash(seed) } else { self.world.kill() };
         if let Some(problem) = self.world.problems.pop() {
             return Err(problem);
@@ -375,6 +394,7 @@ fn run(seed: u64, steps: u32, planted: Planted) -> Result<u64, String> {
     }
     run.world.settle();
     run.hear()?;
+    run.before = None;
     run.check_all().map_err(|what| format!("seed {seed}, at the end, {:?}: {what}", run.planted))?;
     Ok(run.acknowledged.len() as u64)
 }
@@ -408,6 +428,30 @@ fn of_two_changes_of_the_partition_count_at_a_time_the_one_that_comes_late_is_re
     let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
     assert!(matches!(log.point(Vlsn(11)), Ok(Point::Found(_))));
     assert_eq!(write(&mut world, 0, 12), 0, "and they go on");
+}
+
+/// Requests look at the metadata first and at the partitions afterwards. Partitions may be added in between, and written.
+#[test]
+fn id_13_who_routes_as_before_takes_nothing_for_a_gap_that_may_come_in_a_partition_that_was_added() {
+    let mut world = World::new();
+    world.create(LOG, 1, &[("vlsn.enable", "true")]);
+    let writer = world.connect();
+    let write = |world: &mut World, partition: i32, vlsn: u64| {
+        produced(world.ask(writer, PRODUCE, produce_request(LOG, partition, -1, batch_of(&[vlsn])))).error_code
+    };
+    assert_eq!(write(&mut world, 0, 0), 0);
+    let before = world.node.topology();
+    assert_eq!(added(world.ask(writer, 3, partitions_request(2))), (0, String::new()));
+    assert_eq!(write(&mut world, 0, 2), 0, "before 1, which is the new one's");
+    let log = before.vlsn_log(before.by_name(LOG).unwrap()).unwrap();
+    let bounds = log.bounds().unwrap();
+    assert_eq!((bounds.undecided, bounds.appended), (Vlsn(1), Some(Vlsn(0))));
+    assert_eq!([1, 2].map(|vlsn| log.point(Vlsn(vlsn)).unwrap()), [Point::NotYet, Point::NotYet]);
+    let limits = PageLimits { bytes: 1 << 20, records: 10, name_gaps: true, held: 0 };
+    let page = log.page(Vlsn(0)..Vlsn::MAX, limits, &bounds).unwrap();
+    assert_eq!((page.count, page.next, page.gaps), (1, Vlsn(1), Vec::new()));
+    assert_eq!(write(&mut world, 1, 1), 0);
+    assert!(matches!(log.point(Vlsn(0)), Ok(Point::Found(_))));
 }
 
 #[test]

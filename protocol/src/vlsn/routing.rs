@@ -111,6 +111,16 @@ impl Routing {
         (at, self.0.get(at).copied().unwrap_or(RoutingEpoch { from: Vlsn::ZERO, partitions: 1 }))
     }
 
+    /// From which VLSN on the other one is not the same; `None`: it is.
+    pub fn parts_from(&self, other: &Self) -> Option<Vlsn> {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return None;
+        }
+        let same = self.0.iter().zip(other.0.iter()).take_while(|(one, other)| one == other).count();
+        let behind = [&self.0, &other.0].map(|epochs| epochs.get(same));
+        behind.into_iter().flatten().map(|epoch| epoch.from).min()
+    }
+
     /// The partition of a VLSN.
     pub fn partition(&self, vlsn: Vlsn) -> PartitionIndex {
         self.epoch_of(vlsn).1.route(vlsn)

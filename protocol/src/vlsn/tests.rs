@@ -72,3 +72,17 @@ fn the_far_end_is_no_panic() {
     assert_eq!(routing.next_in(PartitionIndex(-1), Vlsn(0)), Vlsn::MAX.next());
     assert_eq!(routing.partition(Vlsn(u64::MAX)), PartitionIndex(0));
 }
+
+#[test]
+fn routings_part_where_the_first_change_is_that_only_one_of_them_has() {
+    let two = Routing::new(2);
+    let three = two.extended(Vlsn(10), 3).expect("rises");
+    let (four, five) = (two.extended(Vlsn(12), 4).expect("rises"), three.extended(Vlsn(10), 5).expect("rises"));
+    assert_eq!(
+        [two.parts_from(&two), two.parts_from(&Routing::new(2)), two.parts_from(&Routing::new(3))],
+        [None, None, Some(Vlsn(0))]
+    );
+    for (one, other) in [(&two, &three), (&three, &two), (&three, &four), (&four, &three), (&three, &five)] {
+        assert_eq!(one.parts_from(other), Some(Vlsn(10)), "{one:?}, {other:?}");
+    }
+}

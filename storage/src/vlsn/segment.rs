@@ -50,7 +50,8 @@ impl<F: DiskFile> Segment<F> {
     /// The whole index in memory, from its file as far as that goes and from the batches for the rest.
     pub fn load_vlsns<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<&mut Index, SegmentError> {
         if self.vlsns.is_none() {
-            let index = self.build_vlsns(env)?;
+            self.may_be_indexed(VLSNS)?;
+            let index = self.build_vlsns(env).inspect_err(|error| self.note_damage(VLSNS, error))?;
             self.vlsns = Some(index);
         }
         let base = self.base.0;

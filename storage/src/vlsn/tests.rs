@@ -490,6 +490,30 @@ fn io_12_a_missing_index_of_vlsns_is_built_without_the_log() {
     assert_eq!(super::tests::look(&mut log, 3), Seen::At(3));
 }
 
+/// The short look at its headers finds nothing, and clients try again and again while the log is locked.
+#[test]
+fn io_06_an_append_to_a_segment_whose_vlsns_cannot_be_read_reads_it_once() {
+    let (disk, mut log) = new_log();
+    for vlsn in 1..4 {
+        append(&mut log, &[vlsn]).unwrap();
+    }
+    log.sync().unwrap();
+    log.checkpoint().unwrap();
+    log.release_files();
+    let (segment, index) = (format!("{DIR}/{:020}.log", 0), format!("{DIR}/{:020}.vlsn", 0));
+    let batch = disk.bytes(&segment).len() / 3;
+    disk.flip(&segment, 8 * (2 * batch - 5));
+    disk.remove_file(&index).unwrap();
+    let mut refused = || {
+        let before = disk.counters().reads;
+        let error = append(&mut log, &[4]).unwrap_err();
+        assert!(matches!(error, AppendError::Damaged { position, .. } if position == batch as u64), "{error}");
+        disk.counters().reads - before
+    };
+    assert!(refused() > 0);
+    assert_eq!(refused(), 0);
+}
+
 #[test]
 fn a_conflict_tells_its_numbers() {
     let text = VlsnConflict::Backwards { vlsn: Vlsn(7), last: Vlsn(10) }.to_string();

@@ -60,7 +60,7 @@ fn described<D: Disk>(log: &VlsnLog<'_, D>, name: StrBytes) -> VlsnDescribedLog 
     let (mut first, mut undecided, mut last) = (Vlsn::MAX.next(), Vlsn::MAX.next(), None);
     let partitions = log.partitions().iter().map(|partition| {
         let index = partition.index;
-        match partition.vlsn_bounds() {
+        match partition.vlsn_bounds(log.routing) {
             Ok(own) => {
                 let (begins, next) = (log.after(index, own.trimmed), log.after(index, own.appended));
                 first = first.min(begins);
