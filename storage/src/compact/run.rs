@@ -82,8 +82,8 @@ pub struct Round {
 }
 
 impl<D: Disk> Compaction<D> {
-    /// Runs the round. `chunk`: bytes that are read or written at a time. `swap` locks the log and calls
-    /// [`Log::swap_in`](crate::Log::swap_in). Blocks.
+    /// Runs the round. `chunk`: bytes that are read or written at a time. `swap` does what
+    /// [`Log::swap_in`](crate::Log::swap_in) does, with the log locked for its first and last step. Blocks.
     pub fn run(
         &mut self,
         map: &mut KeyMap,
