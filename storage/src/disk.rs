@@ -163,6 +163,11 @@ impl Patience {
     }
 }
 
+/// Whether an error says that no more files can be open (EMFILE, ENFILE), which passes. The file was not touched then.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 /// Whether an error says that the disk has no room, which passes, rather than that it is broken, which is final.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -35,6 +35,7 @@ pub use log::Cleanable;
 pub(crate) use log::State;
 pub use run::{Compaction, Rewritten, Round};
 
+use crate::disk::is_out_of_files;
 use crate::log::Offline;
 
 /// How a log is compacted.
@@ -122,12 +123,12 @@ pub enum CompactError {
 }
 
 impl CompactError {
-    /// Whether another round would fare no better: the log is not tried again by this process.
+    /// Whether another round would most likely fare no better: the log is not tried again by this process.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Stopped | Self::Changed(_) | Self::DiskFull(_) | Self::Offline(_) => false,
-            Self::Io { .. }
-            | Self::Damaged { .. }
+            Self::Io { source, .. } => !is_out_of_files(source),
+            Self::Damaged { .. }
             | Self::TooLarge { .. }
             | Self::Outgrown { .. }
             | Self::HalfWay(_)

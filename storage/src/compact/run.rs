@@ -13,7 +13,7 @@ use super::source::{Batch, Reader};
 use super::swap::{CLEANED, CLEANED_INDEX, REPLACED, Swap, remove_if_there};
 use super::{CompactError, Pace};
 use crate::config::LogConfig;
-use crate::disk::{Disk, DiskFile, OpenMode, is_full, read_full};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full, is_out_of_files, read_full};
 use crate::index::{Index, SPARSE};
 use crate::segment::{SegmentError, Trust, file_name};
 
@@ -268,8 +268,12 @@ impl<D: Disk> Compaction<D> {
 
     /// Takes back what was announced. The marker is gone durably before what it speaks of.
     fn undo(&self, new: &Rewritten) -> Result<(), CompactError> {
-        self.remove(&new.swap.name()).map_err(CompactError::HalfWay)?;
-        self.sync_folder()?;
+        match self.disk.remove_file(&self.path(&new.swap.name())) {
+            Ok(()) => self.sync_folder()?,
+            // It was not made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CompactError::HalfWay(error)),
+        }
         self.remove_output(new.swap.base);
         Ok(())
     }
@@ -292,6 +296,8 @@ impl<D: Disk> Compaction<D> {
         }
         match self.disk.sync_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CompactError::Changed("it was deleted")),
+            // It could not be opened, so that nothing was lost.
+            Err(error) if is_out_of_files(&error) => Err(CompactError::HalfWay(error)),
             synced => synced.map_err(CompactError::Folder),
         }
     }

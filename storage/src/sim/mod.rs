@@ -305,7 +305,8 @@ impl Disk for SimDisk {
         if state.faults.no_open_from.is_some_and(|from| state.counters.opens >= from)
             || state.faults.open_max.is_some_and(|max| self.open_files() >= max)
         {
-            return Err(io::Error::other("too many open files"));
+            // EMFILE.
+            return Err(io::Error::from_raw_os_error(24));
         }
         if mode != OpenMode::Create {
             return Ok(self.file(state.tree.file(path)?));

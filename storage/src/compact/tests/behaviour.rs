@@ -451,17 +451,19 @@ fn old_records_that_trickle_in_do_not_have_all_of_the_log_read_for_each_of_them(
     assert!(sealed.len() <= 3 && sealed.windows(2).all(|pair| pair[1] - pair[0] > 600), "{sealed:?}");
 }
 
+/// Several segments with records to take.
+fn filled() -> Case {
+    let (disk, mut log) = new();
+    for n in 0..3 {
+        put(&mut log, &checked(keys(&["a", "a", "b"])));
+        put(&mut log, &checked(BatchBuilder::new().kv(n, b"f", &[b'f'; 1000])));
+    }
+    seal(&mut log);
+    (disk, log)
+}
+
 #[test]
 fn a_round_that_fails_leaves_the_log_as_it_was() {
-    let filled = || {
-        let (disk, mut log) = new();
-        for n in 0..3 {
-            put(&mut log, &checked(keys(&["a", "a", "b"])));
-            put(&mut log, &checked(BatchBuilder::new().kv(n, b"f", &[b'f'; 1000])));
-        }
-        seal(&mut log);
-        (disk, log)
-    };
     let (disk, mut log) = filled();
     let (before, end) = (log.size_bytes(), log.log_end().0);
     let fresh = names(&mut log, end);
@@ -509,6 +511,32 @@ fn a_round_that_fails_leaves_the_log_as_it_was() {
             assert_eq!(names(&mut log, end), cleaned, "{context}");
         }
     }
+}
+
+#[test]
+fn op_12_a_round_for_which_there_was_no_descriptor_is_tried_again() {
+    let (_, mut log) = filled();
+    let end = log.log_end().0;
+    round(&mut log, 0);
+    let cleaned = names(&mut log, end);
+    let mut failed = 0;
+    loop {
+        let (disk, mut log) = filled();
+        disk.set_faults(Faults { no_open_from: Some(disk.counters().opens + failed + 1), ..Faults::default() });
+        let outcome = compact(&mut log, at(0), &mut big_map()).unwrap();
+        disk.set_faults(Faults::default());
+        // Nobody needs the last file: a snapshot.
+        if outcome.is_ok() {
+            break;
+        }
+        failed += 1;
+        let context = format!("opening {failed}: {outcome:?}");
+        assert!(matches!(outcome, Err(CompactError::Io { .. })), "{context}");
+        assert!(log.offline().is_none() && !log.is_uncleanable(), "{context}");
+        round(&mut log, 0);
+        assert_eq!(names(&mut log, end), cleaned, "{context}");
+    }
+    assert!(failed > 8, "{failed} openings");
 }
 
 #[test]
