@@ -229,10 +229,11 @@ impl<D: Disk> Log<D> {
         for at in 0..sealed {
             let (base, end, _) = self.extent_of(at);
             let young = config.min_lag_ms > 0 && end > dirty && {
-                let newest =
-                    self.look(at, |segment, env| segment.max_timestamp(env)).map_err(|e| ReadError::of(base, e))?;
-                let touched = self.segments.get(at).map_or(now.wall, |segment| segment.touched);
-                let newest = if newest >= 0 { WallMs(newest) } else { touched };
+                let newest = self.look(at, |segment, env| match segment.max_timestamp(env)? {
+                    newest @ 0.. => Ok(WallMs(newest)),
+                    _ => Ok(segment.last_written(env)),
+                });
+                let newest = newest.map_err(|e| ReadError::of(base, e))?;
                 u64::try_from(now.wall.0.saturating_sub(newest.0)).map_or(true, |age| age < config.min_lag_ms)
             };
             if end > limit || young {

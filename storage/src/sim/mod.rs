@@ -25,6 +25,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
 
+use pyralog_protocol::WallMs;
+
 use crate::allowance::Allowance;
 use crate::disk::{Disk, DiskFile, Inodes, OpenMode, Space};
 use content::{Content, Write};
@@ -112,6 +114,8 @@ struct State {
     failed: BTreeMap<u64, u64>,
     /// Bytes that files have room for, where that was asked for.
     reserved: BTreeMap<u64, u64>,
+    /// When files were last written, where a test has said so.
+    modified: BTreeMap<u64, WallMs>,
     /// The next sync of this directory is held up.
     held: Option<(String, Arc<Barrier>)>,
 }
@@ -188,6 +192,13 @@ impl SimDisk {
     /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.0.write().unwrap().faults = faults;
+    }
+
+    /// Says when a file was last written.
+    pub fn set_modified(&self, path: &str, at: WallMs) {
+        let mut state = self.0.write().unwrap();
+        let inode = state.tree.file(path).unwrap();
+        state.modified.insert(inode, at);
     }
 
     /// Whoever syncs this directory next waits at the barrier twice: to say that it is there, and to be let go. So that
@@ -333,6 +344,12 @@ impl Disk for SimDisk {
         let state = self.0.read().unwrap();
         state.alive()?;
         Ok(state.files[&state.tree.file(path)?].len() as u64)
+    }
+
+    fn modified(&self, path: &str) -> io::Result<Option<WallMs>> {
+        let state = self.0.read().unwrap();
+        state.alive()?;
+        Ok(state.modified.get(&state.tree.file(path)?).copied())
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {

@@ -435,6 +435,27 @@ fn only_what_is_old_enough_is_cleaned_and_a_log_is_due_by_ratio_or_by_lag() {
 }
 
 #[test]
+fn what_has_no_timestamps_is_as_old_as_its_file_also_after_a_restart() {
+    let compaction = CompactionConfig { min_lag_ms: 3000, ..CompactionConfig::default() };
+    let config = LogConfig { compaction: Some(compaction), ..compacted() };
+    let (disk, mut log) = new_log(config.clone());
+    for _ in 0..3 {
+        put(&mut log, &checked(BatchBuilder::new().kv(-1, b"k", &[b'v'; 1400])));
+    }
+    let dirty = |log: &mut Log<SimDisk>, ms: i64| {
+        let found = log.cleanable(at(ms), log.stable_end()).unwrap().unwrap();
+        found.dirty_bytes / 1400
+    };
+    let point = log.close_clean().unwrap();
+    for (base, written) in [(0, 500), (1, 700)] {
+        disk.set_modified(&format!("{DIR}/{}", file_name(off(base), "log")), at(written).wall);
+    }
+    // It is opened at 1000.
+    let (mut log, _) = open(&disk, config, clean(point.0));
+    assert_eq!([3499, 3500, 3699, 3700].map(|ms| dirty(&mut log, ms)), [0, 1, 1, 2]);
+}
+
+#[test]
 fn old_records_that_trickle_in_do_not_have_all_of_the_log_read_for_each_of_them() {
     const HOUR: i64 = 3_600_000;
     let compaction = CompactionConfig { max_lag_ms: 1000 * 3600, ..CompactionConfig::default() };
