@@ -137,8 +137,7 @@ pub(crate) fn read_full<F: DiskFile + ?Sized>(file: &F, buffer: &mut [u8], posit
 pub enum Patience {
     /// It may.
     Waits,
-    /// It may, but not until an index is built that is missing, which reads a segment from end to end. To be run without
-    /// [building](crate::Log::without_building).
+    /// It may, but not until an index is built that is missing, which reads a segment from end to end.
     Reads,
     /// Where it would have to, it ends with an error of [`io::ErrorKind::WouldBlock`].
     Hurries,
