@@ -523,11 +523,14 @@ fn load<D: Disk>(
     unreadable: impl FnOnce(String) -> Option<Unreadable>,
 ) -> (PartitionData, Option<Piece>, Option<Unreadable>) {
     let read = match (found.slice, found.copied) {
-        (Some(slice), _) if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) => {
-            let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
-            return (found.data, Some(Piece::Range(range)), None);
-        }
-        (Some(slice), _) => slice.read(),
+        (Some(slice), _) => match if_at_hand(&slice) {
+            Ok(None) => {
+                let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
+                return (found.data, Some(Piece::Range(range)), None);
+            }
+            Ok(Some(bytes)) => Ok(bytes),
+            Err(error) => Err(error),
+        },
         (None, Some(copied)) => copied,
         (None, None) => return (found.data, None, found.failure),
     };
@@ -537,6 +540,18 @@ fn load<D: Disk>(
             let data = failed(found.data.partition_index, ErrorCode::KafkaStorageError);
             (data, None, unreadable(error.to_string()))
         }
+    }
+}
+
+/// What is to be copied into the answer, in one call mostly.
+fn if_at_hand<F: DiskFile>(slice: &ReadSlice<F>) -> io::Result<Option<Bytes>> {
+    if slice.len > IN_MEMORY {
+        return Ok(None);
+    }
+    match slice.read_cached()? {
+        // The file may have become shorter, which is an error.
+        None if slice.file.is_cached(slice.position, slice.len) => slice.read().map(Some),
+        read => Ok(read),
     }
 }
 
