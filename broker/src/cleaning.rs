@@ -313,6 +313,10 @@ fn tell_failure(shell: &Shell, partition: &Target, failure: &CompactError) {
             shell.metrics.compaction_failures.add(1);
             warn!(partition = %partition.dir, cause = %failure, "there was no room to compact a log; it is tried again");
         }
+        CompactError::Io { .. } if !failure.is_lasting() => {
+            shell.metrics.compaction_failures.add(1);
+            warn!(partition = %partition.dir, cause = %failure, "a log could not be compacted for now; it is tried again");
+        }
         CompactError::Offline(_) | CompactError::Folder(_) => {
             shell.metrics.compaction_failures.add(1);
             error!(partition = %partition.dir, cause = %failure,

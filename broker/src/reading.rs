@@ -104,7 +104,6 @@ fn build(shell: &Shell) {
 
 impl Job {
     fn run(self, shell: &Shell, buffer: &mut Vec<u8>) {
-        buffer.resize(CHUNK, 0);
         match self {
             Self::Send(conn, range) => {
                 read(&range, buffer);
@@ -124,7 +123,8 @@ impl Job {
 }
 
 /// An error shows again, and is told, where the bytes are sent.
-fn read(range: &FileRange, buffer: &mut [u8]) {
+fn read(range: &FileRange, buffer: &mut Vec<u8>) {
+    buffer.resize(CHUNK, 0);
     let mut done = 0;
     while done < range.len {
         let wanted = (range.len - done).min(buffer.len());

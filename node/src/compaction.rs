@@ -79,7 +79,9 @@ impl<D: Disk> Partition<D> {
             Ok(None) => return Ok(None),
             Ok(Some(mut plan)) => plan.run(map, chunk, &mut pace, &mut |new| {
                 let _turn = self.take_turn();
-                self.with_log(|log, _| log.swap_in(new)).map_err(gone)?
+                let raise = self.with_log(|log, _| log.plan_swap(new)).map_err(gone)??;
+                let raised = raise.map(|plan| (plan.run(), plan));
+                self.with_log(|log, _| log.swap_in_after(new, raised)).map_err(gone)?
             }),
             Err(error) => Err(error),
         };

@@ -164,6 +164,9 @@ pub enum Closed {
     Offline,
 }
 
+/// How many bytes of a partition a reader takes at most, and whether the first batch comes whatever its size.
+pub type ReadLimits = (usize, bool);
+
 /// Where the bytes that answer a fetch are; `None`: there are none yet.
 pub type Located<D> = Result<Option<ReadSlice<<D as Disk>::File>>, ReadError>;
 
@@ -402,7 +405,7 @@ impl<D: Disk> Partition<D> {
     pub fn locate(
         self: &Arc<Self>,
         offset: LogOffset,
-        (max_bytes, at_least_one): (usize, bool),
+        (max_bytes, at_least_one): ReadLimits,
         patience: Patience,
     ) -> Result<(Bounds, Located<D>), Refusal> {
         let mut seen = None;

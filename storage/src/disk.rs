@@ -137,8 +137,7 @@ pub(crate) fn read_full<F: DiskFile + ?Sized>(file: &F, buffer: &mut [u8], posit
 pub enum Patience {
     /// It may.
     Waits,
-    /// It may, but not until an index is built that is missing, which reads a segment from end to end. To be run without
-    /// [building](crate::Log::without_building).
+    /// It may, but not until an index is built that is missing, which reads a segment from end to end.
     Reads,
     /// Where it would have to, it ends with an error of [`io::ErrorKind::WouldBlock`].
     Hurries,
@@ -161,6 +160,11 @@ impl Patience {
             Self::Hurries => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
+}
+
+/// Whether an error says that no more files can be open (EMFILE, ENFILE), which passes. The file was not touched then.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Whether an error says that the disk has no room, which passes, rather than that it is broken, which is final.

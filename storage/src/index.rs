@@ -12,7 +12,7 @@ use std::io;
 use bytes::{Buf, BufMut};
 use pyralog_protocol::batch::BatchHeader;
 
-use crate::disk::{DiskFile, Patience, read_full};
+use crate::disk::{DiskFile, Patience};
 
 /// What an index is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,16 @@ impl Index {
         }
     }
 
+    /// The part by which so many bytes from a relative offset on are found: from the entry in front of the batch that begins them,
+    /// which lies before the entry behind.
+    pub fn part(&self, from: i64, bytes: u64) -> Self {
+        let behind = self.entries.partition_point(|e| i64::from(e.relative_offset) <= from);
+        let begins_below = self.entries.get(behind).map_or(self.covered, |e| u64::from(e.position));
+        let end = self.entries.partition_point(|e| u64::from(e.position) <= begins_below.saturating_add(bytes));
+        let entries = self.entries.get(behind.saturating_sub(1)..end).unwrap_or_default().to_vec();
+        Self { entries, ..*self }
+    }
+
     /// The last entry for which `before` holds; `before` holds for a prefix of the entries.
     pub fn last_where(&self, before: impl Fn(&Entry) -> bool) -> Entry {
         self.around(before).entry
@@ -186,8 +196,20 @@ impl Index {
 impl IndexHeader {
     /// Reads and checks the header of an index file.
     pub fn load<F: DiskFile>(file: &F, kind: Kind, base_offset: i64) -> Option<Self> {
+        Self::read(file, kind, base_offset, Patience::Waits).ok().flatten()
+    }
+
+    /// The same, with that patience. The only error is that it would have to wait.
+    pub fn read<F: DiskFile>(file: &F, kind: Kind, base_offset: i64, patience: Patience) -> io::Result<Option<Self>> {
         let mut bytes = [0; HEADER_BYTES];
-        let filled = read_full(file, &mut bytes, 0).ok()?;
+        match patience.read_full(file, &mut bytes, 0) {
+            Ok(filled) => Ok(Self::of(&bytes, filled, kind, base_offset)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn of(bytes: &[u8], filled: usize, kind: Kind, base_offset: i64) -> Option<Self> {
         let crc = crc32c::crc32c(bytes.get(..HEADER_BYTES - 4)?);
         let mut rest = bytes.get(..filled).filter(|b| b.len() == HEADER_BYTES && b.starts_with(&kind.magic))?;
         rest.advance(4);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use pyralog_protocol::{LogOffset, WallMs};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Patience};
 use crate::index::{Index, Kind, VLSNS};
 use crate::log::{Log, end_of_segment};
 use crate::segment::{Env, Segment, SegmentError};
@@ -47,9 +47,14 @@ impl<D: Disk> Log<D> {
     /// Runs look-ups that build no index: where one is missing, they end with an error that
     /// [says so](crate::ReadError::would_wait).
     pub fn without_building<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
-        self.env.builds = false;
+        self.with_patience(Patience::Reads, look)
+    }
+
+    /// Runs reads and look-ups by offset with that patience: where they would have to wait longer, they end with such an error.
+    pub fn with_patience<T>(&mut self, patience: Patience, look: impl FnOnce(&mut Self) -> T) -> T {
+        self.env.patience = patience;
         let found = look(self);
-        self.env.builds = true;
+        self.env.patience = Patience::Waits;
         found
     }
 

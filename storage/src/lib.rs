@@ -22,6 +22,7 @@ pub mod inspect;
 mod journal;
 mod log;
 mod newest;
+mod prefetch;
 mod producers;
 mod read;
 mod recovery;
@@ -52,6 +53,7 @@ pub use journal::{
     prepare_file,
 };
 pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Held, Log, Offline, Pending, SyncPlan, create, delete};
+pub use prefetch::Prefetch;
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};

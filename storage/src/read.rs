@@ -154,16 +154,27 @@ impl<D: Disk> Log<D> {
         if offset < start || offset > end {
             return Err(ReadError::OutOfRange { offset, start, end });
         }
-        let bound = bound.min(end);
-        let at = self.segments.partition_point(|s| s.base <= offset).saturating_sub(1);
-        let Some(base) = self.segments.get(at).map(|s| s.base).filter(|_| offset < bound) else { return Ok(None) };
-        let segment_end = end_of_segment(&self.segments, base, end);
+        let Some((at, limits)) = self.limits_at(offset, max_bytes, min_one_batch, bound) else { return Ok(None) };
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
-        let cleaned_end = self.meta.cleaned_end;
+        let (base, cleaned_end) = (segment.base, self.meta.cleaned_end);
         let first = locate(&self.env, segment, offset, cleaned_end).map_err(|e| ReadError::of(base, e))?;
         let first = self.epochs.check(first, offset, cleaned_end).map_err(|e| ReadError::of(base, e))?;
-        let limits = Limits { max_bytes, min_one_batch, bound, segment_end };
         extent(&self.env, segment, &first, &limits).map_err(|e| ReadError::of(base, e))
+    }
+
+    /// The place of the segment that a read begins in, and how far it goes there. None: there is nothing.
+    pub(crate) fn limits_at(
+        &self,
+        offset: LogOffset,
+        max_bytes: u64,
+        min_one_batch: bool,
+        bound: LogOffset,
+    ) -> Option<(usize, Limits)> {
+        let bound = bound.min(self.log_end);
+        let at = self.segments.partition_point(|s| s.base <= offset).saturating_sub(1);
+        let base = self.segments.get(at).map(|s| s.base).filter(|_| offset < bound)?;
+        let segment_end = end_of_segment(&self.segments, base, self.log_end);
+        Some((at, Limits { max_bytes, min_one_batch, bound, segment_end }))
     }
 
     /// Bytes of the segments behind the one that holds `offset`: what a read that ends with that one leaves.
@@ -231,7 +242,8 @@ impl Epochs {
     }
 }
 
-struct Limits {
+/// How far a read goes in a segment.
+pub(crate) struct Limits {
     max_bytes: u64,
     min_one_batch: bool,
     bound: LogOffset,
@@ -250,7 +262,7 @@ pub(crate) fn locate<D: Disk>(
     let wanted = offset.0.saturating_sub(segment.base.0);
     let hint = segment.last_where(env, |e| i64::from(e.relative_offset) <= wanted)?;
     let file = segment.file(env)?;
-    let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
+    let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size).with(env.patience);
     let mut next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
     while let Some(found) = step(&mut walk)? {
         if !is_in_order(found.header.base_offset, next, cleaned_end) {
@@ -265,7 +277,7 @@ pub(crate) fn locate<D: Disk>(
 }
 
 /// How far a read that begins with `first` goes.
-fn extent<D: Disk>(
+pub(crate) fn extent<D: Disk>(
     env: &crate::segment::Env<D>,
     segment: &mut Segment<D::File>,
     first: &Found,
@@ -284,7 +296,7 @@ fn extent<D: Disk>(
         // Everything before an index entry that lies within both limits does so too: only the rest is walked.
         end = end.max(u64::from(segment.last_where(env, within)?.position));
         let file = segment.file(env)?;
-        let mut walk = Walk::new(&*file, end, segment.size);
+        let mut walk = Walk::new(&*file, end, segment.size).with(env.patience);
         while let Some(found) = step(&mut walk)? {
             if found.end() > stop || found.header.last_offset() >= limits.bound.0 {
                 break;

@@ -5,7 +5,8 @@
 //!
 //! Each is three steps, of which the log is needed for two short ones: what has to go is decided, what has to be on
 //! disk before is written beside the log, the log lets go. Whoever does them sees to it that nothing else replaces
-//! `partition.meta` between the first and the last. Files are taken out of service and removed without the log.
+//! `partition.meta` between the first and the last. Files are taken out of service and removed without the log. Compaction
+//! moves the cleaned end in the same way.
 
 use std::io;
 use std::sync::Arc;
@@ -105,8 +106,8 @@ impl<D: Disk> Files<D> {
     }
 }
 
-/// Segments that have to go, or records of which the segments stay for now, and what has to be on disk before. Run it while
-/// the log goes on, then hand both to [`Log::retain`].
+/// Segments that have to go, records of which the segments stay for now, or the place of a cleaned one; and what has to be on
+/// disk before. Run it while the log goes on, then hand both to [`Log::retain`] or [`Log::swap_in_after`].
 pub struct Retention<D: Disk> {
     files: Files<D>,
     /// The log starts here afterwards.
@@ -235,10 +236,14 @@ impl<D: Disk> Log<D> {
         if offset <= self.log_start() {
             return Ok(None);
         }
-        let meta = PartitionMeta { log_start: offset, trimmed: self.last_vlsn_below(offset)?, ..self.meta };
+        let trimmed = self.last_vlsn_below(offset)?;
+        Ok(Some(self.plan_meta(PartitionMeta { log_start: offset, trimmed, ..self.meta })))
+    }
+
+    /// A plan that replaces `partition.meta`, and takes no segment.
+    pub(crate) fn plan_meta(&self, meta: PartitionMeta) -> Retention<D> {
         let files = Files { disk: Arc::clone(&self.env.disk), dir: self.env.dir.clone(), bases: Vec::new() };
-        let (before, snapshot) = (self.meta, (self.log_end, None));
-        Ok(Some(Retention { files, start: offset, before, meta: Some(meta), snapshot }))
+        Retention { files, start: meta.log_start, before: self.meta, meta: Some(meta), snapshot: (self.log_end, None) }
     }
 
     /// Removes the oldest segments that are below the log start, too old, or too much. Only whole segments that end at or
@@ -342,18 +347,6 @@ impl<D: Disk> Log<D> {
         let newest = segment.max_timestamp(&self.env).map_err(|e| ReadError::of(base, e))?;
         let newest = if newest >= 0 { newest } else { segment.last_written(&self.env).0 };
         Ok(u64::try_from(now.wall.0.saturating_sub(newest)).is_ok_and(|age| age > limit))
-    }
-
-    /// Replaces `partition.meta` durably. Where there is no room, nothing changed.
-    pub(crate) fn replace_meta(&mut self, meta: PartitionMeta) -> Result<(), DeleteError> {
-        let prepared = match prepare(&*self.env.disk, &self.env.dir, META_FILE, &meta.encode()) {
-            Ok(file) => file,
-            Err(error) if is_full(&error) => return Err(DeleteError::DiskFull(error)),
-            Err(error) => return Err(ReadError::Io(error).into()),
-        };
-        finish(&*self.env.disk, &self.env.dir, META_FILE, META_FILE, prepared).map_err(|e| self.failed(e))?;
-        self.meta = meta;
-        Ok(())
     }
 
     fn failed(&mut self, error: io::Error) -> DeleteError {

@@ -28,8 +28,8 @@ pub(crate) struct Env<D> {
     pub dir: String,
     pub config: LogConfig,
     pub trust: Trust,
-    /// An index that is missing is built where it is missed: see [`Log::without_building`](crate::Log::without_building).
-    pub builds: bool,
+    /// That of reads and look-ups by offset: see [`Log::with_patience`](crate::Log::with_patience).
+    pub patience: Patience,
 }
 
 /// What is believed without looking. Nothing: the fields exist so that tests can leave out a check and see that the
@@ -64,7 +64,7 @@ pub(crate) struct Trust {
 
 impl<D: Disk> Env<D> {
     pub fn new(disk: Arc<D>, dir: &str, config: LogConfig, trust: Trust) -> Self {
-        Self { disk, dir: dir.to_owned(), config, trust, builds: true }
+        Self { disk, dir: dir.to_owned(), config, trust, patience: Patience::Waits }
     }
 
     pub fn path(&self, name: &str) -> String {
@@ -315,8 +315,8 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         if let Some(index) = &self.index {
             return Ok(index.last_where(before));
         }
-        if let Some(entry) = self.sealed_hint(env, &before)
-            && self.is_true(env, entry, Patience::Waits)?
+        if let Some(entry) = self.sealed_hint(env, &before)?
+            && self.is_true(env, entry, env.patience)?
         {
             return Ok(entry);
         }
@@ -334,7 +334,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             return Ok(max);
         }
         let held = self.index_file.is_some();
-        let max = match self.index_header(env) {
+        let max = match self.index_header(env)? {
             Some(header) => header.max,
             None => {
                 self.may_build(env, SPARSE)?;
@@ -352,7 +352,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once for each who waited
     /// for that, or that it would have to be waited for.
     pub(crate) fn may_build<D>(&mut self, env: &Env<D>, kind: Kind) -> Result<(), SegmentError> {
-        if env.builds {
+        if env.patience == Patience::Waits {
             return Ok(());
         }
         self.tell_unbuilt(kind)?;
@@ -535,21 +535,26 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         Ok(true_entry.then_some(index))
     }
 
-    fn sealed_hint<D: Disk<File = F>>(&mut self, env: &Env<D>, before: impl Fn(&Entry) -> bool) -> Option<Entry> {
-        let header = self.index_header(env)?;
-        let (file, _) = self.index_file.as_ref()?;
-        header.last_where(file, before)
+    fn sealed_hint<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        before: impl Fn(&Entry) -> bool,
+    ) -> io::Result<Option<Entry>> {
+        let Some(header) = self.index_header(env)? else { return Ok(None) };
+        let Some((file, _)) = &self.index_file else { return Ok(None) };
+        Ok(header.around(file, before, env.patience)?.map(|around| around.entry))
     }
 
-    /// Header of an index file that covers the whole segment.
-    fn index_header<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Option<IndexHeader> {
+    /// Header of an index file that covers the whole segment. The only error is that it would have to wait.
+    fn index_header<D: Disk<File = F>>(&mut self, env: &Env<D>) -> io::Result<Option<IndexHeader>> {
         if self.index_file.is_none() {
-            let file = env.disk.open(&env.path(&file_name(self.base, "index")), OpenMode::Read).ok()?;
-            let header = IndexHeader::load(&file, SPARSE, self.base.0)?;
+            let path = env.path(&file_name(self.base, "index"));
+            let Ok(file) = env.disk.open(&path, OpenMode::Read) else { return Ok(None) };
+            let Some(header) = IndexHeader::read(&file, SPARSE, self.base.0, env.patience)? else { return Ok(None) };
             self.index_file = Some((file, header));
         }
         self.used = true;
-        self.index_file.as_ref().map(|(_, header)| *header).filter(|header| header.covered == self.size)
+        Ok(self.index_file.as_ref().map(|(_, header)| *header).filter(|header| header.covered == self.size))
     }
 
     /// Whether the batch that the entry names begins there.

@@ -7,7 +7,7 @@ use std::io;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use pyralog_protocol::{LeaderEpoch, LogOffset};
 
-use crate::disk::{DiskFile, Patience, read_full};
+use crate::disk::{DiskFile, Patience};
 
 /// As far apart as index entries are by default, so that a walk from an entry is about one read.
 const CHUNK_BYTES: usize = 4096;
@@ -52,11 +52,18 @@ pub(crate) struct Walk<'a, F> {
     buffer: Vec<u8>,
     buffer_at: u64,
     chunk: usize,
+    patience: Patience,
 }
 
 impl<'a, F: DiskFile> Walk<'a, F> {
     pub fn new(file: &'a F, position: u64, end: u64) -> Self {
-        Self { file, position, end, buffer: Vec::new(), buffer_at: position, chunk: CHUNK_BYTES / 2 }
+        let (buffer, chunk, patience) = (Vec::new(), CHUNK_BYTES / 2, Patience::Waits);
+        Self { file, position, end, buffer, buffer_at: position, chunk, patience }
+    }
+
+    /// The same, with that patience.
+    pub fn with(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Where the next batch begins.
@@ -120,7 +127,7 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         let chunk = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX).min(self.chunk);
         self.buffer.resize(chunk, 0);
         self.buffer_at = at;
-        let filled = read_full(self.file, &mut self.buffer, at)?;
+        let filled = self.patience.read_full(self.file, &mut self.buffer, at)?;
         self.buffer.truncate(filled);
         Ok(())
     }

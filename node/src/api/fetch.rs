@@ -19,7 +19,7 @@ use crate::api::{Responder, Step, is_isolation_level};
 use crate::connection::{ConnId, Connection, FileRange, Piece};
 use crate::lookup::Lookup;
 use crate::outputs::{Outputs, Warm};
-use crate::partition::{Bounds, Located, Partition, Refusal};
+use crate::partition::{Bounds, Located, Partition, ReadLimits, Refusal};
 use crate::sessions::{Asked, Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
 use crate::unreadable::Unreadable;
@@ -36,6 +36,8 @@ const LEADER_HINTS_FROM: i16 = 16;
 const DIVERGENCE_FROM: i16 = 12;
 /// Records up to this many bytes are copied into the answer: a copy of so little is cheaper than a call for it alone.
 const IN_MEMORY: usize = 16 << 10;
+/// All that a partition has.
+const ALL: ReadLimits = (usize::MAX, true);
 /// Longest wait, whatever the client asks: 1 hour.
 const MAX_WAIT_MS: i32 = 3_600_000;
 /// Most memory of a fetch that waits, in bytes: one of more partitions than anybody reads from is answered at once.
@@ -302,13 +304,14 @@ impl Work {
             Place::Partition(partition) => partition,
             Place::View(view) => {
                 let sight = view.look(position.offset, (limit, first), patience);
-                return self.judge_view((topology, view), position, (sight, patience));
+                return self.judge_view((topology, view), position, sight);
             }
         };
-        match partition.locate(LogOffset(position.offset), (limit, first), patience) {
+        let limits = (limit, first);
+        match partition.locate(LogOffset(position.offset), limits, patience) {
             Err(why) if matches!(key, TopicKey::Id(_)) => refuse(why.code_by_id(), true),
             Err(why) => refuse(why.code(), true),
-            Ok((bounds, read)) => self.judge((topology, partition), position, bounds, read),
+            Ok(located) => self.judge((topology, partition), position, located, (limits, patience)),
         }
     }
 
@@ -317,7 +320,7 @@ impl Work {
         &self,
         (topology, view): (&Topology<D>, VlsnLog<'_, D>),
         position: &Position,
-        (sight, patience): (Result<Sight<D>, VlsnError>, Patience),
+        sight: Result<Sight<D>, VlsnError>,
     ) -> Found<D> {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
         let Sight { bounds, seen } = match sight {
@@ -328,7 +331,7 @@ impl Work {
             return found;
         }
         if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
-            match view.view_epoch_end(position.last_epoch, patience) {
+            match view.view_epoch_end(position.last_epoch) {
                 Err(error) if error.would_wait() => {
                     return Found { cold: Some(view.missing_indexes()), ..self.found(position, bounds, None) };
                 }
@@ -377,8 +380,8 @@ impl Work {
         &self,
         (topology, partition): (&Topology<D>, &Arc<Partition<D>>),
         position: &Position,
-        bounds: Bounds,
-        read: Located<D>,
+        (bounds, read): (Bounds, Located<D>),
+        (limits, patience): (ReadLimits, Patience),
     ) -> Found<D> {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
         if let Some(found) = self.stale_epoch(topology, position, bounds) {
@@ -391,17 +394,19 @@ impl Work {
                 Ok(None) => {}
             }
         }
+        let would_wait = |limits| {
+            let lookups = vec![Lookup::of_read(partition, LogOffset(position.offset), limits)];
+            let cold = Some(Warm { lookups, ..Warm::default() });
+            Found { cold, ..self.found(position, bounds, None) }
+        };
         match read {
             Ok(slice) => {
                 let fits = slice.as_ref().map_or(0, |slice| slice.len);
-                let available = if self.min_bytes <= 1 { fits } else { fits.max(available(partition, position)) };
-                Found { available, ..self.found(position, bounds, slice) }
+                let more = if self.min_bytes <= 1 { Some(0) } else { available(partition, position, patience) };
+                let Some(more) = more else { return would_wait(ALL) };
+                Found { available: fits.max(more), ..self.found(position, bounds, slice) }
             }
-            Err(error) if error.would_wait() => {
-                let lookups = vec![Lookup::of_indexes(partition)];
-                let cold = Some(Warm { lookups, ..Warm::default() });
-                Found { cold, ..self.found(position, bounds, None) }
-            }
+            Err(error) if error.would_wait() => would_wait(limits),
             Err(error) => {
                 let failure = error.is_failure().then(|| unreadable(partition, position, error.to_string()));
                 Found { failure, ..refuse(error.code()) }
@@ -477,16 +482,20 @@ fn find<'t, D: Disk>(topology: &'t Topology<D>, key: &TopicKey, index: i32) -> R
     topology.place(entry.ok_or(missing)?, index).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
-/// Bytes that the partition has for this reader, up to its own limit.
-fn available<D: Disk>(partition: &Arc<Partition<D>>, position: &Position) -> usize {
+/// Bytes that the partition has for this reader, up to its own limit. `None`: that would have to be waited for.
+fn available<D: Disk>(partition: &Arc<Partition<D>>, position: &Position, patience: Patience) -> Option<usize> {
     let limit = usize::try_from(position.max_bytes).unwrap_or(0);
     let offset = LogOffset(position.offset);
-    let found = partition.with_log(|log, bounds| {
-        let here =
-            log.without_building(|log| log.read(offset, u64::MAX, true, bounds.high_watermark)).ok().flatten()?;
-        Some(here.len.saturating_add(usize::try_from(log.bytes_behind_segment_of(offset)).unwrap_or(usize::MAX)))
+    let (max_bytes, at_least_one) = ALL;
+    let found = partition.look_up(patience, |log, bounds| {
+        let here = log.read(offset, max_bytes as u64, at_least_one, bounds.high_watermark)?;
+        let behind = usize::try_from(log.bytes_behind_segment_of(offset)).unwrap_or(usize::MAX);
+        Ok(here.map_or(0, |here| here.len.saturating_add(behind)))
     });
-    found.ok().flatten().unwrap_or(0).min(limit)
+    match found {
+        Ok(Err(error)) if error.would_wait() => None,
+        found => Some(found.map_or(0, |found| found.unwrap_or(0)).min(limit)),
+    }
 }
 
 /// Whether the reader's last epoch ended before the position it is at (KIP-595, F14).
@@ -514,11 +523,14 @@ fn load<D: Disk>(
     unreadable: impl FnOnce(String) -> Option<Unreadable>,
 ) -> (PartitionData, Option<Piece>, Option<Unreadable>) {
     let read = match (found.slice, found.copied) {
-        (Some(slice), _) if slice.len > IN_MEMORY || !slice.file.is_cached(slice.position, slice.len) => {
-            let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
-            return (found.data, Some(Piece::Range(range)), None);
-        }
-        (Some(slice), _) => slice.read(),
+        (Some(slice), _) => match if_at_hand(&slice) {
+            Ok(None) => {
+                let range = FileRange { file: slice.file, position: slice.position, len: slice.len };
+                return (found.data, Some(Piece::Range(range)), None);
+            }
+            Ok(Some(bytes)) => Ok(bytes),
+            Err(error) => Err(error),
+        },
         (None, Some(copied)) => copied,
         (None, None) => return (found.data, None, found.failure),
     };
@@ -528,6 +540,18 @@ fn load<D: Disk>(
             let data = failed(found.data.partition_index, ErrorCode::KafkaStorageError);
             (data, None, unreadable(error.to_string()))
         }
+    }
+}
+
+/// What is to be copied into the answer, in one call mostly.
+fn if_at_hand<F: DiskFile>(slice: &ReadSlice<F>) -> io::Result<Option<Bytes>> {
+    if slice.len > IN_MEMORY {
+        return Ok(None);
+    }
+    match slice.read_cached()? {
+        // The file may have become shorter, which is an error.
+        None if slice.file.is_cached(slice.position, slice.len) => slice.read().map(Some),
+        read => Ok(read),
     }
 }
 

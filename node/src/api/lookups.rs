@@ -395,9 +395,7 @@ fn end_of_epoch<D: Disk>(
             let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error))?;
             match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
                 Some(code) => Err(code.into()),
-                None => view
-                    .view_epoch_end(asked.leader_epoch, Patience::Reads)
-                    .map_err(|error| NoOffset::of_view(view, &error)),
+                None => view.view_epoch_end(asked.leader_epoch).map_err(|error| NoOffset::of_view(view, &error)),
             }
         }
         Place::Partition(partition) => {

@@ -1,5 +1,6 @@
 //! Range reads: the records of a span of VLSNs in their order, from all partitions, with every gap named.
-//! Holds: what a page says of `from..next` is complete and final; it stops before the first VLSN that is not decided.
+//! Holds: what a page says of `from..next` is complete and final; it stops before the first VLSN that is not decided, and before
+//! what cannot be read: that is told by the page that begins there.
 
 use std::ops::Range;
 
@@ -102,13 +103,16 @@ impl<D: Disk> VlsnLog<'_, D> {
         let mut merge = Merge::of(parts, self.routing, (to, limits.held));
         // VLSNs go round the partitions.
         let mut likely = usize::try_from(self.routing.partition(span.start).0).unwrap_or(0);
-        while let Some((at, cursor, head)) = merge.next(likely, page.from)? {
+        while let Some((at, cursor, head)) = merge.next(likely, page.from) {
             if !page.add(cursor, head)? || page.has_all() {
                 merge.stop = merge.stop.min(page.from);
                 break;
             }
-            merge.advance(at, page.from)?;
+            merge.advance(at, page.from);
             likely = at + 1;
+        }
+        if let Some((_, error)) = merge.unread.filter(|(at, _)| *at <= span.start) {
+            return Err(error);
         }
         page.pass(merge.stop);
         page.finish()
@@ -184,8 +188,11 @@ struct Merge<'r, F> {
     routing: &'r Routing,
     /// Sources that were not looked at. What they have is not below the VLSNs that are theirs.
     unbegun: usize,
-    /// Where the page ends at the latest: with its span, or before a partition goes on whose bytes do not go as far.
+    /// Where the page ends at the latest: with its span, or before a partition goes on whose bytes do not go as far, or cannot be
+    /// read.
     stop: Vlsn,
+    /// The first VLSN that a partition may have in what cannot be read of it, and why it cannot.
+    unread: Option<(Vlsn, VlsnError)>,
 }
 
 impl<'r, F: DiskFile> Merge<'r, F> {
@@ -199,46 +206,58 @@ impl<'r, F: DiskFile> Merge<'r, F> {
             begun: false,
         };
         let sources: Vec<_> = parts.into_iter().map(source).collect();
-        Self { unbegun: sources.len(), sources, routing, stop }
+        Self { unbegun: sources.len(), sources, routing, stop, unread: None }
     }
 
     /// Goes on in a partition, to its first record that is not below `from`.
-    fn advance(&mut self, at: usize, from: Vlsn) -> Result<(), VlsnError> {
-        let Some(Source { cursor, head, bound, kept_from, begun }) = self.sources.get_mut(at) else { return Ok(()) };
+    fn advance(&mut self, at: usize, from: Vlsn) {
+        let Some(Source { cursor, head, bound, kept_from, begun }) = self.sources.get_mut(at) else { return };
         self.unbegun -= usize::from(!std::mem::replace(begun, true));
         let from = from.max(*kept_from);
-        *head = cursor.next(from)?;
-        if head.is_none() && cursor.last_offset().is_some_and(|last| last.saturating_add(1) < bound.0) {
-            self.stop = self.stop.min(self.routing.next_in(cursor.index, from));
+        match cursor.next(from) {
+            Ok(next) => {
+                *head = next;
+                if head.is_none() && cursor.last_offset().is_some_and(|last| last.saturating_add(1) < bound.0) {
+                    self.stop = self.stop.min(self.routing.next_in(cursor.index, from));
+                }
+            }
+            Err(error) => {
+                *head = None;
+                let unread = self.routing.next_in(cursor.index, from);
+                self.stop = self.stop.min(unread);
+                if self.unread.as_ref().is_none_or(|(before, _)| unread < *before) {
+                    self.unread = Some((unread, error));
+                }
+            }
         }
-        Ok(())
     }
 
-    fn begin(&mut self, at: usize, from: Vlsn) -> Result<(), VlsnError> {
-        let begun = self.sources.get(at).is_none_or(|source| source.begun);
-        if begun { Ok(()) } else { self.advance(at, from) }
+    fn begin(&mut self, at: usize, from: Vlsn) {
+        if self.sources.get(at).is_some_and(|source| !source.begun) {
+            self.advance(at, from);
+        }
     }
 
     /// The smallest VLSN below the end. After `from`, the `likely` partition mostly has it, and then no other can have a
     /// smaller one, and none has to be looked at.
-    fn next(&mut self, likely: usize, from: Vlsn) -> Result<Option<Next<'_, F>>, VlsnError> {
+    fn next(&mut self, likely: usize, from: Vlsn) -> Option<Next<'_, F>> {
         if from >= self.stop {
-            return Ok(None);
+            return None;
         }
         let likely = if likely < self.sources.len() { likely } else { 0 };
-        self.begin(likely, from)?;
+        self.begin(likely, from);
         let headed = |(at, source): (usize, &'_ Source<F>)| source.head.as_ref().map(|head| (head.vlsn, at));
         let guess = self.sources.get(likely).and_then(|source| headed((likely, source)));
         let mut first = guess.filter(|(vlsn, _)| *vlsn == from);
         if first.is_none() {
             if self.unbegun > 0 {
-                (0..self.sources.len()).try_for_each(|at| self.begin(at, from))?;
+                (0..self.sources.len()).for_each(|at| self.begin(at, from));
             }
             first = self.sources.iter().enumerate().filter_map(headed).min();
         }
-        let Some((_, at)) = first.filter(|(vlsn, _)| *vlsn < self.stop) else { return Ok(None) };
-        let Some(Source { cursor, head: Some(head), .. }) = self.sources.get_mut(at) else { return Ok(None) };
-        Ok(Some((at, cursor, head)))
+        let (_, at) = first.filter(|(vlsn, _)| *vlsn < self.stop)?;
+        let Some(Source { cursor, head: Some(head), .. }) = self.sources.get_mut(at) else { return None };
+        Some((at, cursor, head))
     }
 }
 

@@ -138,7 +138,7 @@ impl<D: Disk> VlsnLog<'_, D> {
 
     /// Where a leader epoch ended, one below all as well: the first VLSN that a later one wrote, or may write. `None`: it is
     /// not known, or none was asked for.
-    pub(crate) fn view_epoch_end(&self, epoch: i32, patience: Patience) -> Result<Option<EpochOffset>, VlsnError> {
+    pub(crate) fn view_epoch_end(&self, epoch: i32) -> Result<Option<EpochOffset>, VlsnError> {
         let bounds = self.bounds()?;
         if epoch == NO_EPOCH || epoch > bounds.epoch.0 {
             return Ok(None);
@@ -149,10 +149,11 @@ impl<D: Disk> VlsnLog<'_, D> {
         let mut end = bounds.undecided;
         for partition in self.partitions() {
             let index = partition.index;
-            let vlsn = partition.look_up(patience, |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
-                Some(ended) => log.vlsn_at(ended.offset),
-                None => Ok(None),
-            });
+            let vlsn =
+                partition.look_up(Patience::Reads, |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
+                    Some(ended) => log.vlsn_at(ended.offset),
+                    None => Ok(None),
+                });
             let vlsn = vlsn.map_err(|why| VlsnError::Refused { index, why })?;
             end = vlsn.map_err(|error| VlsnError::Read { index, error })?.map_or(end, |vlsn| end.min(vlsn));
         }

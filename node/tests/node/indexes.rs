@@ -1,4 +1,4 @@
-//! IO-12: whoever misses the index of a segment waits for it; nobody else does.
+//! IO-12: whoever misses the index of a segment waits for it; nobody else does. So it is with pages that are not in memory.
 
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -16,8 +16,8 @@ use crate::world::*;
 
 const INDEX: &str = "logs/a-0/00000000000000000000.index";
 
-/// A log of several segments, the first of which has lost its index, and no file open.
-fn world() -> World {
+/// A log of several segments, and no file open.
+fn filled() -> World {
     let mut world = World::new();
     world.create("a", 1, &[("internal.segment.bytes", "3000")]);
     let conn = world.connect();
@@ -27,8 +27,59 @@ fn world() -> World {
     }
     world.checkpoint();
     world.checkpoint();
+    world
+}
+
+/// The same; the first segment has lost its index.
+fn world() -> World {
+    let world = filled();
     world.disk.remove_file(INDEX).unwrap();
     world
+}
+
+#[test]
+fn a_fetch_of_what_is_not_in_memory_is_left_to_a_reader_thread_while_everybody_else_is_served() {
+    let mut world = filled();
+    world.disk.forget_cache();
+    world.held = Some(Vec::new());
+    let (reader, before) = (world.connect(), world.disk.counters().reads);
+    world.send(reader, FETCH, fetch_request(&[("a", 0, 1)], 0, 0));
+    assert!(world.is_waiting(reader) && world.answer(reader).is_none());
+    assert_eq!(world.disk.counters().reads, before, "not even of the pages that say where batches begin");
+
+    let other = world.connect();
+    let part = produced(world.ask(other, PRODUCE, produce_request("a", 0, -1, batch(b"meanwhile"))));
+    assert_eq!((part.error_code, part.base_offset), (0, 8));
+    let newest = fetched(world.ask(other, FETCH, fetch_request(&[("a", 0, 8)], 0, 0)));
+    assert_eq!(values(&newest.records.unwrap()).len(), 1);
+
+    world.warm_held();
+    world.settle();
+    let (_, response) = world.answer(reader).expect("an answer");
+    assert_eq!(values(&fetched(response).records.unwrap())[&1], [1; 700]);
+}
+
+/// How much there is has to be known as well, where a client wants a certain number of bytes.
+#[test]
+fn f08_a_fetch_does_not_wait_in_front_of_records_whose_end_is_not_in_memory() {
+    let mut world = World::new();
+    world.create("a", 1, &[]);
+    let (writer, reader) = (world.connect(), world.connect());
+    for n in 0..20 {
+        assert_eq!(produced(world.ask(writer, PRODUCE, produce_request("a", 0, -1, batch(&[n; 700])))).error_code, 0);
+    }
+    // Until it is on disk, the end of what can be read is within the segment.
+    world.send(writer, PRODUCE, produce_request("a", 0, -1, batch(&[20; 700])));
+    world.disk.forget_cache();
+    let mut request = fetch_request(&[("a", 0, 0)], 60_000, 800);
+    request.topics[0].partitions[0].partition_max_bytes = 800;
+    world.send(reader, FETCH, request);
+    for _ in 0..2 {
+        assert!(world.answer(reader).is_none());
+        world.deliver(reader);
+    }
+    let (_, response) = world.answer(reader).expect("an answer, before its time is over");
+    assert_eq!(values(&fetched(response).records.unwrap()).into_keys().collect::<Vec<_>>(), [0]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod appends;
+mod compaction;
 mod crash;
 mod deletion;
 mod descriptors;

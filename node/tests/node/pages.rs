@@ -11,7 +11,7 @@ use pyralog_node::vlsn::{HELD_BYTES, PageLimits, Point};
 use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, StoredBatch};
 use pyralog_protocol::vlsn::messages::{VlsnReadRequest, VlsnReadResult, outcome};
-use pyralog_protocol::{Draw, Response, Vlsn, kafka_protocol};
+use pyralog_protocol::{Draw, ErrorCode, Response, Vlsn, kafka_protocol};
 
 use crate::world::*;
 
@@ -328,7 +328,78 @@ fn a_page_opens_no_batch_before_its_turn_comes() {
     assert_eq!(page(3, 5, 100).unwrap(), (2, 5));
     page(1, 2, 100).unwrap();
     assert!(page(2, 30, 1).is_err());
-    assert!(page(0, 30, 3).is_err());
+    assert_eq!(page(0, 30, 3).unwrap(), (2, 2));
+}
+
+/// What lies before it is read as if nothing were wrong, and then it is told where it is.
+#[test]
+fn io_07_a_damaged_batch_ends_a_page_before_it() {
+    let mut damaged = 0;
+    for seed in 0..24 {
+        let (mut world, mut draw, partitions) = written(seed);
+        let plain = plain(&mut world, partitions);
+        let partition = below(&mut draw, partitions as u64);
+        let path = format!("logs/{LOG}-{partition}/{:020}.log", 0);
+        let bytes = world.disk.bytes(&path);
+        let (mut places, mut rest) = (Vec::new(), &bytes[..]);
+        while !rest.is_empty() {
+            places.push(bytes.len() - rest.len());
+            rest = &rest[BatchHeader::parse(rest).unwrap().total_size()..];
+        }
+        // Neither the first nor the last of its segment.
+        let Some(batch) = (places.len() > 2).then(|| 1 + below(&mut draw, places.len() as u64 - 2) as usize) else {
+            continue;
+        };
+        let (_, last) = rows(&bytes[places[batch - 1]..places[batch]]).pop().unwrap();
+        // The first VLSN that it may have.
+        let first = (last.vlsn + 1..).find(|vlsn| vlsn % partitions as u64 == partition).unwrap();
+        if first > plain.last().unwrap().vlsn {
+            continue;
+        }
+        damaged += 1;
+        world.disk.flip(&path, 8 * (places[batch] + [3, 10, 40, 70][below(&mut draw, 4) as usize]));
+        let topology = world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        let bounds = log.bounds().unwrap();
+        let (mut next, mut seen) = (Vlsn(0), Vec::new());
+        let error = loop {
+            let bytes = [100, 5_000, 400_000][below(&mut draw, 3) as usize];
+            let limits = PageLimits { bytes, records: usize::MAX, name_gaps: true, held: HELD_BYTES };
+            match log.page(next..Vlsn::MAX, limits, &bounds) {
+                Ok(page) => {
+                    assert!(page.next > next, "seed {seed}");
+                    seen.extend(rows(&page.records).into_iter().map(|(_, row)| row));
+                    next = page.next;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(next.0, first, "seed {seed}: {error}");
+        assert!(error.is_failure() && error.to_string().contains(&format!("partition {partition}")), "{error}");
+        let expected: Vec<Row> = plain.into_iter().filter(|row| row.vlsn < first).collect();
+        compare(&expected, &seen).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        // A reader of the view gets as far.
+        assert_eq!(world.node.read_failures(), 0);
+        let conn = world.connect();
+        let (mut offset, mut viewed) = (0, Vec::new());
+        let code = loop {
+            let data = fetched(world.ask(conn, FETCH, fetch_request(&[("v.vlsn", 0, offset)], 0, 0)));
+            if data.error_code != 0 {
+                break data.error_code;
+            }
+            let records = data.records.unwrap();
+            let mut rest = &records[..];
+            while !rest.is_empty() {
+                let header = BatchHeader::parse(rest).unwrap();
+                offset = header.last_offset() + 1;
+                rest = &rest[header.total_size()..];
+            }
+            viewed.extend(rows(&records).into_iter().map(|(_, row)| row));
+        };
+        assert_eq!((code, world.node.read_failures()), (ErrorCode::KafkaStorageError.code(), 1));
+        compare(&expected, &viewed).unwrap_or_else(|what| panic!("seed {seed}, view: {what}"));
+    }
+    assert!(damaged > 15, "{damaged}");
 }
 
 /// A batch whose CRC was right once is read in parts: what is not what it was is served to nobody all the same.

@@ -424,7 +424,6 @@ impl World {
                 client.mail.push((ticket.slot, answer));
             }
         }
-        // The simulated disk has nothing that is not in memory.
         if let Some(held) = &mut self.held {
             held.extend(warms);
             self.unbuilt.extend(builds);

@@ -1,6 +1,7 @@
 //! What compaction asks of a log while it is locked: how dirty it is, a plan for a round, the swap, and the end.
 
 use std::io;
+use std::ops::Range;
 
 use pyralog_protocol::{LogOffset, Now, WallMs};
 
@@ -10,7 +11,7 @@ use super::{CompactError, CompactionConfig};
 use crate::disk::Disk;
 use crate::log::{Log, Offline};
 use crate::read::ReadError;
-use crate::retention::DeleteError;
+use crate::retention::{DeleteError, Retention, Written};
 use crate::segment::{Segment, file_name};
 use crate::state::PartitionMeta;
 
@@ -105,20 +106,32 @@ impl<D: Disk> Log<D> {
         }))
     }
 
-    /// Puts a cleaned segment in the place of those it was made of. To be called by the round, with the log locked.
-    /// Readers that hold a range of an old one keep it.
+    /// Puts a cleaned segment in the place of those it was made of, here and now. To be called by the round.
     pub fn swap_in(&mut self, new: &Rewritten) -> Result<(), CompactError> {
-        self.check_online()?;
-        if self.env.config.compaction.is_none() {
-            return Err(CompactError::Changed("it is not compacted any more"));
+        let raised = self.plan_swap(new)?.map(|plan| (plan.run(), plan));
+        self.swap_in_after(new, raised)
+    }
+
+    /// The first step of the same for a log that goes on meanwhile: holes may lie in the new segment, and that has to be on disk
+    /// before there are any. None: it is.
+    pub fn plan_swap(&self, new: &Rewritten) -> Result<Option<Retention<D>>, CompactError> {
+        self.place_of(new)?;
+        let (before, cleaned_end) = (self.meta, new.cleaned_end);
+        Ok((before.cleaned_end < cleaned_end).then(|| self.plan_meta(PartitionMeta { cleaned_end, ..before })))
+    }
+
+    /// The last step, after [`Retention::run`], if there was something to run. Readers that hold a range of an old segment keep
+    /// it.
+    pub fn swap_in_after(
+        &mut self,
+        new: &Rewritten,
+        raised: Option<(Written, Retention<D>)>,
+    ) -> Result<(), CompactError> {
+        if let Some((written, plan)) = raised {
+            // It takes no segment.
+            self.retain(plan, written).map(drop).map_err(not_raised)?;
         }
-        let at = self.segments.partition_point(|s| s.base < new.swap.base);
-        let count = new.replaced.len();
-        let now = self.segments.get(at..at + count).unwrap_or_default().iter().map(|s| (s.base, s.size));
-        if !now.eq(new.replaced.iter().copied()) || at + count >= self.segments.len() {
-            return Err(CompactError::Changed("its segments changed"));
-        }
-        self.raise_cleaned_end(new.cleaned_end)?;
+        let place = self.place_of(new)?;
         let path = |base, kind| self.env.path(&file_name(base, kind));
         let (disk, base) = (&*self.env.disk, new.swap.base);
         // An old index could pass for one of the new segment.
@@ -133,8 +146,23 @@ impl<D: Disk> Log<D> {
         let mut cleaned = Segment::existing(base, new.swap.size, new.touched);
         // Not when its file was: it is as old as what it was made of.
         cleaned.touch_is_known = true;
-        self.segments.splice(at..at + count, [cleaned]);
+        self.segments.splice(place, [cleaned]);
         others.map_err(CompactError::HalfWay)
+    }
+
+    /// Where the segments are that a cleaned one replaces, if it still can.
+    fn place_of(&self, new: &Rewritten) -> Result<Range<usize>, CompactError> {
+        self.check_online()?;
+        if self.env.config.compaction.is_none() {
+            return Err(CompactError::Changed("it is not compacted any more"));
+        }
+        let at = self.segments.partition_point(|s| s.base < new.swap.base);
+        let place = at..at + new.replaced.len();
+        let now = self.segments.get(place.clone()).unwrap_or_default().iter().map(|s| (s.base, s.size));
+        if !now.eq(new.replaced.iter().copied()) || place.end >= self.segments.len() {
+            return Err(CompactError::Changed("its segments changed"));
+        }
+        Ok(place)
     }
 
     /// Takes the outcome of a round.
@@ -201,10 +229,11 @@ impl<D: Disk> Log<D> {
         for at in 0..sealed {
             let (base, end, _) = self.extent_of(at);
             let young = config.min_lag_ms > 0 && end > dirty && {
-                let newest =
-                    self.look(at, |segment, env| segment.max_timestamp(env)).map_err(|e| ReadError::of(base, e))?;
-                let touched = self.segments.get(at).map_or(now.wall, |segment| segment.touched);
-                let newest = if newest >= 0 { WallMs(newest) } else { touched };
+                let newest = self.look(at, |segment, env| match segment.max_timestamp(env)? {
+                    newest @ 0.. => Ok(WallMs(newest)),
+                    _ => Ok(segment.last_written(env)),
+                });
+                let newest = newest.map_err(|e| ReadError::of(base, e))?;
                 u64::try_from(now.wall.0.saturating_sub(newest.0)).map_or(true, |age| age < config.min_lag_ms)
             };
             if end > limit || young {
@@ -251,18 +280,14 @@ impl<D: Disk> Log<D> {
         needed.dedup();
         needed
     }
+}
 
-    /// Holes may lie below, durably, before there are any.
-    fn raise_cleaned_end(&mut self, end: LogOffset) -> Result<(), CompactError> {
-        if self.meta.cleaned_end >= end {
-            return Ok(());
-        }
-        self.replace_meta(PartitionMeta { cleaned_end: end, ..self.meta }).map_err(|error| match error {
-            DeleteError::DiskFull(error) => CompactError::DiskFull(error),
-            DeleteError::Offline(offline) => offline.into(),
-            DeleteError::Read(ReadError::Io(source)) => CompactError::Io { what: "write of partition.meta", source },
-            error @ (DeleteError::Read(_) | DeleteError::OutOfRange { .. }) => Offline(error.to_string()).into(),
-        })
+fn not_raised(error: DeleteError) -> CompactError {
+    match error {
+        DeleteError::DiskFull(error) => CompactError::DiskFull(error),
+        DeleteError::Offline(offline) => offline.into(),
+        DeleteError::Read(ReadError::Io(source)) => CompactError::Io { what: "write of partition.meta", source },
+        error @ (DeleteError::Read(_) | DeleteError::OutOfRange { .. }) => Offline(error.to_string()).into(),
     }
 }
 

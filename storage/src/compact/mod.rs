@@ -2,8 +2,8 @@
 //!
 //! A round goes over the log from its start: it maps the keys of the dirty part, then writes every group of segments anew
 //! without the records that a later one supersedes, and puts the new segment in the place of the old ones. Planning and
-//! the [swap](Log::swap_in) happen with the log locked; reading, writing and syncing do not. Purity is the crate's: time
-//! comes in, whoever runs a round paces it, and the order of rounds is the shell's.
+//! the renames of a [swap](Log::swap_in_after) happen with the log locked; reading, writing and syncing do not. Purity is the
+//! crate's: time comes in, whoever runs a round paces it, and the order of rounds is the shell's.
 //!
 //! Holds:
 //! * only sealed segments that are on disk and below the bound of the caller (the high watermark) are read or replaced;
@@ -35,6 +35,7 @@ pub use log::Cleanable;
 pub(crate) use log::State;
 pub use run::{Compaction, Rewritten, Round};
 
+use crate::disk::is_out_of_files;
 use crate::log::Offline;
 
 /// How a log is compacted.
@@ -122,12 +123,12 @@ pub enum CompactError {
 }
 
 impl CompactError {
-    /// Whether another round would fare no better: the log is not tried again by this process.
+    /// Whether another round would most likely fare no better: the log is not tried again by this process.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Stopped | Self::Changed(_) | Self::DiskFull(_) | Self::Offline(_) => false,
-            Self::Io { .. }
-            | Self::Damaged { .. }
+            Self::Io { source, .. } => !is_out_of_files(source),
+            Self::Damaged { .. }
             | Self::TooLarge { .. }
             | Self::Outgrown { .. }
             | Self::HalfWay(_)

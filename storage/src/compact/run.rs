@@ -13,7 +13,7 @@ use super::source::{Batch, Reader};
 use super::swap::{CLEANED, CLEANED_INDEX, REPLACED, Swap, remove_if_there};
 use super::{CompactError, Pace};
 use crate::config::LogConfig;
-use crate::disk::{Disk, DiskFile, OpenMode, is_full, read_full};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full, is_out_of_files, read_full};
 use crate::index::{Index, SPARSE};
 use crate::segment::{SegmentError, Trust, file_name};
 
@@ -82,8 +82,8 @@ pub struct Round {
 }
 
 impl<D: Disk> Compaction<D> {
-    /// Runs the round. `chunk`: bytes that are read or written at a time. `swap` locks the log and calls
-    /// [`Log::swap_in`](crate::Log::swap_in). Blocks.
+    /// Runs the round. `chunk`: bytes that are read or written at a time. `swap` does what
+    /// [`Log::swap_in`](crate::Log::swap_in) does, with the log locked for its first and last step. Blocks.
     pub fn run(
         &mut self,
         map: &mut KeyMap,
@@ -268,8 +268,12 @@ impl<D: Disk> Compaction<D> {
 
     /// Takes back what was announced. The marker is gone durably before what it speaks of.
     fn undo(&self, new: &Rewritten) -> Result<(), CompactError> {
-        self.remove(&new.swap.name()).map_err(CompactError::HalfWay)?;
-        self.sync_folder()?;
+        match self.disk.remove_file(&self.path(&new.swap.name())) {
+            Ok(()) => self.sync_folder()?,
+            // It was not made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CompactError::HalfWay(error)),
+        }
         self.remove_output(new.swap.base);
         Ok(())
     }
@@ -292,6 +296,8 @@ impl<D: Disk> Compaction<D> {
         }
         match self.disk.sync_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CompactError::Changed("it was deleted")),
+            // It could not be opened, so that nothing was lost.
+            Err(error) if is_out_of_files(&error) => Err(CompactError::HalfWay(error)),
             synced => synced.map_err(CompactError::Folder),
         }
     }

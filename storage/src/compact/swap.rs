@@ -3,7 +3,8 @@
 //! 1. `<base>.cleaned` is written and synced, then the folder.
 //! 2. `<base>-<end>.swap` says that it takes the place of the segments in `base..end`; synced, with the folder. From here
 //!    on the swap is decided.
-//! 3. With the log locked: the cleaned end in `partition.meta` is raised, `<base>.cleaned` becomes `<base>.log`, the other segments become `<their base>.replaced`.
+//! 3. The cleaned end in `partition.meta` is raised. Then, with the log locked, `<base>.cleaned` becomes `<base>.log`, and the other
+//!    segments become `<their base>.replaced`.
 //! 4. The folder is synced, what was replaced is removed, then the marker, and the folder is synced.
 //!
 //! A start that finds the marker does 3 and 4 again; one that finds other files of this kind without it removes them.

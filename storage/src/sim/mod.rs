@@ -19,14 +19,16 @@ mod tests;
 mod tree;
 mod weather;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, RwLock};
 
+use pyralog_protocol::WallMs;
+
 use crate::allowance::Allowance;
-use crate::disk::{Disk, DiskFile, Inodes, OpenMode, Space};
+use crate::disk::{Disk, DiskFile, Inodes, OpenMode, Space, read_full};
 use content::{Content, Write};
 use tree::{Node, Tree};
 use weather::Weather;
@@ -35,6 +37,8 @@ use weather::Weather;
 const SECTOR: usize = 512;
 /// Size of the simulated volume in bytes, unless [`Faults::capacity`] says less.
 pub const VOLUME_BYTES: u64 = 1 << 40;
+/// What is in memory or not.
+const PAGE: u64 = 4096;
 /// How far beside its place a write lands that goes astray.
 const ASTRAY: usize = 4096;
 
@@ -112,8 +116,17 @@ struct State {
     failed: BTreeMap<u64, u64>,
     /// Bytes that files have room for, where that was asked for.
     reserved: BTreeMap<u64, u64>,
+    /// When files were last written, where a test has said so.
+    modified: BTreeMap<u64, WallMs>,
     /// The next sync of this directory is held up.
     held: Option<(String, Arc<Barrier>)>,
+    /// Pages of files that are in memory. None: all of them.
+    memory: Option<BTreeSet<(u64, u64)>>,
+}
+
+/// The pages of some bytes of a file.
+fn pages(position: u64, bytes: usize) -> RangeInclusive<u64> {
+    position / PAGE..=(position + bytes as u64).saturating_sub(1) / PAGE
 }
 
 impl State {
@@ -128,6 +141,17 @@ impl State {
 
     fn alive(&self) -> io::Result<()> {
         if self.dead { Err(io::Error::other("the machine has crashed")) } else { Ok(()) }
+    }
+
+    /// These bytes are in memory from now on.
+    fn remember(&mut self, inode: u64, position: u64, bytes: usize) {
+        if let Some(memory) = &mut self.memory {
+            memory.extend(pages(position, bytes).map(|page| (inode, page)));
+        }
+    }
+
+    fn remembers(&self, inode: u64, position: u64, bytes: usize) -> bool {
+        self.memory.as_ref().is_none_or(|memory| pages(position, bytes).all(|page| memory.contains(&(inode, page))))
     }
 
     /// Whether there is room for so many more bytes.
@@ -188,6 +212,18 @@ impl SimDisk {
     /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.0.write().unwrap().faults = faults;
+    }
+
+    /// Nothing of the files is in memory any more, but what is read or written from now on.
+    pub fn forget_cache(&self) {
+        self.0.write().unwrap().memory = Some(BTreeSet::new());
+    }
+
+    /// Says when a file was last written.
+    pub fn set_modified(&self, path: &str, at: WallMs) {
+        let mut state = self.0.write().unwrap();
+        let inode = state.tree.file(path).unwrap();
+        state.modified.insert(inode, at);
     }
 
     /// Whoever syncs this directory next waits at the barrier twice: to say that it is there, and to be let go. So that
@@ -305,7 +341,8 @@ impl Disk for SimDisk {
         if state.faults.no_open_from.is_some_and(|from| state.counters.opens >= from)
             || state.faults.open_max.is_some_and(|max| self.open_files() >= max)
         {
-            return Err(io::Error::other("too many open files"));
+            // EMFILE.
+            return Err(io::Error::from_raw_os_error(24));
         }
         if mode != OpenMode::Create {
             return Ok(self.file(state.tree.file(path)?));
@@ -332,6 +369,12 @@ impl Disk for SimDisk {
         let state = self.0.read().unwrap();
         state.alive()?;
         Ok(state.files[&state.tree.file(path)?].len() as u64)
+    }
+
+    fn modified(&self, path: &str) -> io::Result<Option<WallMs>> {
+        let state = self.0.read().unwrap();
+        state.alive()?;
+        Ok(state.modified.get(&state.tree.file(path)?).copied())
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -419,6 +462,7 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.write().unwrap();
         state.alive()?;
         state.counters.writes += 1;
+        state.remember(self.inode, position, parts.iter().map(|part| part.len()).sum());
         let (number, position) = (state.counters.writes, position as usize);
         let mut data = parts.concat();
         let grows = (position + data.len()).saturating_sub(state.content(self.inode).len()) as u64;
@@ -453,10 +497,19 @@ impl DiskFile for SimFile {
         done
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], position: u64) -> io::Result<bool> {
+        Ok(self.is_cached(position, buffer.len()) && read_full(self, buffer, position)? == buffer.len())
+    }
+
+    fn is_cached(&self, position: u64, bytes: usize) -> bool {
+        self.disk.0.read().unwrap().remembers(self.inode, position, bytes)
+    }
+
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.disk.0.write().unwrap();
         state.alive()?;
         state.counters.reads += 1;
+        state.remember(self.inode, position, buffer.len());
         if state.faults.fail_read == Some(state.counters.reads) {
             return Err(io::Error::other("read failed"));
         }

@@ -5,7 +5,7 @@ use pyralog_protocol::ErrorCode;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, Codec, Compression, TimestampType};
 
 use super::*;
-use crate::TimestampOffset;
+use crate::{Patience, ReadSlice, TimestampOffset};
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
@@ -90,6 +90,38 @@ fn reads_stop_below_the_bound_at_every_bound() {
             next = headers(&slice.read().unwrap()).last().unwrap().last_offset() + 1;
         }
         assert_eq!(next, bound / 2 * 2, "whole batches below {bound}");
+    }
+}
+
+/// In sealed segments, whose index is on disk, and in the active one, whose index is in memory.
+#[test]
+fn who_hurries_reads_nothing_from_the_disk_and_finds_the_same_once_it_was_brought_into_memory() {
+    for index_interval_bytes in [0, 3000, 20_000] {
+        let (disk, mut log) = new_log(LogConfig { segment_bytes: 100_000, index_interval_bytes, ..small() });
+        for n in 0..60 {
+            put(&mut log, &checked(sized(3, 500 + n * 100)));
+        }
+        assert!(log.segment_count() > 2);
+        let end = log.log_end();
+        let place = |slice: Option<ReadSlice<_>>| slice.map(|slice| (slice.position, slice.len));
+        for (offset, max_bytes) in
+            (0..end.0).flat_map(|offset| [1, 7000, 30_000, u64::MAX].map(|max| (off(offset), max)))
+        {
+            for bound in [end, off(offset.0 + 4).min(end)] {
+                let context = format!("{max_bytes} bytes from {offset} below {bound}, {index_interval_bytes}");
+                let expected = place(log.read(offset, max_bytes, true, bound).unwrap());
+                log.close_files(false);
+                disk.forget_cache();
+                let before = disk.counters().reads;
+                let hurried = |log: &mut Log<SimDisk>| {
+                    log.with_patience(Patience::Hurries, |log| log.read(offset, max_bytes, true, bound)).map(place)
+                };
+                assert!(hurried(&mut log).unwrap_err().would_wait(), "{context}");
+                assert_eq!(disk.counters().reads, before, "{context}");
+                log.prefetch(offset, max_bytes, true, bound).unwrap().run();
+                assert_eq!(hurried(&mut log).unwrap(), expected, "{context}");
+            }
+        }
     }
 }
 

@@ -130,7 +130,7 @@ impl<F: DiskFile> Segment<F> {
         env: &Env<D>,
         patience: Patience,
     ) -> Result<Option<IndexHeader>, SegmentError> {
-        if !env.builds {
+        if env.patience != Patience::Waits {
             // Before whoever hurries is sent to wait for it once more.
             self.tell_unbuilt(VLSNS)?;
         }

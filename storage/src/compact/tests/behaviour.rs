@@ -435,6 +435,27 @@ fn only_what_is_old_enough_is_cleaned_and_a_log_is_due_by_ratio_or_by_lag() {
 }
 
 #[test]
+fn what_has_no_timestamps_is_as_old_as_its_file_also_after_a_restart() {
+    let compaction = CompactionConfig { min_lag_ms: 3000, ..CompactionConfig::default() };
+    let config = LogConfig { compaction: Some(compaction), ..compacted() };
+    let (disk, mut log) = new_log(config.clone());
+    for _ in 0..3 {
+        put(&mut log, &checked(BatchBuilder::new().kv(-1, b"k", &[b'v'; 1400])));
+    }
+    let dirty = |log: &mut Log<SimDisk>, ms: i64| {
+        let found = log.cleanable(at(ms), log.stable_end()).unwrap().unwrap();
+        found.dirty_bytes / 1400
+    };
+    let point = log.close_clean().unwrap();
+    for (base, written) in [(0, 500), (1, 700)] {
+        disk.set_modified(&format!("{DIR}/{}", file_name(off(base), "log")), at(written).wall);
+    }
+    // It is opened at 1000.
+    let (mut log, _) = open(&disk, config, clean(point.0));
+    assert_eq!([3499, 3500, 3699, 3700].map(|ms| dirty(&mut log, ms)), [0, 1, 1, 2]);
+}
+
+#[test]
 fn old_records_that_trickle_in_do_not_have_all_of_the_log_read_for_each_of_them() {
     const HOUR: i64 = 3_600_000;
     let compaction = CompactionConfig { max_lag_ms: 1000 * 3600, ..CompactionConfig::default() };
@@ -451,17 +472,19 @@ fn old_records_that_trickle_in_do_not_have_all_of_the_log_read_for_each_of_them(
     assert!(sealed.len() <= 3 && sealed.windows(2).all(|pair| pair[1] - pair[0] > 600), "{sealed:?}");
 }
 
+/// Several segments with records to take.
+fn filled() -> Case {
+    let (disk, mut log) = new();
+    for n in 0..3 {
+        put(&mut log, &checked(keys(&["a", "a", "b"])));
+        put(&mut log, &checked(BatchBuilder::new().kv(n, b"f", &[b'f'; 1000])));
+    }
+    seal(&mut log);
+    (disk, log)
+}
+
 #[test]
 fn a_round_that_fails_leaves_the_log_as_it_was() {
-    let filled = || {
-        let (disk, mut log) = new();
-        for n in 0..3 {
-            put(&mut log, &checked(keys(&["a", "a", "b"])));
-            put(&mut log, &checked(BatchBuilder::new().kv(n, b"f", &[b'f'; 1000])));
-        }
-        seal(&mut log);
-        (disk, log)
-    };
     let (disk, mut log) = filled();
     let (before, end) = (log.size_bytes(), log.log_end().0);
     let fresh = names(&mut log, end);
@@ -509,6 +532,32 @@ fn a_round_that_fails_leaves_the_log_as_it_was() {
             assert_eq!(names(&mut log, end), cleaned, "{context}");
         }
     }
+}
+
+#[test]
+fn op_12_a_round_for_which_there_was_no_descriptor_is_tried_again() {
+    let (_, mut log) = filled();
+    let end = log.log_end().0;
+    round(&mut log, 0);
+    let cleaned = names(&mut log, end);
+    let mut failed = 0;
+    loop {
+        let (disk, mut log) = filled();
+        disk.set_faults(Faults { no_open_from: Some(disk.counters().opens + failed + 1), ..Faults::default() });
+        let outcome = compact(&mut log, at(0), &mut big_map()).unwrap();
+        disk.set_faults(Faults::default());
+        // Nobody needs the last file: a snapshot.
+        if outcome.is_ok() {
+            break;
+        }
+        failed += 1;
+        let context = format!("opening {failed}: {outcome:?}");
+        assert!(matches!(outcome, Err(CompactError::Io { .. })), "{context}");
+        assert!(log.offline().is_none() && !log.is_uncleanable(), "{context}");
+        round(&mut log, 0);
+        assert_eq!(names(&mut log, end), cleaned, "{context}");
+    }
+    assert!(failed > 8, "{failed} openings");
 }
 
 #[test]
