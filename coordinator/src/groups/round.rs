@@ -203,14 +203,17 @@ impl Groups {
         }
     }
 
-    /// Takes a member out of both states and answers what it waits for. The caller sees to the rebalance.
+    /// Takes a member out of both states and answers what it waits for: under no id, because it has none any more. The caller
+    /// sees to the rebalance.
     pub(super) fn drop_member(&mut self, group: &str, id: &str, step: &mut Step<'_>) {
         if let Some(mut session) = self.live.get_mut(group).and_then(|live| live.sessions.remove(id)) {
-            session.fail_parked(ErrorCode::UnknownMemberId, id, step);
+            session.fail_parked(ErrorCode::UnknownMemberId, "", step);
         }
+        // One of those who stay leads, not one who comes meanwhile.
+        let next = self.hard.classic(group).and_then(|g| g.members.keys().find(|other| *other != id)).cloned();
         self.change_head(group, step, |head| {
             if head.leader.as_deref() == Some(id) {
-                head.leader = None;
+                head.leader = next;
             }
         });
         self.put(GroupRecord::MemberRemoved { group: group.to_string(), member: id.to_string() }, step);
