@@ -5,6 +5,8 @@
 //! Differences that are meant stand in [`ALLOWED`], each with its reason; everything else fails.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "differential/answers.rs"]
+mod answers;
 #[path = "differential/good_changes.rs"]
 mod good_changes;
 #[path = "differential/good_requests.rs"]
