@@ -53,6 +53,7 @@ impl Groups {
         let Some(hard) = self.hard.classic(group) else { return };
         let Some(live) = self.live.get_mut(group) else { return };
         live.sync_due = None;
+        live.interrupted |= from == Stage::CompletingRebalance;
         for (id, session) in &mut live.sessions {
             session.owes_sync = false;
             if let Some(parked) = session.sync.take() {
@@ -146,7 +147,7 @@ impl Groups {
             (head.leader, head.protocol) = (None, None);
         });
         if let Some(live) = self.live.get_mut(group) {
-            (live.join, live.sync_due) = (None, None);
+            (live.join, live.sync_due, live.interrupted) = (None, None, false);
         }
     }
 
@@ -180,6 +181,7 @@ impl Groups {
         let now = step.now;
         self.change_head(group, step, |head| enter(head, Stage::Stable, now));
         let (Some(hard), Some(live)) = (self.hard.classic(group), self.live.get_mut(group)) else { return };
+        live.interrupted = false;
         for (id, session) in &mut live.sessions {
             if let Some(parked) = session.sync.take() {
                 step.reply(parked.token, synced(parked.version, hard, id));
