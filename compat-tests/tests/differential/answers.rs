@@ -24,6 +24,7 @@ const FREE: &[Allowed] = &[
 
 /// Lists whose order Kafka leaves open, mostly that of a hash table: by API and path.
 const UNORDERED: &[(i16, &str)] = &[
+    (0, ".responses"),
     (0, ".responses.partition_responses"),
     (1, ".responses"),
     (1, ".responses.partitions"),
@@ -32,6 +33,8 @@ const UNORDERED: &[(i16, &str)] = &[
     (3, ".topics"),
     (8, ".topics"),
     (8, ".topics.partitions"),
+    (9, ".topics"),
+    (9, ".topics.partitions"),
     (9, ".groups.topics"),
     (9, ".groups.topics.partitions"),
     (15, ".groups"),
@@ -56,11 +59,14 @@ const UNORDERED: &[(i16, &str)] = &[
     (47, ".topics"),
     (47, ".topics.partitions"),
     (68, ".assignment.topic_partitions"),
+    (68, ".assignment.topic_partitions.partitions"),
     (69, ".groups"),
     (69, ".groups.members"),
     (69, ".groups.members.subscribed_topic_names"),
     (69, ".groups.members.assignment.topic_partitions"),
+    (69, ".groups.members.assignment.topic_partitions.partitions"),
     (69, ".groups.members.target_assignment.topic_partitions"),
+    (69, ".groups.members.target_assignment.topic_partitions.partitions"),
     (74, ".config_resources"),
 ];
 
