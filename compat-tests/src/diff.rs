@@ -17,6 +17,33 @@ pub enum Tree {
     Fields(BTreeMap<String, Tree>),
 }
 
+impl Tree {
+    /// What lies there: names of fields and places in lists, dots between.
+    pub fn at(&self, path: &str) -> Option<&Tree> {
+        path.split('.').filter(|name| !name.is_empty()).try_fold(self, |tree, name| match tree {
+            Tree::Fields(fields) => fields.get(name),
+            Tree::List(items) => items.get(name.parse::<usize>().ok()?),
+            Tree::Leaf(_) => None,
+        })
+    }
+
+    /// The number or string there; empty without one.
+    pub fn text(&self, path: &str) -> &str {
+        match self.at(path) {
+            Some(Tree::Leaf(text)) => text,
+            Some(Tree::List(_) | Tree::Fields(_)) | None => "",
+        }
+    }
+
+    /// The items of the list there; none without one.
+    pub fn items(&self, path: &str) -> &[Tree] {
+        match self.at(path) {
+            Some(Tree::List(items)) => items,
+            Some(Tree::Leaf(_) | Tree::Fields(_)) | None => &[],
+        }
+    }
+}
+
 /// A field that may differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {

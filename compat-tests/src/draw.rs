@@ -39,6 +39,27 @@ impl Draw {
         of[self.index(of.len())]
     }
 
+    /// From the first to the last, both included.
+    pub fn between(&mut self, first: i32, last: i32) -> i32 {
+        first + self.below((i64::from(last) - i64::from(first) + 1).unsigned_abs()) as i32
+    }
+
+    /// Once in so many times.
+    pub fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of these, each as often as its weight says.
+    pub fn weighted<T: Copy>(&mut self, of: &[(u64, T)]) -> T {
+        let mut at = self.below(of.iter().map(|(weight, _)| weight).sum());
+        let chosen = of.iter().find(|(weight, _)| {
+            let found = at < *weight;
+            at = at.saturating_sub(*weight);
+            found
+        });
+        chosen.expect("a weight above zero").1
+    }
+
     /// One of two.
     pub fn coin(&mut self) -> bool {
         self.below(2) == 0

@@ -382,6 +382,8 @@ fn f14_last_fetched_epoch() {
     let diverged = conn.fetch(&fetch(8, epoch));
     assert_eq!((diverged.error_code, records(&diverged).len()), (0, 0));
     assert_eq!((diverged.diverging_epoch.epoch, diverged.diverging_epoch.end_offset), (epoch, 3));
+    let committed = conn.fetch(&fetch(8, epoch).with(|f| f.request.isolation_level = 1));
+    assert_eq!((committed.diverging_epoch.end_offset, committed.aborted_transactions), (3, None), "nothing was read");
     assert_eq!(conn.fetch(&fetch(1, epoch + 5)).error_code, 1, "an epoch that never was");
 }
 

@@ -436,6 +436,18 @@ fn g17_leave_group() {
 }
 
 #[test]
+fn g17_a_join_that_waits_is_told_that_its_member_left() {
+    let (target, mut conn, group) = start();
+    let mut pair = stable(&target, &group);
+    let waits =
+        pair.follower.send(9, &join_request(&group, &pair.second.id).with_protocols(vec![protocol("range", "new")]));
+    eventually("the join is seen", || (pair.leader.heartbeat(&pair.first) == 27).then_some(()));
+    assert_eq!(conn.leave(&group, &[&pair.second.id]).error_code, 0);
+    let told = pair.follower.receive::<JoinGroupRequest>(9, waits);
+    assert_eq!((told.error_code, told.member_id.as_str()), (25, ""), "it has no id any more");
+}
+
+#[test]
 fn g18_static_members() {
     let (target, mut conn, group) = start();
     let (name, _) = conn.new_topic("g18", 1, &[]);

@@ -5,6 +5,8 @@
 //! Differences that are meant stand in [`ALLOWED`], each with its reason; everything else fails.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "differential/answers.rs"]
+mod answers;
 #[path = "differential/good_changes.rs"]
 mod good_changes;
 #[path = "differential/good_requests.rs"]
@@ -15,6 +17,8 @@ mod mutants;
 mod pinned_mutants;
 #[path = "differential/refusals.rs"]
 mod refusals;
+#[path = "differential/sequences.rs"]
+mod sequences;
 #[path = "differential/spellings.rs"]
 mod spellings;
 
@@ -109,18 +113,22 @@ enum Answer {
 }
 
 fn decode(key: i16, version: i16, outcome: Outcome) -> Answer {
-    let body = match outcome {
-        Outcome::Answer(body) => body,
-        Outcome::Closed => return Answer::Closed,
-        Outcome::Silence => return Answer::Silence,
-    };
+    match outcome {
+        Outcome::Answer(body) => Answer::Tree(parse(&format!("{:?}", message(key, version, body)))),
+        Outcome::Closed => Answer::Closed,
+        Outcome::Silence => Answer::Silence,
+    }
+}
+
+/// The message in the bytes of an answer.
+fn message(key: i16, version: i16, body: Vec<u8>) -> ResponseKind {
     let api = ApiKey::try_from(key).unwrap();
     // A v0 body answers an ApiVersions request that is too new (C1); the header of that one never has tags (C3).
     let header = if api.response_header_version(version) >= 1 { 5 } else { 4 };
     let mut rest = Bytes::from(body).slice(header..);
     let decoded = ResponseKind::decode(api, &mut rest, version).unwrap_or_else(|e| panic!("key {key} v{version}: {e}"));
     assert!(rest.is_empty(), "key {key} v{version}: {} bytes left over", rest.len());
-    Answer::Tree(parse(&format!("{decoded:?}")))
+    decoded
 }
 
 impl Both {

@@ -175,7 +175,7 @@ impl Sessions {
         session.used = now;
         session.epoch = next_epoch(session.epoch);
         let before = session.bytes;
-        session.update(asked);
+        session.update(&asked);
         let positions: Vec<_> = session.partitions.iter().map(|c| (c.key.clone(), c.position.clone())).collect();
         self.bytes = self.bytes + session.bytes - before;
         if self.bytes > self.bytes_limit && session.bytes > before {
@@ -183,8 +183,9 @@ impl Sessions {
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         if positions.is_empty() {
+            // As Kafka does it: the session is over, and what this very request asked for is served without one.
             self.remove(id);
-            return Ok(Plan { positions, session_id: 0, incremental: false });
+            return Ok(Plan { positions: asked.positions, session_id: 0, incremental: false });
         }
         Ok(Plan { positions, session_id: id, incremental: true })
     }
@@ -277,17 +278,17 @@ impl Session {
         self.partitions.iter().enumerate().map(|(i, c)| ((c.key.clone(), c.position.index), i)).collect()
     }
 
-    fn update(&mut self, asked: Asked) {
+    fn update(&mut self, asked: &Asked) {
         if asked.positions.is_empty() && asked.forgotten.is_empty() {
             return;
         }
         if !asked.positions.is_empty() {
             let mut places = self.places();
-            for (key, position) in asked.positions {
+            for (key, position) in &asked.positions {
                 let at = places.entry((key.clone(), position.index)).or_insert(self.partitions.len());
                 match self.partitions.get_mut(*at) {
-                    Some(cached) => cached.position = position,
-                    None => self.partitions.push(Cached { key, position, told: None }),
+                    Some(cached) => cached.position = position.clone(),
+                    None => self.partitions.push(Cached { key: key.clone(), position: position.clone(), told: None }),
                 }
             }
         }

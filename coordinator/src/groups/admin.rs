@@ -60,12 +60,13 @@ impl Groups {
         };
         let stable = group.head.stage == Stage::Stable;
         let protocol = group.head.protocol.as_deref().filter(|_| stable);
+        let assigned = !self.live.get(name.as_str()).is_some_and(|live| live.interrupted);
         DescribedGroup::default()
             .with_group_id(name.clone())
             .with_group_state(text(group.head.stage.name()))
             .with_protocol_type(text(group.head.protocol_type.as_deref().unwrap_or_default()))
             .with_protocol_data(text(protocol.unwrap_or_default()))
-            .with_members(describe_members(version, group, protocol))
+            .with_members(describe_members(version, group, protocol, assigned))
             .with_authorized_operations(operations)
     }
 
@@ -207,17 +208,24 @@ fn describe_other(version: i16, name: &m::GroupId, what: &str, operations: i32) 
     group.with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(message))
 }
 
-/// Metadata is shown once there is a protocol in force; assignments are the last ones also while the group rebalances.
-fn describe_members(version: i16, group: &Classic, protocol: Option<&str>) -> Vec<DescribedGroupMember> {
+/// Metadata is shown once there is a protocol in force; assignments are the last ones also while the group rebalances, unless
+/// they are not `assigned` any more.
+fn describe_members(
+    version: i16,
+    group: &Classic,
+    protocol: Option<&str>,
+    assigned: bool,
+) -> Vec<DescribedGroupMember> {
     let entry = |(id, member): (&String, &super::hard::Member)| {
         let metadata = protocol.and_then(|p| member.join.metadata(p)).map(Blob::bytes);
+        let assignment = assigned.then(|| member.assignment.bytes());
         DescribedGroupMember::default()
             .with_member_id(text(id))
             .with_group_instance_id(member.join.instance.as_deref().filter(|_| version >= 4).map(text))
             .with_client_id(text(&member.join.client_id))
             .with_client_host(text(&member.join.client_host))
             .with_member_metadata(metadata.unwrap_or_default())
-            .with_member_assignment(member.assignment.bytes())
+            .with_member_assignment(assignment.unwrap_or_default())
     };
     group.members.iter().map(entry).collect()
 }

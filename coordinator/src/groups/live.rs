@@ -21,6 +21,8 @@ pub(super) struct Live {
     pub join: Option<JoinPhase>,
     /// Until when members of this generation must have asked for their assignment.
     pub sync_due: Option<MonoMs>,
+    /// A rebalance began before the one under way had given assignments: what members had before is not shown any more.
+    pub interrupted: bool,
 }
 
 /// What PreparingRebalance waits for.

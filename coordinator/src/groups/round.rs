@@ -53,6 +53,7 @@ impl Groups {
         let Some(hard) = self.hard.classic(group) else { return };
         let Some(live) = self.live.get_mut(group) else { return };
         live.sync_due = None;
+        live.interrupted |= from == Stage::CompletingRebalance;
         for (id, session) in &mut live.sessions {
             session.owes_sync = false;
             if let Some(parked) = session.sync.take() {
@@ -146,7 +147,7 @@ impl Groups {
             (head.leader, head.protocol) = (None, None);
         });
         if let Some(live) = self.live.get_mut(group) {
-            (live.join, live.sync_due) = (None, None);
+            (live.join, live.sync_due, live.interrupted) = (None, None, false);
         }
     }
 
@@ -180,6 +181,7 @@ impl Groups {
         let now = step.now;
         self.change_head(group, step, |head| enter(head, Stage::Stable, now));
         let (Some(hard), Some(live)) = (self.hard.classic(group), self.live.get_mut(group)) else { return };
+        live.interrupted = false;
         for (id, session) in &mut live.sessions {
             if let Some(parked) = session.sync.take() {
                 step.reply(parked.token, synced(parked.version, hard, id));
@@ -203,14 +205,17 @@ impl Groups {
         }
     }
 
-    /// Takes a member out of both states and answers what it waits for. The caller sees to the rebalance.
+    /// Takes a member out of both states and answers what it waits for: under no id, because it has none any more. The caller
+    /// sees to the rebalance.
     pub(super) fn drop_member(&mut self, group: &str, id: &str, step: &mut Step<'_>) {
         if let Some(mut session) = self.live.get_mut(group).and_then(|live| live.sessions.remove(id)) {
-            session.fail_parked(ErrorCode::UnknownMemberId, id, step);
+            session.fail_parked(ErrorCode::UnknownMemberId, "", step);
         }
+        // One of those who stay leads, not one who comes meanwhile.
+        let next = self.hard.classic(group).and_then(|g| g.members.keys().find(|other| *other != id)).cloned();
         self.change_head(group, step, |head| {
             if head.leader.as_deref() == Some(id) {
-                head.leader = None;
+                head.leader = next;
             }
         });
         self.put(GroupRecord::MemberRemoved { group: group.to_string(), member: id.to_string() }, step);

@@ -372,6 +372,8 @@ impl Work {
     fn diverged<D: Disk>(&self, position: &Position, bounds: Bounds, end: EpochOffset) -> Found<D> {
         let mut found = self.found(position, bounds, None);
         found.data.diverging_epoch = EpochEndOffset::default().with_epoch(end.epoch.0).with_end_offset(end.offset.0);
+        // Nothing was read: the list is for records (F12).
+        found.data.aborted_transactions = None;
         found.ends_wait = true;
         found
     }

@@ -87,6 +87,17 @@ fn f16_partitions_with_data_take_turns() {
 }
 
 #[test]
+fn f16_a_session_that_is_left_with_nothing_ends_and_its_last_request_is_served() {
+    let (mut world, conn) = world(Limits::default());
+    let id = open(&mut world, conn);
+    let forget = ForgottenTopic::default().with_topic(name("a")).with_partitions(vec![0, 1, 2]);
+    let last = fetch_request(&[("a", 1, 0)], 0, 0).with_forgotten_topics_data(vec![forget]);
+    let answer = fetch(&mut world, conn, in_session(last, id, 1));
+    assert_eq!((answer.error_code, answer.session_id, parts(&answer)), (0, 0, vec![1]));
+    assert_eq!(world.node.fetch_sessions(), 0);
+}
+
+#[test]
 fn f17_wrong_epochs_and_unknown_sessions_are_told_at_the_top() {
     let (mut world, conn) = world(Limits::default());
     let id = open(&mut world, conn);

@@ -217,18 +217,18 @@ impl Groups {
         let single = [m::leave_group_request::MemberIdentity::default().with_member_id(request.member_id.clone())];
         let identities = if ctx.api_version <= 2 { &single[..] } else { &request.members };
         let found = identities.iter().map(|identity| self.leaving(group, identity)).collect::<Vec<_>>();
-        let mut ids: Vec<String> = found.iter().flatten().flatten().cloned().collect();
+        let mut ids: Vec<String> = found.iter().flatten().cloned().collect();
         ids.sort_unstable();
         ids.dedup();
         if !ids.is_empty() {
             self.expel(group, &ids, step);
         }
-        let code = |found: &Result<Option<String>, MemberError>| match found {
+        let code = |found: &Result<String, MemberError>| match found {
             Ok(_) => ErrorCode::None.code(),
             Err(error) => error.code().code(),
         };
         // As it was asked: the Java client looks for its own identities in the answer.
-        let entry = |(identity, found): (&m::leave_group_request::MemberIdentity, &Result<Option<String>, _>)| {
+        let entry = |(identity, found): (&m::leave_group_request::MemberIdentity, &Result<String, _>)| {
             m::leave_group_response::MemberResponse::default()
                 .with_member_id(identity.member_id.clone())
                 .with_group_instance_id(identity.group_instance_id.as_deref().map(text))
@@ -241,22 +241,18 @@ impl Groups {
         step.reply(ctx.token, Reply::LeaveGroup(response));
     }
 
-    /// Who is meant. A promised id is simply forgotten: it is nobody yet.
-    fn leaving(
-        &mut self,
-        group: &str,
-        who: &m::leave_group_request::MemberIdentity,
-    ) -> Result<Option<String>, MemberError> {
-        if self.live.get_mut(group).is_some_and(|live| live.pending.remove(who.member_id.as_str()).is_some()) {
-            return Ok(None);
+    /// Who is meant. A promised id is forgotten, and nobody: unlike a classic group, Kafka's knows of no promises.
+    fn leaving(&mut self, group: &str, who: &m::leave_group_request::MemberIdentity) -> Result<String, MemberError> {
+        if let Some(live) = self.live.get_mut(group) {
+            live.pending.remove(who.member_id.as_str());
         }
         let consumer = self.hard.consumer(group).ok_or(MemberError::Unknown)?;
         let instance = who.group_instance_id.as_deref();
         match (who.member_id.as_str(), instance) {
-            ("", Some(instance)) => consumer.statics.get(instance).cloned().map(Some).ok_or(MemberError::Unknown),
+            ("", Some(instance)) => consumer.statics.get(instance).cloned().ok_or(MemberError::Unknown),
             (id, _) => {
                 consumer_member(consumer, id, instance)?;
-                Ok(Some(id.to_string()))
+                Ok(id.to_string())
             }
         }
     }

@@ -199,8 +199,6 @@ impl Groups {
             },
             None => {}
         }
-        // Promised ids of the classic protocol go with it.
-        self.live.remove(group);
         let head = super::record::ConsumerHead::default();
         self.put(GroupRecord::ConsumerHead { group: group.to_string(), head }, step);
         Ok(())

@@ -37,9 +37,12 @@ impl Groups {
         let Some(classic) = self.hard.classic(group) else { return Ok(()) };
         let members = self.check_upgrade(classic, step.topics).map_err(refused)?;
         let (generation, is_stable) = (classic.head.generation, classic.head.stage == Stage::Stable);
-        let mut live = self.live.remove(group).unwrap_or_default();
-        for (id, session) in &mut live.sessions {
-            session.fail_parked(ErrorCode::RebalanceInProgress, id, step);
+        if let Some(live) = self.live.get_mut(group) {
+            // Whoever was promised an id may still come with it.
+            let pending = std::mem::take(&mut live.pending);
+            for (id, session) in &mut std::mem::replace(live, Live { pending, ..Live::default() }).sessions {
+                session.fail_parked(ErrorCode::RebalanceInProgress, id, step);
+            }
         }
         self.put(GroupRecord::MembersRemoved { group: group.to_string() }, step);
         let head = ConsumerHead { epoch: generation, assignment_epoch: generation, ..ConsumerHead::default() };

@@ -1,6 +1,7 @@
 //! One step of one member from what it holds to its target. A pure function.
 //! Holds: the result never holds what another member holds; a partition leaves `revoking` only when the member said that
-//! it does not own it any more; the member epoch only rises, and only when nothing is left to give back.
+//! it does not own it any more; the member epoch only rises, and only when nothing is left to give back. The previous
+//! epoch (N7) is the one before the last step, as in Kafka, also where that step raised none.
 
 use std::collections::BTreeSet;
 
@@ -70,10 +71,10 @@ fn drop_unsubscribed(current: &Current, goal: &Goal<'_>, owned: &Owned) -> Curre
     }
     let (kept, dropped): (Vec<_>, Vec<_>) = current.assigned.iter().partition(|(topic, ..)| goal.is_subscribed(*topic));
     let revoking: Held = current.revoking.iter().chain(dropped).collect();
-    let assigned: Held = kept.into_iter().collect();
+    let (assigned, previous): (Held, _) = (kept.into_iter().collect(), current.epoch);
     match owned.any_of(&revoking) {
-        true => Current { state: MemberState::Unrevoked, assigned, revoking, ..current.clone() },
-        false => Current { assigned, ..current.clone() },
+        true => Current { state: MemberState::Unrevoked, previous, assigned, revoking, ..current.clone() },
+        false => Current { assigned, previous, ..current.clone() },
     }
 }
 
@@ -81,9 +82,9 @@ fn drop_unsubscribed(current: &Current, goal: &Goal<'_>, owned: &Owned) -> Curre
 fn advance(current: &Current, goal: &Goal<'_>, owned: &Owned, is_free: impl Fn(TopicId, i32) -> bool) -> Current {
     let (kept, revoking): (Vec<_>, Vec<_>) = current.assigned.iter().partition(|(topic, p, _)| goal.wants(*topic, *p));
     let mut assigned: Held = kept.into_iter().collect();
-    let revoking: Held = revoking.into_iter().collect();
+    let (revoking, previous): (Held, _) = (revoking.into_iter().collect(), current.epoch);
     if owned.any_of(&revoking) {
-        return Current { state: MemberState::Unrevoked, assigned, revoking, ..current.clone() };
+        return Current { state: MemberState::Unrevoked, previous, assigned, revoking, ..current.clone() };
     }
     let mut state = MemberState::Stable;
     for (topic, partition) in goal.target.iter().filter(|(topic, _)| goal.is_subscribed(*topic)) {
@@ -95,9 +96,5 @@ fn advance(current: &Current, goal: &Goal<'_>, owned: &Owned, is_free: impl Fn(T
             false => state = MemberState::Unreleased,
         }
     }
-    let (epoch, previous) = match current.epoch == goal.assignment_epoch {
-        true => (current.epoch, current.previous),
-        false => (goal.assignment_epoch, current.epoch),
-    };
-    Current { epoch, previous, state, assigned, revoking: Held::default() }
+    Current { epoch: goal.assignment_epoch, previous, state, assigned, revoking: Held::default() }
 }

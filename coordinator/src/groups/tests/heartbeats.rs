@@ -224,6 +224,22 @@ fn n07_epochs_that_are_not_the_members_are_fenced() {
 }
 
 #[test]
+fn n07_the_previous_epoch_is_over_with_the_next_change() {
+    check_with(
+        eager(),
+        "grow t 4
+         c1 here topics=t -> ep 2 t:0+1+2+3
+         c2 here topics=u -> ep 3 u:0+1+2
+         c1 here owned=t:0+1+2+3 -> ep 3
+         c1 here epoch=2 owned=t:0+1+2+3 -> ep 3
+         # it has to give everything back, and so it came with epoch 3
+         c1 here changes topics=u owned=t:0+1+2+3 -> ep 3 nothing
+         c1 here epoch=2 owned= -> 110
+         c1 here owned= -> ep 4 u:2",
+    );
+}
+
+#[test]
 fn n08_a_member_may_join_again() {
     check_with(
         eager(),

@@ -270,6 +270,24 @@ fn g19_describe_groups() {
 }
 
 #[test]
+fn g19_assignments_are_over_once_the_next_rebalance_was_interrupted() {
+    check(
+        "m1 join v3 -> gen 1 range led by m1 of m1
+         m1 sync give=m1:A -> got \"A\"
+         m2 join v3 -> ...
+         m1 join v3 -> gen 2 range led by m1 of m1,m2
+         m2 <- gen 2 range led by m1
+         x describe -> 0 CompletingRebalance \"consumer\" \"\" m1=A m2=
+         m2 leave -> 0 0
+         x describe -> 0 PreparingRebalance \"consumer\" \"\" m1=
+         m1 join v3 -> gen 3 range led by m1 of m1
+         x describe -> 0 CompletingRebalance \"consumer\" \"\" m1=
+         m1 sync give=m1:A -> got \"A\"
+         x describe -> 0 Stable \"consumer\" \"range\" m1=A",
+    );
+}
+
+#[test]
 fn g20_list_groups_with_filters() {
     check(
         "a commit admin g=simple t:0=1 -> t:0 0

@@ -47,6 +47,27 @@ fn n17_who_waits_in_a_classic_round_is_told_to_join_again() {
 }
 
 #[test]
+fn n17_an_id_that_was_promised_is_good_after_the_change() {
+    check_with(
+        eager(),
+        "m1 join v3 -> gen 1 range led by m1 of m1
+         m1 sync give=m1:@t:0+1+2 -> has t:0+1+2
+         m2 join -> 79
+         m3 join -> 79
+         c1 here topics=t -> ep 2 nothing
+         m2 join -> gen 3 range
+         # nobody yet
+         m3 leave -> 0 25",
+    );
+    check_with(
+        eager(),
+        "m1 join -> 79
+         c1 here topics=t -> ep 2 t:0+1+2
+         m1 join -> gen 3 range",
+    );
+}
+
+#[test]
 fn n17_a_static_member_that_comes_back_in_the_middle_of_a_round_gets_something() {
     check_with(
         eager(),
