@@ -235,7 +235,7 @@ fn n07_the_previous_epoch_is_over_with_the_next_change() {
          # it has to give everything back, and so it came with epoch 3
          c1 here changes topics=u owned=t:0+1+2+3 -> ep 3 nothing
          c1 here epoch=2 owned= -> 110
-         c1 here owned= -> ep 4 u:2",
+         c1 here owned= -> ep 4",
     );
 }
 
