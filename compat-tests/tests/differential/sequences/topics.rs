@@ -30,7 +30,7 @@ pub const OPERATIONS: &[Operation] = &[
 /// Configs of every topic: what a broker would remove or compact in its own time stays. Records here are years old.
 const KEEPS: &[(&str, &str)] = &[("retention.ms", "-1"), ("min.cleanable.dirty.ratio", "1.0")];
 
-/// Configs worth changing, with values that keep the records.
+/// Configs worth changing, with values that keep the records. Segments are not cut short: a fetch from Kafka ends with one.
 const CONFIGS: &[(&str, &[&str])] = &[
     ("retention.bytes", &["-1", "1000000000"]),
     ("cleanup.policy", &["delete", "delete", "compact", "compact,delete", "delete,compact", ""]),
@@ -39,7 +39,7 @@ const CONFIGS: &[(&str, &[&str])] = &[
     ("message.timestamp.after.max.ms", &["1000", "9223372036854775807"]),
     ("max.message.bytes", &["100", "300", "1000", "1048588"]),
     ("segment.bytes", &["1048576", "1073741824"]),
-    ("segment.ms", &["1", "1000", "604800000"]),
+    ("segment.ms", &["86400000", "604800000"]),
     ("segment.index.bytes", &["1000", "10485760"]),
     ("index.interval.bytes", &["0", "100", "4096"]),
     ("min.insync.replicas", &["1", "2"]),
