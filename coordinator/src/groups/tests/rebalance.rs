@@ -140,13 +140,10 @@ fn one_of_those_who_stay_leads_after_the_leader_left() {
          m1 join v3 -> gen 2 range led by m1 of m1,m2
          m2 <- gen 2 range led by m1
          m1 leave -> 0 0
-         m3 join v3 -> ...
-         m4 join v3 -> ...
-         m5 join v3 -> ...
-         m2 join v3 -> gen 3 range led by m2 of m2,m3,m4,m5
-         m3 <- gen 3 range led by m2
-         m4 <- gen 3 range led by m2
-         m5 <- gen 3 range led by m2",
+         # its id is before that of m2
+         m3 join v5 instance=a -> ...
+         m2 join v3 -> gen 3 range led by m2 of m2,m3
+         m3 <- gen 3 range led by m2",
     );
 }
 
