@@ -37,6 +37,15 @@ fn world() -> World {
     world
 }
 
+/// Another connection appends to the log and reads what it appended.
+fn others_are_served(world: &mut World) {
+    let other = world.connect();
+    let part = produced(world.ask(other, PRODUCE, produce_request("a", 0, -1, batch(b"meanwhile"))));
+    assert_eq!((part.error_code, part.base_offset), (0, 8));
+    let newest = fetched(world.ask(other, FETCH, fetch_request(&[("a", 0, 8)], 0, 0)));
+    assert_eq!(values(&newest.records.unwrap()).len(), 1);
+}
+
 #[test]
 fn a_fetch_of_what_is_not_in_memory_is_left_to_a_reader_thread_while_everybody_else_is_served() {
     let mut world = filled();
@@ -47,11 +56,7 @@ fn a_fetch_of_what_is_not_in_memory_is_left_to_a_reader_thread_while_everybody_e
     assert!(world.is_waiting(reader) && world.answer(reader).is_none());
     assert_eq!(world.disk.counters().reads, before, "not even of the pages that say where batches begin");
 
-    let other = world.connect();
-    let part = produced(world.ask(other, PRODUCE, produce_request("a", 0, -1, batch(b"meanwhile"))));
-    assert_eq!((part.error_code, part.base_offset), (0, 8));
-    let newest = fetched(world.ask(other, FETCH, fetch_request(&[("a", 0, 8)], 0, 0)));
-    assert_eq!(values(&newest.records.unwrap()).len(), 1);
+    others_are_served(&mut world);
 
     world.warm_held();
     world.settle();
@@ -91,11 +96,7 @@ fn io_12_a_missing_index_is_built_by_a_reader_thread_while_everybody_else_is_ser
     assert!(world.is_waiting(reader) && world.answer(reader).is_none());
     assert!(!world.disk.exists(INDEX).unwrap(), "nobody builds it where the request is served");
 
-    let other = world.connect();
-    let part = produced(world.ask(other, PRODUCE, produce_request("a", 0, -1, batch(b"meanwhile"))));
-    assert_eq!((part.error_code, part.base_offset), (0, 8));
-    let newest = fetched(world.ask(other, FETCH, fetch_request(&[("a", 0, 8)], 0, 0)));
-    assert_eq!(values(&newest.records.unwrap()).len(), 1);
+    others_are_served(&mut world);
 
     world.warm_held();
     assert!(world.disk.exists(INDEX).unwrap());
