@@ -4,7 +4,7 @@
 //! the last handle of the client is dropped, what was taken is still sent. Where the driving task ends, or its runtime does, every
 //! record that has no outcome fails, and nothing is taken any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -396,6 +396,8 @@ struct Driver {
     sender: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
     nodes: BTreeMap<NodeId, mpsc::UnboundedSender<(Flight, Vec<Parcel>)>>,
+    /// Logs whose metadata was asked for and has not come.
+    asked: BTreeSet<LogId>,
     /// Since when logs are said not to exist.
     missing: BTreeMap<LogId, MonoMs>,
     /// When metadata of all logs is asked for again.
@@ -419,7 +421,7 @@ impl Driver {
     fn new(writer: Arc<Writer>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let aging = writer.cluster.clock.now().after_ms(ms(writer.cluster.config.metadata_max_age));
-        Self { writer, sender, events, nodes: BTreeMap::new(), missing: BTreeMap::new(), aging }
+        Self { writer, sender, events, nodes: BTreeMap::new(), asked: BTreeSet::new(), missing: BTreeMap::new(), aging }
     }
 
     async fn run(mut self) {
@@ -462,6 +464,9 @@ impl Driver {
     fn take(&mut self, event: Event) {
         let now = self.writer.cluster.clock.now();
         let mut outputs = Vec::new();
+        if let Event::Learnt(log, _) = &event {
+            self.asked.remove(log);
+        }
         {
             let mut machine = self.writer.machine();
             match event {
@@ -473,6 +478,10 @@ impl Driver {
                 Event::Learnt(log, Ok(view)) => {
                     self.missing.remove(&log);
                     machine.learn(&log, view.id, &leaders(&view));
+                }
+                // Nothing waits for it; patience begins with what does.
+                Event::Learnt(log, Err(LogFailure::Unknown)) if !machine.has_unsettled(&log) => {
+                    self.missing.remove(&log);
                 }
                 Event::Learnt(log, Err(LogFailure::Unknown)) => {
                     let since = *self.missing.entry(log.clone()).or_insert(now);
@@ -490,7 +499,6 @@ impl Driver {
     fn carry_out(&mut self, output: Output<Token>) {
         match output {
             Output::Done(outcome) => self.writer.settle(outcome),
-            // Something waits to be written there.
             Output::Refresh(log) => self.look_up(log, self.writer.creates),
             Output::Identify => self.identify(),
             Output::Send { flight, node, parcels } => {
@@ -506,7 +514,12 @@ impl Driver {
         }
     }
 
-    fn look_up(&self, log: LogId, creates: bool) {
+    /// One question at a time: one that creates and comes late would create a log that was deleted since the first was
+    /// answered.
+    fn look_up(&mut self, log: LogId, creates: bool) {
+        if !self.asked.insert(log.clone()) {
+            return;
+        }
         let (cluster, events) = (self.writer.cluster.clone(), self.sender.clone());
         tokio::spawn(async move {
             let learnt = cluster.look_up_to_write(&log, creates).await;

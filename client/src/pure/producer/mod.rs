@@ -215,7 +215,7 @@ pub struct Flight(pub u64);
 pub enum Output<T> {
     /// Ask a broker for a producer id, then call [`Producer::identified`] or [`Producer::unidentified`].
     Identify,
-    /// Ask for metadata of this log, then call [`Producer::learn`].
+    /// Ask for metadata of this log, which something waits to be written to, then call [`Producer::learn`].
     Refresh(LogId),
     /// Send this to a broker; then call [`Producer::answered`], [`Producer::lost`] or [`Producer::unsent`]. Requests to one broker leave in the
     /// order in which they come out here.
@@ -330,6 +330,11 @@ impl<T> Producer<T> {
     /// The logs that are known.
     pub fn logs(&self) -> impl Iterator<Item = &LogId> {
         self.logs.keys()
+    }
+
+    /// Whether a record for this log has no outcome yet.
+    pub fn has_unsettled(&self, log: &LogId) -> bool {
+        has_active(&self.active, log)
     }
 
     /// Partitions of a log, if it is known.
@@ -568,8 +573,12 @@ impl<T> Producer<T> {
         ready
     }
 
+    /// Only of logs that there is something to write to: asking may create them, and a log that another client deleted
+    /// meanwhile would be there again though nobody writes to it.
     fn refresh(&mut self, now: MonoMs, wake: &mut Wake, out: &mut Vec<Output<T>>) {
-        for (log, entry) in self.logs.iter_mut().filter(|(_, entry)| entry.refresh_wanted) {
+        let active = &self.active;
+        let is_due = |(log, entry): &(&LogId, &mut Log<T>)| entry.refresh_wanted && has_active(active, log);
+        for (log, entry) in self.logs.iter_mut().filter(is_due) {
             if entry.refresh_not_before > now {
                 wake.at(Some(entry.refresh_not_before));
                 continue;
@@ -824,6 +833,10 @@ impl<T> Log<T> {
         self.sticky = Some((index, bytes));
         index
     }
+}
+
+fn has_active(active: &BTreeSet<(LogId, u32)>, log: &LogId) -> bool {
+    active.range((log.clone(), 0)..).next().is_some_and(|(first, _)| first == log)
 }
 
 fn partition_mut<'a, T>(

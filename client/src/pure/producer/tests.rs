@@ -503,6 +503,40 @@ fn what_hurries_is_what_was_there() {
 }
 
 #[test]
+fn metadata_is_asked_for_while_something_waits_to_be_written() {
+    let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
+    machine.learn(&log(), ID, &[Some(NodeId(1))]);
+    machine.identified(1, 0);
+    let asks = |machine: &mut Producer<u64>, now| {
+        let mut out = Vec::new();
+        machine.step(MonoMs(now), &mut out);
+        out.iter().any(|output| matches!(output, Output::Refresh(_)))
+    };
+    let unknown = Answer::Refused { code: 3, message: None, records: Vec::new() };
+    let first = push_now(&mut machine, true).unwrap();
+    machine.learn(&log(), ID, &[Some(NodeId(1))]);
+    // What was asked for in vain before it was created, and heard after it is known to be there.
+    machine.answered(first, BTreeMap::from([((log(), 0), unknown)]), MonoMs(0), &mut Vec::new());
+    assert!(machine.has_unsettled(&log()));
+    assert!(asks(&mut machine, 0));
+    let mut out = Vec::new();
+    machine.step(MonoMs(10_000), &mut out);
+    let sent = |output: Output<u64>| match output {
+        Output::Send { flight, .. } => Some(flight),
+        Output::Identify | Output::Refresh(_) | Output::Done(_) => None,
+    };
+    let second = out.into_iter().find_map(sent).unwrap();
+    let written = Answer::Written { base_offset: LogOffset(0), append_time: None };
+    machine.answered(second, BTreeMap::from([((log(), 0), written)]), MonoMs(10_000), &mut Vec::new());
+    assert!(!machine.has_unsettled(&log()));
+    assert!(!asks(&mut machine, 60_000), "nothing is written");
+    machine
+        .push(&log(), Target::Key, NewRecord { timestamp: 0, key: None, value: None, headers: &[] }, 1, MonoMs(60_000))
+        .unwrap();
+    assert!(asks(&mut machine, 60_000));
+}
+
+#[test]
 fn a_log_that_is_created_again_may_have_fewer_partitions() {
     let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
     let (leader, other) = (Some(NodeId(1)), TopicId([2; 16]));
