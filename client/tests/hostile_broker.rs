@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::broker_that;
+use common::{LONG, broker_that};
 use pyralog_client::{CallError, ClientConfig, ConnectError, TenantClient};
 use pyralog_protocol::batch::{BatchBuilder, NewRecord};
 use pyralog_protocol::kafka_protocol::messages as kp;
@@ -24,8 +24,8 @@ use pyralog_protocol::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// Answers the first request of every connection with these bytes, then stays silent or closes.
-async fn against(answer: Vec<u8>, then_close: bool) -> CallError {
+/// Answers the first request of every connection with these bytes, then stays silent or closes. The client waits for so long.
+async fn against(answer: Vec<u8>, then_close: bool, timeout: Duration) -> CallError {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -36,10 +36,9 @@ async fn against(answer: Vec<u8>, then_close: bool) -> CallError {
             while !then_close && stream.read(&mut request).await.is_ok_and(|n| n > 0) {}
         }
     });
-    let timeout = Duration::from_millis(300);
     let config =
         ClientConfig { connect_timeout: timeout, request_timeout: timeout, ..ClientConfig::new(address.to_string()) };
-    let error = tokio::time::timeout(Duration::from_secs(10), config.connect()).await.unwrap().unwrap_err();
+    let error = tokio::time::timeout(2 * LONG, config.connect()).await.unwrap().unwrap_err();
     server.abort();
     let ConnectError::Call(error) = error else { panic!("{error}") };
     error
@@ -58,27 +57,28 @@ async fn se_15_lengths_counts_and_cuts_are_typed_errors() {
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the port speaks HTTP"),
     ];
     for (answer, named) in lengths {
-        let error = against(answer.to_vec(), false).await.to_string();
+        let error = against(answer.to_vec(), false, LONG).await.to_string();
         assert!(error.contains(named), "{error}");
     }
     // Correlation id 0, no error, and an array that nothing backs.
     let counts = frame(&[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x07]);
-    let error = against(counts, false).await;
+    let error = against(counts, false, LONG).await;
     assert!(matches!(error, CallError::Answer { .. }) || error.to_string().contains("makes no sense"), "{error}");
     let other = frame(&[0, 0, 0, 9, 0, 0, 1, 0, 0, 0, 0, 0]);
-    let error = against(other, false).await.to_string();
+    let error = against(other, false, LONG).await.to_string();
     assert!(error.contains("an answer to request 9 instead of 0"), "{error}");
     let cut = frame(&[0, 0, 0, 0, 0, 0])[..7].to_vec();
-    let error = against(cut, true).await.to_string();
+    let error = against(cut, true, LONG).await.to_string();
     assert!(error.contains("closed"), "{error}");
 }
 
 #[tokio::test]
 async fn silence_ends_with_the_timeout() {
-    let error = against(Vec::new(), false).await.to_string();
+    let short = Duration::from_millis(300);
+    let error = against(Vec::new(), false, short).await.to_string();
     assert!(error.contains("did not answer ApiVersions within 300 ms"), "{error}");
     let half = frame(&[0; 100])[..20].to_vec();
-    let error = against(half, false).await.to_string();
+    let error = against(half, false, short).await.to_string();
     assert!(error.contains("within 300 ms"), "{error}");
 }
 
@@ -144,7 +144,7 @@ async fn a_log_that_got_shorter_keeps_nobody_waiting_for_its_old_end() {
     let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
     let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
     let client = config.connect().await.unwrap();
-    let tenants = tokio::time::timeout(Duration::from_secs(20), TenantClient::open(client, "log")).await;
+    let tenants = tokio::time::timeout(LONG, TenantClient::open(client, "log")).await;
     tenants.expect("it waits for records that are gone").unwrap();
 }
 
