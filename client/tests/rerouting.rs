@@ -7,7 +7,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::broker_that;
+use common::{LONG, broker_that};
 use pyralog_client::{ClientConfig, PyralogClient, VlsnClient, VlsnError};
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, Records};
 use pyralog_protocol::kafka_protocol::messages::metadata_response::{
@@ -104,11 +104,11 @@ impl Log {
     }
 }
 
-/// A client of a broker with this log.
-async fn client_of(log: &Arc<Mutex<Log>>) -> PyralogClient {
+/// A client of a broker with this log, that asks again for so long.
+async fn client_of(log: &Arc<Mutex<Log>>, call_timeout: Duration) -> PyralogClient {
     let log = log.clone();
     let address = broker_that(move |request, port| log.lock().unwrap().answer(request, port)).await;
-    let config = ClientConfig { call_timeout: Duration::from_millis(500), ..ClientConfig::new(address) };
+    let config = ClientConfig { call_timeout, ..ClientConfig::new(address) };
     config.connect().await.unwrap()
 }
 
@@ -119,7 +119,7 @@ fn log(partitions: i32) -> Arc<Mutex<Log>> {
 #[tokio::test]
 async fn a_repair_does_not_act_on_partitions_of_one_moment_and_routing_of_another() {
     let log = log(1);
-    let writer = VlsnClient::open(client_of(&log).await, "log").await.unwrap();
+    let writer = VlsnClient::open(client_of(&log, LONG).await, "log").await.unwrap();
     assert_eq!(writer.write_at(0, "").await, Ok(0));
     {
         let mut log = log.lock().unwrap();
@@ -133,7 +133,7 @@ async fn a_repair_does_not_act_on_partitions_of_one_moment_and_routing_of_anothe
 async fn a_log_that_grows_while_it_is_opened_is_written() {
     let log = log(2);
     log.lock().unwrap().soon = 1;
-    let writer = VlsnClient::open(client_of(&log).await, "log").await.unwrap();
+    let writer = VlsnClient::open(client_of(&log, LONG).await, "log").await.unwrap();
     assert_eq!(writer.write_at(5, "").await, Ok(5));
     assert_eq!(log.lock().unwrap().written, [(2, 5)]);
 }
@@ -141,7 +141,7 @@ async fn a_log_that_grows_while_it_is_opened_is_written() {
 #[tokio::test]
 async fn a_log_that_grew_since_the_client_last_looked_is_written() {
     let log = log(1);
-    let client = client_of(&log).await;
+    let client = client_of(&log, LONG).await;
     assert!(client.log_exists("log").await.unwrap());
     log.lock().unwrap().partitions = 3;
     let writer = VlsnClient::open(client, "log").await.unwrap();
@@ -153,7 +153,7 @@ async fn a_log_that_grew_since_the_client_last_looked_is_written() {
 async fn a_broker_whose_answers_never_agree_is_told_of() {
     let log = log(2);
     log.lock().unwrap().hidden = 1;
-    let error = VlsnClient::open(client_of(&log).await, "log").await.unwrap_err();
+    let error = VlsnClient::open(client_of(&log, Duration::from_millis(500)).await, "log").await.unwrap_err();
     assert!(matches!(error, VlsnError::Call(_)), "{error:?}");
     assert!(error.to_string().ends_with("log log has 2 partitions there, and routes its VLSNs to 3"), "{error}");
 }

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Broker, unique};
+use common::{Broker, LONG, unique};
 use pyralog_client::{
     Acks, ClientConfig, LogConfig, LogUpdate, ProduceError, ProducerConfig, PyralogClient, Record, VlsnClient,
     VlsnError, VlsnRead,
@@ -39,6 +39,8 @@ impl Late {
 /// What lies between clients and a broker.
 struct Network {
     late: Arc<watch::Sender<Late>>,
+    /// How many writes have been held up.
+    held: Arc<watch::Sender<usize>>,
     _broker: Broker,
     address: String,
 }
@@ -50,13 +52,21 @@ impl Network {
         let advertised = format!("advertised.listeners=PLAINTEXT://{address}");
         let broker = Broker::own(&[&[advertised.as_str()], settings].concat());
         let late = Arc::new(watch::Sender::new(Late::Nothing));
-        let (behind, states) = (broker.address().to_owned(), late.clone());
+        let held = Arc::new(watch::Sender::new(0));
+        let (behind, states, holds) = (broker.address().to_owned(), late.clone(), held.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, behind.clone(), states.clone()));
+                tokio::spawn(carry(client, behind.clone(), states.clone(), holds.clone()));
             }
         });
-        Self { late, _broker: broker, address }
+        Self { late, held, _broker: broker, address }
+    }
+
+    /// Waits until a write is held up that was not when this was called.
+    fn next_held(&self) -> impl Future<Output = ()> {
+        let mut held = self.held.subscribe();
+        let before = *held.borrow_and_update();
+        async move { drop(tokio::time::timeout(LONG, held.wait_for(|now| *now > before)).await.unwrap().unwrap()) }
     }
 
     /// Nothing comes through.
@@ -80,17 +90,18 @@ impl Network {
 
     /// A client that gives up soon.
     async fn client(&self) -> PyralogClient {
-        let producer = ProducerConfig { delivery_timeout: Duration::from_millis(700), ..Default::default() };
-        let (request_timeout, connect_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+        let producer = ProducerConfig { delivery_timeout: Duration::from_secs(3), ..Default::default() };
+        let (request_timeout, connect_timeout) = (Duration::from_secs(2), Duration::from_secs(2));
         let config = ClientConfig { request_timeout, connect_timeout, producer, ..ClientConfig::new(&self.address) };
         config.connect().await.unwrap()
     }
 }
 
-async fn carry(client: TcpStream, behind: String, late: Arc<watch::Sender<Late>>) {
+async fn carry(client: TcpStream, behind: String, late: Arc<watch::Sender<Late>>, held: Arc<watch::Sender<usize>>) {
     // API keys, as frames have them behind their length.
     const PRODUCE: &[u8] = &0i16.to_be_bytes();
     const VLSN_DESCRIBE: &[u8] = &30_720i16.to_be_bytes();
+    const VLSN_APPEND: &[u8] = &30_723i16.to_be_bytes();
     let (made, mut writes, mut states) = (Instant::now(), false, late.subscribe());
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_broker, mut to_broker) = TcpStream::connect(behind).await.unwrap().into_split();
@@ -108,6 +119,10 @@ async fn carry(client: TcpStream, behind: String, late: Arc<watch::Sender<Late>>
             }
             is_time
         });
+        let is_held = states.borrow().holds(made, writes);
+        if is_held && (api == Some(PRODUCE) || api == Some(VLSN_APPEND)) {
+            held.send_modify(|held| *held += 1);
+        }
         let is_over = states.wait_for(|late| !late.holds(made, writes)).await.is_err();
         if is_over || count == 0 || to_broker.write_all(&bytes[..count]).await.is_err() {
             return;
@@ -164,7 +179,7 @@ async fn a_record_that_comes_late_keeps_the_vlsn_that_it_was_given() {
         let (client, name) = log_behind(&network).await;
         let log = VlsnClient::open(client, &name).await.unwrap();
         resume_before_it_comes(&network, &log).await;
-        let late = log.wait(1, Duration::from_secs(10)).await.unwrap();
+        let late = log.wait(1, LONG).await.unwrap();
         assert!(late.is_found(), "the network delivers it: {late:?}");
         assert_eq!(log.write("credit").await.unwrap(), 2);
         assert_eq!(values(&log).await, ["0 first", "1 debit", "2 credit"]);
@@ -177,7 +192,7 @@ async fn a_vlsn_that_failed_is_no_gap() {
     let (client, name) = log_behind(&network).await;
     let log = VlsnClient::open(client, &name).await.unwrap();
     fail_late(&network, &log).await;
-    let again = tokio::time::timeout(Duration::from_secs(2), log.write_at(1, "debit")).await.unwrap();
+    let again = tokio::time::timeout(LONG, log.write_at(1, "debit")).await.unwrap();
     assert!(matches!(again, Err(VlsnError::Stopped { vlsn: 1, .. })), "{again:?}");
     log.resume().await.unwrap();
     network.deliver();
@@ -240,10 +255,12 @@ async fn a_conditional_write_that_comes_late_keeps_its_vlsn() {
     let log = VlsnClient::open(client, &name).await.unwrap();
     assert_eq!(log.write_if(0, None, "first").await.unwrap(), 0);
     network.hold();
-    let given_up = tokio::time::timeout(Duration::from_millis(100), log.write_if(1, Some(0), "debit")).await;
-    assert!(given_up.is_err());
+    tokio::select! {
+        written = log.write_if(1, Some(0), "debit") => panic!("{written:?}"),
+        () = network.next_held() => {}
+    }
     network.deliver();
-    assert!(log.wait(1, Duration::from_secs(10)).await.unwrap().is_found());
+    assert!(log.wait(1, LONG).await.unwrap().is_found());
     assert_eq!(log.write("credit").await.unwrap(), 2);
     assert_eq!(values(&log).await, ["0 first", "1 debit", "2 credit"]);
 }
@@ -261,7 +278,9 @@ async fn what_a_repair_sent_before_it_failed_is_awaited() {
         let log = log.clone();
         tokio::spawn(async move { log.write(vec![0; 49_000]).await })
     });
+    let held = network.next_held();
     let writes: Vec<_> = writes.collect();
+    held.await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     network.hold_writes_once_described();
     for write in writes {
@@ -303,11 +322,11 @@ async fn without_acknowledgements_the_buffer_is_bounded_too() {
         idempotent: false,
         request_bytes: 200_000,
         buffer_bytes: 200_000,
-        buffer_timeout: Duration::from_millis(300),
-        delivery_timeout: Duration::from_millis(700),
+        buffer_timeout: Duration::from_secs(2),
+        delivery_timeout: Duration::from_secs(4),
         ..Default::default()
     };
-    let request_timeout = Duration::from_millis(500);
+    let request_timeout = Duration::from_secs(3);
     let config = ClientConfig {
         request_timeout,
         connect_timeout: request_timeout,
@@ -328,7 +347,7 @@ async fn without_acknowledgements_the_buffer_is_bounded_too() {
     }
     assert!(matches!(failed, Some(ProduceError::BufferFull { .. })), "{} were taken, {failed:?}", taken.len());
     // What no socket takes has its time as well.
-    tokio::time::timeout(Duration::from_secs(10), client.flush()).await.unwrap();
+    tokio::time::timeout(LONG, client.flush()).await.unwrap();
     assert!(matches!(taken.pop().unwrap().await, Err(ProduceError::Expired { .. })));
     network.deliver();
     while client.produce(&name, Record::from("there again")).await.is_err() {}
@@ -341,7 +360,7 @@ async fn behind_a_failure_the_buffer_is_bounded_too() {
         request_bytes: 200_000,
         buffer_bytes: 200_000,
         in_flight: 1,
-        delivery_timeout: Duration::from_millis(500),
+        delivery_timeout: Duration::from_secs(3),
         ..Default::default()
     };
     let config = ClientConfig { producer, ..ClientConfig::new(&network.address) };
@@ -351,10 +370,10 @@ async fn behind_a_failure_the_buffer_is_bounded_too() {
     let log = VlsnClient::open(client, &name).await.unwrap();
     log.write("first").await.unwrap();
     network.hold();
-    let in_air = log.enqueue("in the air").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (in_air, ()) = tokio::join!(log.enqueue("in the air"), network.next_held());
+    let in_air = in_air.unwrap();
     let expires = log.enqueue("waits behind it").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let mut taken = 0;
     while taken < 100 && tokio::time::timeout(Duration::from_millis(200), log.enqueue(vec![0; 50_000])).await.is_ok() {
         taken += 1;

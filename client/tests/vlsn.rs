@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Broker, unique};
+use common::{Broker, LONG, unique};
 use pyralog_client::{
     ClientConfig, Codec, CommitStrategy, ConsumerConfig, LogConfig, LogOffset, LogUpdate, ProducerConfig,
     PyralogClient, PyralogError, Record, ResumePosition, UnifiedConsumer, VlsnClient, VlsnCommitTracker, VlsnError,
@@ -168,16 +168,15 @@ async fn others_that_write_keep_nobody_waiting() {
         let log = log.clone();
         writers.spawn(async move { while log.enqueue("without a pause").await.is_ok() {} });
     }
-    let long = Duration::from_secs(10);
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let delivery = log.enqueue("before").await.unwrap();
         let vlsn = delivery.vlsn();
-        timeout(long, log.flush()).await.expect("flush waits for the others");
+        timeout(LONG, log.flush()).await.expect("flush waits for the others");
         assert_eq!(timeout(Duration::ZERO, delivery).await, Ok(Ok(vlsn)), "flush is over");
-        let resumed = timeout(long, log.resume()).await.expect("resume waits for the others");
+        let resumed = timeout(LONG, log.resume()).await.expect("resume waits for the others");
         assert!(resumed.unwrap().last >= Some(vlsn));
-        let refused = timeout(long, log.write_if(0, None, "late")).await.expect("write_if waits for the others");
+        let refused = timeout(LONG, log.write_if(0, None, "late")).await.expect("write_if waits for the others");
         assert!(matches!(refused, Err(VlsnError::Unexpected { .. })), "{refused:?}");
     }
     assert!(writers.try_join_next().is_none(), "they go on");
@@ -223,13 +222,12 @@ async fn a_read_waits_until_its_vlsn_is_decided() {
         let name = vlsn_log(&client, "waits", 2).await;
         let log = VlsnClient::open(client, &name).await.unwrap();
         assert_eq!(log.wait(0, Duration::from_millis(50)).await.unwrap(), VlsnRead::NotYet);
-        let (found, gap, ()) =
-            tokio::join!(log.wait(3, Duration::from_secs(20)), log.wait(2, Duration::from_secs(20)), async {
-                for vlsn in [0, 1, 4, 3, 5] {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
-                    log.write_at(vlsn, value(vlsn)).await.unwrap();
-                }
-            });
+        let (found, gap, ()) = tokio::join!(log.wait(3, LONG), log.wait(2, LONG), async {
+            for vlsn in [0, 1, 4, 3, 5] {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                log.write_at(vlsn, value(vlsn)).await.unwrap();
+            }
+        });
         assert_eq!(found.unwrap().record(3).unwrap().value, value(3));
         assert_eq!(gap.unwrap(), VlsnRead::Gap);
     }
@@ -260,7 +258,7 @@ async fn a_writer_follows_a_change_of_the_partition_count() {
             tokio::time::sleep(Duration::from_millis(120)).await;
             client.update_log_config(&name, LogUpdate::new().partition_count(count)).await.unwrap();
         }
-        tokio::time::timeout(Duration::from_secs(30), writer).await.unwrap().unwrap();
+        tokio::time::timeout(3 * LONG, writer).await.unwrap().unwrap();
         let page = log.read_range(0, 5000).await.unwrap();
         assert_eq!((numbers(&page.records), page.gaps), ((0..4000).collect(), vec![]));
         assert!(page.records.iter().all(|record| record.value == value(record.vlsn().unwrap())));
@@ -320,15 +318,15 @@ async fn resume_says_what_is_missing_and_sending_again_does_no_harm() {
 async fn after_a_failure_nothing_behind_it_is_written_until_somebody_resumes() {
     let Some(mut broker) = Broker::killable() else { return };
     let mut config = broker.config();
-    config.producer.delivery_timeout = Duration::from_millis(400);
-    config.request_timeout = Duration::from_millis(300);
+    config.producer.delivery_timeout = Duration::from_secs(3);
+    config.request_timeout = Duration::from_secs(2);
     let client = config.connect().await.unwrap();
     let name = vlsn_log(&client, "strict", 2).await;
     let log = VlsnClient::open(client, &name).await.unwrap();
     log.write_batch((0..10).map(value)).await.unwrap();
     broker.kill9();
     // Until the client has seen that: what it sends then does not leave, so that no VLSN is in doubt.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let first = log.enqueue(value(10)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(250)).await;
     let second = log.enqueue(value(11)).await.unwrap();
@@ -352,7 +350,7 @@ async fn after_a_failure_nothing_behind_it_is_written_until_somebody_resumes() {
 async fn a_pause_that_outlasts_a_writer_leaves_no_gap() {
     let Some(broker) = Broker::pyralog() else { return };
     let mut config = broker.config();
-    config.producer.delivery_timeout = Duration::from_millis(600);
+    config.producer.delivery_timeout = Duration::from_secs(3);
     let client = config.connect().await.unwrap();
     let name = vlsn_log(&client, "paused", 1).await;
     let log = VlsnClient::open(client.clone(), &name).await.unwrap();

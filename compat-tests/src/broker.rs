@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::conn::{Conn, PATIENCE};
+use crate::calls::eventually;
+use crate::conn::{Conn, PATIENCE, SOON};
 use crate::http;
 
 /// How to start a broker of one's own.
@@ -22,6 +23,7 @@ pub struct BrokerOptions {
     wrapper: Vec<String>,
     data: Option<PathBuf>,
     kafka_listen: Option<String>,
+    keeps_port: bool,
 }
 
 impl BrokerOptions {
@@ -55,6 +57,13 @@ impl BrokerOptions {
     #[must_use]
     pub fn data(mut self, folder: &Path) -> BrokerOptions {
         self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// Starts again where it listened before, for clients that come back to the address they know.
+    #[must_use]
+    pub fn keep_port(mut self) -> BrokerOptions {
+        self.keeps_port = true;
         self
     }
 
@@ -105,7 +114,11 @@ impl Broker {
         let folder =
             options.data.clone().unwrap_or_else(|| std::env::temp_dir().join(crate::unique("pyralog-compat-test")));
         let mut broker = Broker { options, folder, folder_is_ours, process: None };
-        broker.process = Some(spawn(&broker.options, &broker.folder)?);
+        let process = spawn(&broker.options, &broker.folder)?;
+        if broker.options.keeps_port {
+            broker.options.kafka_listen = Some(process.kafka.clone());
+        }
+        broker.process = Some(process);
         Ok(broker)
     }
 
@@ -171,6 +184,14 @@ impl Broker {
         value.unwrap_or_else(|| panic!("no number for {name} in {text}"))
     }
 
+    /// Waits until stderr has all of these words: its lines are written, and read here, by threads of their own.
+    pub fn expect_said(&self, words: &[&str]) {
+        eventually(&format!("stderr says {words:?}"), || {
+            let said = self.stderr();
+            words.iter().all(|word| said.contains(word)).then_some(())
+        });
+    }
+
     /// What it has written to stderr so far.
     pub fn stderr(&self) -> String {
         self.running().stderr.lock().expect("stderr").clone()
@@ -212,7 +233,8 @@ impl Broker {
         assert!(status.is_some_and(|s| s.success()), "it ended with {status:?}; stderr:\n{stderr}");
     }
 
-    /// Starts again on the same folder; ends the process first (SIGTERM) if it still runs. Ports change.
+    /// Starts again on the same folder; ends the process first (SIGTERM) if it still runs. Ports change, but for
+    /// [`BrokerOptions::keep_port`].
     pub fn restart(&mut self) {
         if self.process.is_some() {
             self.terminate();
@@ -222,10 +244,18 @@ impl Broker {
         }
     }
 
-    /// Starts a broker that was killed again, where that may fail. Ports change.
+    /// Starts a broker that was killed again, where that may fail. Ports change, but for [`BrokerOptions::keep_port`].
     pub fn try_restart(&mut self) -> Result<(), FailedStart> {
-        self.process = Some(spawn(&self.options, &self.folder)?);
-        Ok(())
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match spawn(&self.options, &self.folder) {
+                // A connection of somebody else may have been given the port meanwhile, for a moment.
+                Err(failed) if failed.stderr.contains("cannot listen on") && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                started => return started.map(|process| self.process = Some(process)),
+            }
+        }
     }
 
     /// Starts on the same folder and ends that so long after its beginning, whether it serves by then or not (SIGTERM).
@@ -268,7 +298,7 @@ fn spawn(options: &BrokerOptions, folder: &Path) -> Result<Process, FailedStart>
     let started = Instant::now();
     let mut child = command(options, folder).spawn().unwrap_or_else(|e| panic!("start {}: {e}", binary().display()));
     let stderr = Arc::new(Mutex::new(String::new()));
-    collect(child.stderr.take().expect("stderr"), stderr.clone());
+    let collecting = collect(child.stderr.take().expect("stderr"), stderr.clone());
     let ready = ready_line(child.stdout.take().expect("stdout"));
     // The channel ends without a line when the process ends before it is ready.
     let line = ready.recv_timeout(PATIENCE);
@@ -277,13 +307,12 @@ fn spawn(options: &BrokerOptions, folder: &Path) -> Result<Process, FailedStart>
     if let Some((kafka, http)) = addresses {
         return Ok(Process { child, kafka, http, stderr, ready_after });
     }
-    let status = wait(&mut child, Duration::from_secs(2));
+    let status = wait(&mut child, SOON);
     if status.is_none() {
         child.kill().expect("kill");
         child.wait().expect("wait");
     }
-    // The reader thread sees the end of the pipe a moment later than we see the end of the process.
-    std::thread::sleep(Duration::from_millis(100));
+    eventually("all of stderr is read", || collecting.is_finished().then_some(()));
     let stderr = stderr.lock().expect("stderr").clone();
     Err(FailedStart { status, stderr })
 }
@@ -359,7 +388,7 @@ pub fn binary() -> PathBuf {
         })
 }
 
-fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
+fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let mut chunk = [0u8; 4096];
         while let Ok(n) = from.read(&mut chunk) {
@@ -368,7 +397,7 @@ fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
             }
             into.lock().expect("stderr").push_str(&String::from_utf8_lossy(&chunk[..n]));
         }
-    });
+    })
 }
 
 fn ready_line(stdout: impl Read + Send + 'static) -> mpsc::Receiver<String> {

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
-/// The longest any single wait of a test may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest any single wait of a test may take, on a machine that has other things to do as well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What happens within it was waiting for nothing: no limit of the broker is as short, nor what tests ask it to wait for then.
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// A client connection without any client library.
 pub struct Conn {

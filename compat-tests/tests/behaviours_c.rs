@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
     SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use pyralog_compat_tests::calls::{Fetch, metadata_request, produce_parts, produced};
-use pyralog_compat_tests::conn::{Outcome, decode_answer, header};
+use pyralog_compat_tests::conn::{SOON, decode_answer, header};
 use pyralog_compat_tests::{Batch, BrokerOptions, Conn, on_kafka, private, shared, text};
 
 fn api_versions() -> ApiVersionsRequest {
@@ -184,7 +184,7 @@ fn c10_impossible_frame_length_closes_at_once() {
         conn.send_bytes(&length.to_be_bytes());
         let started = Instant::now();
         conn.expect_closed();
-        assert!(started.elapsed() < Duration::from_secs(3), "length {length} closed after {:?}", started.elapsed());
+        assert!(started.elapsed() < SOON, "length {length} closed after {:?}", started.elapsed());
     }
 }
 
@@ -301,16 +301,16 @@ fn c16_a_long_poll_blocks_later_requests_of_its_connection() {
     let target = shared();
     let mut conn = target.connect();
     let (name, _) = conn.new_topic("c16", 1, &[]);
-    let started = Instant::now();
-    let poll = Fetch::at(&name, 0, 0).wait(1500, 1).build();
+    let poll = Fetch::at(&name, 0, 0).wait(600_000, 1).build();
     let first = conn.send(12, &poll);
     let second = conn.send(12, &metadata_request(&[]));
     // Others are not blocked.
-    assert!(!target.connect().metadata(&[]).brokers.is_empty());
-    assert!(started.elapsed() < Duration::from_millis(1200), "another connection waited {:?}", started.elapsed());
+    let mut other = target.connect();
+    assert!(!other.metadata(&[]).brokers.is_empty());
+    conn.expect_silence(Duration::from_millis(700));
+    other.append(&name, 0, &Batch::of("v", 1).encode());
     conn.receive::<kafka_protocol::messages::FetchRequest>(12, first);
     conn.receive::<MetadataRequest>(12, second);
-    assert!(started.elapsed() >= Duration::from_millis(1400), "answered after {:?}", started.elapsed());
 }
 
 #[test]
@@ -353,15 +353,15 @@ fn c18_sasl_on_a_plain_listener_is_illegal_state() {
 
 #[test]
 fn c22_idle_connections_are_closed() {
-    let Some(broker) = private(BrokerOptions::new().set("connections.max.idle.ms", "1000")) else { return };
+    let Some(broker) = private(BrokerOptions::new().set("connections.max.idle.ms", "4000")) else { return };
     let mut idle = broker.connect();
     assert_usable(&mut idle);
     let mut busy = broker.connect();
     let started = Instant::now();
-    while started.elapsed() < Duration::from_millis(2500) {
+    while started.elapsed() < Duration::from_millis(8500) {
         assert_usable(&mut busy);
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert_eq!(idle.outcome(Duration::from_secs(8)), Outcome::Closed, "idle for {:?}", started.elapsed());
+    idle.expect_closed();
     assert_usable(&mut busy);
 }

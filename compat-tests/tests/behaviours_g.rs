@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     LeaveGroupRequest, ListGroupsRequest, SyncGroupRequest,
 };
 use pyralog_compat_tests::calls::eventually;
+use pyralog_compat_tests::conn::{PATIENCE, SOON};
 use pyralog_compat_tests::groups::{
     Member, commit_request, group_id, heartbeat_request, join_request, leader_sync, protocol, subscription,
     sync_request,
@@ -242,7 +243,7 @@ fn g08_only_the_leader_sees_the_members() {
 
 #[test]
 fn g09_first_join_waits_for_others() {
-    let Some(broker) = private(BrokerOptions::new().set("group.initial.rebalance.delay.ms", "1000")) else { return };
+    let Some(broker) = private(BrokerOptions::new().set("group.initial.rebalance.delay.ms", "5000")) else { return };
     let (mut first, mut second) = (broker.connect(), broker.connect());
     let group = first.new_group("g");
     let began = Instant::now();
@@ -251,7 +252,7 @@ fn g09_first_join_waits_for_others() {
     let joined = second.join(&join_request(&group, ""));
     let took = began.elapsed();
     assert_eq!((joined.error_code, first.receive::<JoinGroupRequest>(9, sent).error_code), (0, 0));
-    assert!((1400..3000).contains(&took.as_millis()), "counted from the second member: {took:?}");
+    assert!((Duration::from_millis(5400)..PATIENCE).contains(&took), "counted from the second member: {took:?}");
     assert_eq!(joined.generation_id, 1, "both in the first generation");
 
     let Some(broker) = private(BrokerOptions::new()) else { return };
@@ -260,7 +261,7 @@ fn g09_first_join_waits_for_others() {
     let began = Instant::now();
     conn.join(&join_request(&group, ""));
     let took = began.elapsed();
-    assert!((2900..4500).contains(&took.as_millis()), "3 s by default: {took:?}");
+    assert!((Duration::from_millis(2900)..SOON).contains(&took), "3 s by default: {took:?}");
 }
 
 #[test]
@@ -288,13 +289,14 @@ fn g10_what_is_answered_during_a_rebalance() {
 #[test]
 fn g11_member_that_does_not_rejoin_in_time_is_removed() {
     let (target, mut conn, group) = start();
-    let request = join_request(&group, "").with_rebalance_timeout_ms(1500);
+    // Its session would be over later.
+    let request = join_request(&group, "").with_rebalance_timeout_ms(1500).with_session_timeout_ms(45_000);
     let first = conn.join_alone(&request);
     let mut other = target.connect();
     let began = Instant::now();
     let joined = other.join(&request);
     let took = began.elapsed();
-    assert!((1300..4000).contains(&took.as_millis()), "{took:?}");
+    assert!((Duration::from_millis(1300)..SOON).contains(&took), "{took:?}");
     assert_eq!((joined.error_code, joined.members.len()), (0, 1), "{joined:?}");
     assert_eq!(conn.heartbeat(&first), 25);
     assert_eq!(conn.join(&join_request(&group, &first.id)).error_code, 25);
@@ -303,7 +305,7 @@ fn g11_member_that_does_not_rejoin_in_time_is_removed() {
 #[test]
 fn g12_member_that_never_syncs_is_removed() {
     let (_target, mut conn, group) = start();
-    let joined = conn.join(&join_request(&group, "").with_rebalance_timeout_ms(1500));
+    let joined = conn.join(&join_request(&group, "").with_rebalance_timeout_ms(5000));
     assert_eq!(state(&conn.describe_group(&group)), (0, "CompletingRebalance", 1));
     std::thread::sleep(Duration::from_millis(700));
     assert_eq!(conn.describe_group(&group).members.len(), 1);
@@ -314,12 +316,13 @@ fn g12_member_that_never_syncs_is_removed() {
 #[test]
 fn g13_silent_member_is_removed_after_its_session() {
     let (_target, mut conn, group) = start();
-    let request = join_request(&group, "").with_session_timeout_ms(6000);
+    let request = join_request(&group, "").with_session_timeout_ms(10_000);
+    let began = Instant::now();
     let member = conn.join_alone(&request);
-    std::thread::sleep(Duration::from_millis(5000));
-    assert_eq!(conn.describe_group(&group).members.len(), 1, "5 s of 6");
-    std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(state(&conn.describe_group(&group)), (0, "Empty", 0), "7.5 s of 6");
+    std::thread::sleep(Duration::from_millis(4000));
+    assert_eq!(conn.describe_group(&group).members.len(), 1, "4 s of 10");
+    eventually("the group is empty", || (state(&conn.describe_group(&group)) == (0, "Empty", 0)).then_some(()));
+    assert!(began.elapsed() >= Duration::from_secs(10), "after {:?}", began.elapsed());
     assert_eq!(conn.heartbeat(&member), 25);
     assert_eq!(conn.join(&request.with_member_id(text(&member.id))).error_code, 25);
 }

@@ -78,12 +78,10 @@ fn m03_unknown_topic_is_created_but_answered_as_unknown() {
         let found = entry(&response, &name);
         // Kafka always answers 3 here; 5 is the older answer for the same thing.
         assert_eq!((found.error_code, found.partitions.len()), (3, 0), "v{version}: {found:?}");
-        let started = std::time::Instant::now();
         let created = eventually("the topic is there", || {
             let found = conn.metadata_of(&name);
             (found.error_code == 0).then_some(found)
         });
-        assert!(started.elapsed().as_millis() < 2000, "created after {:?}", started.elapsed());
         assert_eq!(created.partitions.len(), 4, "num.partitions");
         assert!(created.partitions.iter().all(|p| p.replica_nodes.len() == 1), "default.replication.factor");
     }

@@ -503,7 +503,7 @@ fn n18_the_classic_calls_know_such_a_group() {
 fn g13_a_silent_member_is_expelled_after_the_session_timeout() {
     let options = BrokerOptions::new()
         .set("group.consumer.min.session.timeout.ms", "1000")
-        .set("group.consumer.session.timeout.ms", "1000")
+        .set("group.consumer.session.timeout.ms", "5000")
         .set("group.consumer.min.heartbeat.interval.ms", "100")
         .set("group.consumer.heartbeat.interval.ms", "100");
     let Some(broker) = private(options) else { return };

@@ -9,7 +9,7 @@ use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::TransactionalId;
 use pyralog_compat_tests::batch::{put_varlong, with_length};
 use pyralog_compat_tests::calls::{Fetch, produce_parts, produce_request, produced, records};
-use pyralog_compat_tests::conn::Outcome;
+use pyralog_compat_tests::conn::{Outcome, PATIENCE};
 use pyralog_compat_tests::{Batch, Codec, Conn, Record, batch, on_kafka, shared, text, unique};
 use uuid::Uuid;
 
@@ -365,7 +365,7 @@ fn p16_acks_0_is_silent_on_success_and_closes_on_error() {
     for (what, topic, partition, bytes) in cases {
         let mut conn = target.connect();
         conn.send(9, &produce_parts(0, &[(topic, partition, Some(bytes))]));
-        assert_eq!(conn.outcome(Duration::from_secs(5)), Outcome::Closed, "{what}");
+        assert_eq!(conn.outcome(PATIENCE), Outcome::Closed, "{what}");
     }
 
     let end = conn.end_offset(&name, 0);

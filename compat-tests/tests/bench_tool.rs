@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pyralog_compat_tests::broker::{binary, wait};
 use pyralog_compat_tests::calls::{Fetch, metadata_request};
+use pyralog_compat_tests::conn::PATIENCE;
 use pyralog_compat_tests::{shared, unique};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -121,9 +122,9 @@ fn ctrl_c_ends_a_run_with_the_results_so_far() {
     let words =
         ["produce", "--topic", &topic, "--create-partitions", "1", "--duration", "1h", "--warmup", "0", "--json"];
     let mut child = bench(target.kafka(), &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(3000));
     kill_process(Pid::from_child(&child), Signal::INT).expect("SIGINT");
-    let status = wait(&mut child, Duration::from_secs(10));
+    let status = wait(&mut child, PATIENCE);
     if status.is_none() {
         child.kill().expect("kill");
     }
@@ -131,5 +132,5 @@ fn ctrl_c_ends_a_run_with_the_results_so_far() {
     assert!(status.is_some(), "it goes on after Ctrl-C");
     let found = summary(&output);
     assert_eq!(found["interrupted"], true);
-    assert!(number(&found, &["requests"]) > 0.0 && number(&found, &["seconds"]) < 10.0, "{found}");
+    assert!(number(&found, &["requests"]) > 0.0 && number(&found, &["seconds"]) < 100.0, "{found}");
 }

@@ -4,14 +4,16 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use pyralog_compat_tests::broker::{binary, wait};
+use pyralog_compat_tests::calls::eventually;
+use pyralog_compat_tests::conn::{PATIENCE, SOON};
 use pyralog_compat_tests::{BrokerOptions, on_kafka, private, shared, unique};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn command(address: &str, words: &[&str]) -> Command {
     let mut command = Command::new(binary());
@@ -20,13 +22,16 @@ fn command(address: &str, words: &[&str]) -> Command {
     command
 }
 
-fn finish(mut child: Child) -> Output {
-    let status = wait(&mut child, PATIENCE);
-    if status.is_none() {
-        child.kill().unwrap();
-    }
-    let output = child.wait_with_output().unwrap();
-    assert!(status.is_some(), "the command does not end: {output:?}");
+fn finish(child: Child) -> Output {
+    let pid = Pid::from_child(&child);
+    let (send, ended) = mpsc::channel();
+    // One that prints more than a pipe holds does not end before somebody reads it.
+    let reading = std::thread::spawn(move || send.send(child.wait_with_output().unwrap()));
+    let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        kill_process(pid, Signal::KILL).unwrap();
+        panic!("the command does not end: {:?}", ended.recv())
+    });
+    reading.join().unwrap().unwrap();
     output
 }
 
@@ -139,17 +144,23 @@ fn stats_count_records_bytes_and_the_rate() {
 
     let mut writer = command(at, &["produce", &log, "--quiet"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = writer.stdin.take().unwrap();
-    let feeding = std::thread::spawn(move || {
-        for _ in 0..40 {
-            stdin.write_all(b"more\n").unwrap();
-            std::thread::sleep(Duration::from_millis(50));
+    let over = Arc::new(AtomicBool::new(false));
+    let feeding = std::thread::spawn({
+        let over = over.clone();
+        move || {
+            while !over.load(Ordering::Relaxed) {
+                stdin.write_all(b"more\n").unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     });
-    std::thread::sleep(Duration::from_millis(300));
-    let rate = json(at, &["log", "stats", &log])[0]["records_per_second"].as_f64().unwrap();
+    eventually("20 records per second are written, and seen", || {
+        let rate = json(at, &["log", "stats", &log])[0]["records_per_second"].as_f64().unwrap();
+        (2.0..=40.0).contains(&rate).then_some(())
+    });
+    over.store(true, Ordering::Relaxed);
     feeding.join().unwrap();
     assert!(finish(writer).status.success());
-    assert!((2.0..=40.0).contains(&rate), "20 records per second are written, {rate} are seen");
 }
 
 #[test]
@@ -312,6 +323,16 @@ fn a_broker_that_is_not_there_or_not_one_ends_the_command_soon() {
     }
 }
 
+/// Waits until a process takes SIGINT itself.
+fn await_handler(child: &Child) {
+    eventually("it has a handler", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        ((caught >> (Signal::INT.as_raw() - 1)) & 1 == 1).then_some(())
+    });
+}
+
 #[test]
 fn a_closed_output_and_ctrl_c_are_no_failures() {
     let target = shared();
@@ -327,13 +348,16 @@ fn a_closed_output_and_ctrl_c_are_no_failures() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 
     let child = command(at, &["consume", &log, "--from", "latest"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    await_handler(&child);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert!(finish(child).status.success());
 
     let mut child = command(at, &["produce", &log]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
+    let before = target.connect().end_offset(&log, 0);
     stdin.write_all(b"before\n").unwrap();
+    await_handler(&child);
+    eventually("the line is written", || (target.connect().end_offset(&log, 0) > before).then_some(()));
     std::thread::sleep(Duration::from_millis(500));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let (code, said) = failed(&finish(child));
@@ -356,12 +380,13 @@ fn a_second_ctrl_c_waits_for_no_acknowledgement() {
         let mut child = command(at, words).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"a line\n").unwrap();
+        await_handler(&child);
         for _ in 0..2 {
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(1000));
             assert_eq!(child.try_wait().unwrap(), None, "it waits");
             kill_process(Pid::from_child(&child), Signal::INT).unwrap();
         }
-        assert!(wait(&mut child, Duration::from_secs(5)).is_some(), "it does not end");
+        assert!(wait(&mut child, SOON).is_some(), "it does not end");
         let (code, said) = failed(&finish(child));
         assert!(code == 130 && said.contains(way_on), "{code}: {said}");
         drop(stdin);
@@ -653,7 +678,11 @@ fn a_vlsn_write_that_fails_in_the_middle_says_how_to_go_on() {
     let (code, why, said) = std::thread::scope(|scope| {
         let input = (0..5_000).map(move |n| lines(50 * n, 50 * (n + 1)));
         let writing = scope.spawn(|| fed(at, &["vlsn", "write", &log], input));
-        std::thread::sleep(Duration::from_millis(500));
+        let mut conn = target.connect();
+        eventually("some of it is written", || {
+            let written: i64 = (0..3).map(|partition| conn.end_offset(&log, partition)).sum();
+            (written > 5_000).then_some(())
+        });
         printed(at, &["log", "pause", &log, "--fatal"]);
         writing.join().unwrap()
     });

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
 use pyralog_compat_tests::calls::{Fetch, eventually, only, records};
-use pyralog_compat_tests::conn::{Outcome, decode_answer};
+use pyralog_compat_tests::conn::{Outcome, PATIENCE, decode_answer};
 use pyralog_compat_tests::groups::commit_request;
 use pyralog_compat_tests::trouble::{Failing, LoopDisk};
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, private};
 
 /// KAFKA_STORAGE_ERROR.
 const STORAGE_ERROR: i16 = 56;
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Goes to the journal.
 fn small() -> Vec<u8> {
@@ -72,10 +71,11 @@ impl World {
         assert_eq!(self.conn.append(&other, 0, &large()), 2, "the other one serves");
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(failing.count(), failed, "nothing is tried again");
-        let said = self.broker.stderr();
-        let line =
-            said.lines().find(|line| line.contains("a partition is offline")).unwrap_or_else(|| panic!("{said}"));
-        assert!(line.contains(&hit) && line.contains(reason), "{line}");
+        eventually("the log says which partition is offline, and why", || {
+            let said = self.broker.stderr();
+            let line = said.lines().find(|line| line.contains("a partition is offline"))?;
+            (line.contains(&hit) && line.contains(reason)).then_some(())
+        });
     }
 
     /// After a kill and a start, everything that was acknowledged is there, and the log is written to again.
@@ -140,8 +140,7 @@ fn io_01_a_journal_that_fails_is_closed_and_the_others_are_synced_one_by_one() {
     assert_eq!(world.produce(&other, &small()), 0, "without the journal");
     assert_eq!(failing.count(), 1, "no round is written any more");
     assert_eq!(world.produce(&hit, &small()), STORAGE_ERROR);
-    let said = world.broker.stderr();
-    assert!(said.contains("write to the journal") && said.contains(&hit), "{said}");
+    world.broker.expect_said(&["write to the journal", &hit]);
     drop(failing);
     world.expect_recovery(2);
 }
@@ -195,7 +194,7 @@ fn op_10_a_folder_that_is_removed_from_under_a_running_broker_takes_its_partitio
     world.conn = world.broker.connect();
     assert_eq!(world.produce(&hit, &small()), STORAGE_ERROR, "never taken for an empty log");
     assert_eq!(world.produce(&other, &small()), 0);
-    assert!(world.broker.stderr().contains("the folder is gone"), "{}", world.broker.stderr());
+    world.broker.expect_said(&["the folder is gone"]);
 }
 
 #[test]
@@ -207,8 +206,7 @@ fn ra_20_a_metadata_store_that_fails_ends_the_broker_before_anything_is_answered
     admin.send(8, &commit_request("group", &[(&world.hit, 0, 1)]));
     assert_eq!(admin.outcome(PATIENCE), Outcome::Closed, "not acknowledged");
     eventually("the process ends", || (!world.broker.is_alive()).then_some(()));
-    let said = world.broker.stderr();
-    assert!(said.contains("the metadata store failed"), "{said}");
+    world.broker.expect_said(&["the metadata store failed"]);
     drop(failing);
     world.expect_recovery(2);
 }

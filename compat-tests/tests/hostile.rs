@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
 use pyralog_compat_tests::calls::{Fetch, metadata_request, produce_request, produced};
-use pyralog_compat_tests::conn::{Outcome, frame};
+use pyralog_compat_tests::conn::{Outcome, PATIENCE, SOON, frame};
 use pyralog_compat_tests::draw::{Draw, asked};
 use pyralog_compat_tests::hostile::{
     Golden, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
@@ -54,7 +54,7 @@ impl Neighbour {
     /// It must have been served all the time, and still be.
     fn assert_served(mut self) {
         let before = self.rounds.load(Ordering::Relaxed);
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while self.rounds.load(Ordering::Relaxed) < before + 3 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -102,7 +102,7 @@ fn other_protocols_on_the_kafka_port_close_at_once() {
         let _ = conn.try_send_bytes(bytes);
         let started = Instant::now();
         conn.expect_closed();
-        assert!(started.elapsed() < Duration::from_secs(3), "{:?} took {:?}", &bytes[..4], started.elapsed());
+        assert!(started.elapsed() < SOON, "{:?} took {:?}", &bytes[..4], started.elapsed());
     }
 }
 
@@ -206,7 +206,7 @@ fn unknown_keys_and_versions_close() {
         let mut conn = target.connect();
         conn.send_raw_request(key, version, 2, &[0; 64]);
         // Kafka serves telemetry and some requests between brokers without listing them; we serve what we list.
-        let outcome = conn.outcome(Duration::from_secs(5));
+        let outcome = conn.outcome(PATIENCE);
         if outcome != Outcome::Closed && !pyralog_compat_tests::on_kafka() {
             wrong.push(format!("key {key} v{version}: {outcome:?}"));
         }
@@ -222,7 +222,7 @@ fn se_02_twenty_million_unknown_tags() {
     let before = broker.resident_bytes();
     let mut conn = broker.connect();
     let _ = conn.try_send_bytes(&bytes);
-    assert_ne!(conn.outcome(Duration::from_secs(20)), Outcome::Silence);
+    assert_ne!(conn.outcome(PATIENCE), Outcome::Silence);
     neighbour.assert_served();
     assert_memory(&broker, before + 2 * bytes.len() as u64 + 20 * MIB);
 }
@@ -326,7 +326,8 @@ fn large_requests_that_come_in_together_are_served_one_after_the_other() {
         .collect();
     let served = crowd.into_iter().map(JoinHandle::join).filter(Result::is_ok).count();
     assert_eq!(served, 16, "of 16 that sent 32 MB at once");
-    assert!(started.elapsed() < Duration::from_secs(20), "somebody waited for a limit: {:?}", started.elapsed());
+    // Peers that send nothing on are dropped after 30 s.
+    assert!(started.elapsed() < Duration::from_secs(29), "somebody waited for a limit: {:?}", started.elapsed());
 }
 
 #[test]

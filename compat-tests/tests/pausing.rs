@@ -52,6 +52,7 @@ fn id_15_a_paused_log_refuses_writes_and_serves_reads_also_after_a_restart() {
 mod librdkafka {
     use std::time::{Duration, Instant};
 
+    use pyralog_compat_tests::conn::PATIENCE;
     use pyralog_compat_tests::{BrokerOptions, private};
     use rdkafka::config::ClientConfig;
     use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -100,11 +101,11 @@ mod librdkafka {
         producer.send(BaseRecord::<(), str>::to(&log).payload("waits")).map_err(|(e, _)| e).unwrap();
         assert!(outcome_within(&producer, Duration::from_millis(700)).is_none(), "it is retried, not reported");
         assert_eq!(set(&mut conn, &log, &[("pyralog.paused", "false")]), 0);
-        assert_eq!(outcome_within(&producer, Duration::from_secs(10)), Some(Ok(())));
+        assert_eq!(outcome_within(&producer, PATIENCE), Some(Ok(())));
 
         assert_eq!(set(&mut conn, &log, &[("pyralog.paused", "true"), ("pyralog.paused.error", "fatal")]), 0);
         producer.send(BaseRecord::<(), str>::to(&log).payload("fails")).map_err(|(e, _)| e).unwrap();
-        let failed = outcome_within(&producer, Duration::from_secs(10)).unwrap().unwrap_err();
+        let failed = outcome_within(&producer, PATIENCE).unwrap().unwrap_err();
         assert_eq!(failed.rdkafka_error_code(), Some(RDKafkaErrorCode::PolicyViolation), "{failed}");
         assert_eq!(conn.end_offset(&log, 0), 1);
     }

@@ -1,13 +1,17 @@
 //! How a broker stops: in order, and without making its clients wait.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{ChildStderr, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use pyralog_compat_tests::broker::{Leashed, binary, command};
-use pyralog_compat_tests::calls::Fetch;
+use pyralog_compat_tests::calls::{Fetch, eventually};
+use pyralog_compat_tests::conn::PATIENCE;
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, unique};
+use rustix::fs::OFlags;
 use rustix::process::Signal;
 
 #[test]
@@ -86,18 +90,30 @@ fn a_terminal_that_goes_away_ends_a_broker_in_order_and_one_under_nohup_not() {
     }
 }
 
-/// A server process, and what it says.
-fn start_process(folder: &Path) -> (Leashed, BufReader<ChildStderr>) {
+/// A server process, and the lines that it says.
+fn start_process(folder: &Path) -> (Leashed, mpsc::Receiver<String>) {
     let mut process = Leashed::start(command(&BrokerOptions::new(), folder).stdout(Stdio::null()));
     let stderr = BufReader::new(process.0.stderr.take().expect("stderr"));
-    (process, stderr)
+    let (send, lines) = mpsc::channel();
+    // To the end of it, also when nobody wants to know any more: the process never meets a closed pipe.
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
+    (process, lines)
 }
 
-fn read_until(stderr: &mut impl BufRead, what: &str) {
+fn read_until(lines: &mpsc::Receiver<String>, what: &str) {
     let mut said = String::new();
     while !said.contains(what) {
-        assert!(stderr.read_line(&mut said).expect("stderr") > 0, "{what:?} is not in {said}");
+        said += &lines.recv_timeout(PATIENCE).unwrap_or_else(|end| panic!("{end}: {what:?} is not in {said}"));
+        said.push('\n');
     }
+}
+
+/// Lets whoever waits in `open` of this pipe for a writer go on.
+fn release_reader(pipe: &Path) {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    // Without a reader this fails, where it would wait for one otherwise.
+    let open = || std::fs::OpenOptions::new().write(true).custom_flags(nonblocking).open(pipe).ok();
+    drop(eventually("somebody opens the pipe", open));
 }
 
 #[test]
@@ -124,10 +140,10 @@ fn a_stop_during_the_start_keeps_what_was_recovered_by_then_and_a_second_one_doe
     }
     let marker = broker.folder().join("clean-shutdown");
     for patient in [false, true] {
-        let (mut process, mut stderr) = start_process(broker.folder());
-        read_until(&mut stderr, &format!("starting: 4 of {count} partitions open"));
+        let (mut process, lines) = start_process(broker.folder());
+        read_until(&lines, &format!("starting: 4 of {count} partitions open"));
         process.terminate();
-        read_until(&mut stderr, "stopping, before the start is done");
+        read_until(&lines, "stopping, before the start is done");
         if !patient {
             process.terminate();
             assert_eq!(process.exit_code(), Some(1));
@@ -138,7 +154,7 @@ fn a_stop_during_the_start_keeps_what_was_recovered_by_then_and_a_second_one_doe
         for (meta, content) in metas.iter().zip(&contents) {
             std::fs::rename(meta, &aside).expect("rename");
             std::fs::write(meta, content).expect("write");
-            drop(std::fs::OpenOptions::new().write(true).open(&aside).expect("a reader"));
+            release_reader(&aside);
         }
         std::fs::remove_file(aside).expect("remove");
         assert_eq!(process.exit_code(), Some(0));

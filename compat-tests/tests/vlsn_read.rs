@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use pyralog_compat_tests::batch::parse;
+use pyralog_compat_tests::conn::SOON;
 use pyralog_compat_tests::private::{Answer, Body, VLSN_APPEND, VLSN_DESCRIBE, VLSN_READ, VLSN_READ_RANGE};
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Codec, Conn, Record, private};
 
@@ -118,7 +119,7 @@ fn a_point_read_waits_until_all_is_decided() {
     assert!(begun.elapsed() >= Duration::from_millis(300));
     let waiting = {
         let log = log.clone();
-        std::thread::spawn(move || (read(&mut other, &log, 20_000, 1000, &[0, 3]), Instant::now()))
+        std::thread::spawn(move || (read(&mut other, &log, 30_000, 1000, &[0, 3]), Instant::now()))
     };
     std::thread::sleep(Duration::from_millis(200));
     write(&mut conn, &log, 0, &[4]);
@@ -128,7 +129,7 @@ fn a_point_read_waits_until_all_is_decided() {
     write(&mut conn, &log, 1, &[3]);
     let (found, at) = waiting.join().unwrap();
     assert_eq!(outcomes(&found), [GAP, FOUND]);
-    assert!(at < written + Duration::from_secs(3));
+    assert!(at < written + SOON);
 }
 
 fn range_body(log: &str, (from, to): (u64, u64), wait_ms: i32, (max_bytes, max_records): (i32, i32)) -> Body {

@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pyralog_client::{ClientConfig, LogConfig, PyralogClient};
 use pyralog_protocol::{DecodeLimits, Request, Response, decode_request, encode_response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+/// What takes longer does not happen any more.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// A broker; a child dies with its handle, and its folder with it.
 pub struct Broker {
@@ -83,8 +87,20 @@ impl Broker {
         broker
     }
 
-    /// Starts it, at the address it had before if it was killed.
+    /// Starts it, at the address it had before if it was killed. A connection of somebody else may have been given that
+    /// port meanwhile, for a moment.
     pub fn start(&mut self) {
+        let until = Instant::now() + LONG;
+        while let Err(said) = self.try_start() {
+            let is_taken = said.contains("cannot listen on");
+            assert!(is_taken && Instant::now() < until, "the broker does not start: {said}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What it said on stderr, if it does not serve.
+    fn try_start(&mut self) -> Result<(), String> {
+        let stderr = self.folder.as_ref().unwrap().with_extension("stderr");
         let mut child = Command::new(binary())
             .args([
                 "server",
@@ -100,15 +116,19 @@ impl Broker {
             .arg(self.folder.as_ref().unwrap())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.find_map(|line| line.ok().filter(|line| line.starts_with("pyralog ready ")));
-        let ready = ready.expect("the broker's ready line");
+        let Some(ready) = ready else {
+            child.wait().unwrap();
+            return Err(std::fs::read_to_string(stderr).unwrap());
+        };
         self.address = ready.split_whitespace().find_map(|word| word.strip_prefix("kafka=")).unwrap().to_owned();
         std::thread::spawn(move || lines.for_each(drop));
         self.child = Some(child);
+        Ok(())
     }
 
     /// kill -9; the folder stays.
@@ -156,6 +176,7 @@ impl Drop for Broker {
         }
         if let Some(folder) = &self.folder {
             let _ = std::fs::remove_dir_all(folder);
+            let _ = std::fs::remove_file(folder.with_extension("stderr"));
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The broker of one scenario: a process of its own on a port that stays the same over a restart, or one that runs elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, batch};
 pub use pyralog_compat_tests::{now_ms, unique};
@@ -18,9 +17,9 @@ impl Target {
         if let Some(address) = std::env::var("PYRALOG_TEST_BOOTSTRAP").ok().filter(|v| !v.is_empty()) {
             return Self { address, own: None };
         }
-        let address = free_address();
         let options = BrokerOptions::new().set("num.partitions", "4").set("group.initial.rebalance.delay.ms", "0");
-        Self { own: Some(Broker::start(options.kafka_listen(&address))), address }
+        let broker = Broker::start(options.keep_port());
+        Self { address: broker.kafka().to_owned(), own: Some(broker) }
     }
 
     pub fn bootstrap(&self) -> &str {
@@ -61,10 +60,4 @@ impl Target {
             broker.restart();
         }
     }
-}
-
-/// Clients come back to the address they know, so the port is chosen here and kept.
-fn free_address() -> String {
-    let probe = TcpListener::bind("127.0.0.1:0").unwrap();
-    probe.local_addr().unwrap().to_string()
 }
