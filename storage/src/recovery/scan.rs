@@ -280,7 +280,7 @@ impl<D: Disk> Log<D> {
         cut.bytes = segment.size.saturating_sub(position).saturating_add(behind);
         cut.unwritten &= behind == 0;
         segment.size = position;
-        (segment.index, segment.vlsns) = (None, None);
+        (segment.index, segment.vlsns, segment.readable) = (None, None, None);
         (segment.first_timestamp, segment.newest) = (None, None);
         let derived = DERIVED.map(|kind| self.env.path(&file_name(segment.base, kind)));
         let result = segment.file(&self.env).and_then(|file| file.set_len(position));
