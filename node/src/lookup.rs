@@ -1,10 +1,11 @@
 //! Look-ups in a partition that may have to wait for the disk, and for an index that is missing. The lock of the partition is
-//! held for none of that but the reads of a few pages, and for those of a fetch not even where they come from the disk. Building an
+//! held for none of that but the reads of a few pages by VLSN, and for others not even where they come from the disk. Building an
 //! index reads a segment from end to end, and neither producers nor other readers wait for it.
 //!
 //! Holds: a request that waits in its connection has an index built by somebody who does nothing else, however many wait for it,
 //! and is woken when that is over, whatever came of it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use pyralog_protocol::{LogOffset, Vlsn};
@@ -21,17 +22,32 @@ const MISSES_MAX: usize = 100_000;
 #[derive(Debug)]
 pub struct Lookup<D: Disk> {
     partition: Arc<Partition<D>>,
-    what: What,
+    what: What<D>,
 }
 
-#[derive(Debug)]
-enum What {
+/// What looks at a log, and changes nothing.
+type Look<D> = Box<dyn Fn(&mut Log<D>, Bounds) -> Result<(), ReadError> + Send + Sync>;
+
+enum What<D: Disk> {
     /// Only the indexes that were missed.
     Indexes,
     /// From a VLSN on, for so many bytes.
     Vlsns(Vlsn, u64),
     /// From an offset on, within these limits.
     Read(LogOffset, ReadLimits),
+    /// Whatever this looks at.
+    Any(Look<D>),
+}
+
+impl<D: Disk> fmt::Debug for What<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Indexes => f.write_str("Indexes"),
+            Self::Vlsns(from, bytes) => f.debug_tuple("Vlsns").field(from).field(bytes).finish(),
+            Self::Read(from, limits) => f.debug_tuple("Read").field(from).field(limits).finish(),
+            Self::Any(_) => f.write_str("Any"),
+        }
+    }
 }
 
 impl<D: Disk> Lookup<D> {
@@ -50,12 +66,27 @@ impl<D: Disk> Lookup<D> {
         Self { partition: Arc::clone(partition), what: What::Read(from, limits) }
     }
 
+    /// What a look-up that changes nothing looks at, and the indexes that this takes.
+    pub(crate) fn of<T>(
+        partition: &Arc<Partition<D>>,
+        look: impl Fn(&mut Log<D>, Bounds) -> Result<T, ReadError> + Send + Sync + 'static,
+    ) -> Self {
+        let look = Box::new(move |log: &mut Log<D>, bounds: Bounds| look(log, bounds).map(drop));
+        Self { partition: Arc::clone(partition), what: What::Any(look) }
+    }
+
     /// Runs it. Blocks, but for no index: where one is missing, that is asked for in `out`, and the connection is woken once it
     /// is there. Tells whether nothing is missing. What goes wrong shows where the request is looked at again.
     pub fn run(&self, conn: ConnId, out: &mut Outputs<D>) -> bool {
-        match self.what {
+        match &self.what {
             What::Indexes => {}
-            What::Vlsns(from, bytes) => {
+            What::Any(look) => {
+                if let Ok((aside, bounds)) = self.partition.with_log(|log, bounds| (log.aside(), bounds)) {
+                    self.partition.make_room_for_files();
+                    let _ = aside.run(|log| look(log, bounds));
+                }
+            }
+            &What::Vlsns(from, bytes) => {
                 let found = self.partition.look_up(Patience::Reads, |log, bounds| {
                     log.read_vlsns(from, bytes, bounds.high_watermark, Patience::Reads).map(drop)
                 });
@@ -63,7 +94,7 @@ impl<D: Disk> Lookup<D> {
                     return true;
                 }
             }
-            What::Read(from, (max_bytes, at_least_one)) => {
+            &What::Read(from, (max_bytes, at_least_one)) => {
                 let prefetch = self
                     .partition
                     .with_log(|log, bounds| log.prefetch(from, max_bytes as u64, at_least_one, bounds.high_watermark));

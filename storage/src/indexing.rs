@@ -5,7 +5,8 @@
 //! [would wait](crate::ReadError::would_wait). The log then names what is to be built, whoever has the time builds it, and the
 //! log takes it if the segment is still the one it was made of. So it does with what goes wrong: that is told by the next
 //! look-ups that miss the index, as many as waited for it, because files that were replaced or removed meanwhile look damaged, and
-//! are not. Whoever comes later has it tried again: it may have been mended.
+//! are not. Whoever comes later has it tried again: it may have been mended. Of an index of VLSNs, though, the part in front of the
+//! damage is kept for a while: what lies there is found by it.
 
 use std::sync::Arc;
 
@@ -88,6 +89,8 @@ impl<D: Disk> Log<D> {
         segment.missed = None;
         match built.filter(|_| same_end && segment.size == twin.size) {
             Some(Ok(index)) => segment.adopt(&self.env, kind, index, self.flushed_end),
+            // It says how far look-ups get, to whoever comes.
+            Some(Err(_)) if kind == VLSNS && twin.readable.is_some() => segment.readable = twin.readable,
             Some(Err(error)) => segment.note_unbuilt(kind, error, askers),
             None => {}
         }

@@ -53,7 +53,7 @@ pub use journal::{
     prepare_file,
 };
 pub use log::{AppendError, Appended, Commit, DELETED_SUFFIX, Held, Log, Offline, Pending, SyncPlan, create, delete};
-pub use prefetch::Prefetch;
+pub use prefetch::{Aside, Prefetch};
 pub use producers::{BATCHES_KEPT, ProducerInfo, SequenceError};
 pub use read::{ReadError, ReadSlice, TimestampOffset};
 pub use recovery::{Cut, OpenError, OpenHint, RecoveryReport, Settle};

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use pyralog_protocol::LogOffset;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Patience};
 use crate::index::Entry;
 use crate::log::{Log, end_of_segment};
 use crate::read::{ReadError, TimestampOffset, each_stamp, step};
@@ -89,9 +89,9 @@ impl Newest {
         if max > i64::MIN && self.is_over(max, base) {
             let from = segment.last_where(env, |e| e.max_before < max)?;
             let file = segment.file(env)?;
-            let mut walk = Walk::new(&*file, u64::from(from.position), segment.size);
+            let mut walk = Walk::new(&*file, u64::from(from.position), segment.size).with(env.patience);
             let found = self.next_where(&mut walk, |time| time >= max)?;
-            let taken = found.map(|found| self.take(&*file, &found)).transpose()?.flatten();
+            let taken = found.map(|found| self.take((&*file, env.patience), &found)).transpose()?.flatten();
             if taken < Some(max) {
                 return self.walk(segment, env, u64::from(first.position));
             }
@@ -109,7 +109,7 @@ impl Newest {
     ) -> Result<(), SegmentError> {
         let file = segment.file(env)?;
         let (mut largest, mut cut): (Option<Found>, _) = (None, Vec::new());
-        let mut walk = Walk::new(&*file, position, segment.size);
+        let mut walk = Walk::new(&*file, position, segment.size).with(env.patience);
         while let Some(found) = self.next_where(&mut walk, |_| true)? {
             if found.header.base_offset < self.range.start.0 || found.header.last_offset() >= self.range.end.0 {
                 cut.push(found);
@@ -119,7 +119,7 @@ impl Newest {
         }
         for found in largest.into_iter().chain(cut) {
             if self.is_over(found.header.max_timestamp, LogOffset(found.header.base_offset)) {
-                self.take(&*file, &found)?;
+                self.take((&*file, env.patience), &found)?;
             }
         }
         Ok(())
@@ -144,7 +144,7 @@ impl Newest {
     }
 
     /// Looks at the records of a batch, and tells the largest timestamp among them.
-    fn take<F: DiskFile>(&mut self, file: &F, found: &Found) -> Result<Option<i64>, SegmentError> {
+    fn take<F: DiskFile>(&mut self, file: (&F, Patience), found: &Found) -> Result<Option<i64>, SegmentError> {
         let mut largest = None;
         let start = self.range.start;
         each_stamp(file, found, start, |record| {

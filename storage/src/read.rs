@@ -10,11 +10,11 @@ use bytes::Bytes;
 use pyralog_protocol::batch::{Records, StoredBatch, TimestampType};
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset};
 
-use crate::disk::{Disk, DiskFile, read_full};
+use crate::disk::{Disk, DiskFile, Patience, read_full};
 use crate::epochs::Epochs;
 use crate::log::{Log, Offline, end_of_segment};
 use crate::segment::{Segment, SegmentError};
-use crate::vlsn::bytes_of;
+use crate::vlsn::bytes_with;
 use crate::walk::{Found, Walk, is_in_order};
 
 /// Whole batches in a file. The range stays readable after retention removed the segment.
@@ -201,7 +201,7 @@ impl<D: Disk> Log<D> {
             }
             let hint = segment.last_where(&self.env, |e| e.max_before < timestamp).map_err(error)?;
             let file = segment.file(&self.env).map_err(ReadError::Io)?;
-            let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
+            let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size).with(self.env.patience);
             while let Some(found) = step(&mut walk).map_err(error)? {
                 if found.header.base_offset >= range.end.0 {
                     return Ok(None);
@@ -211,7 +211,7 @@ impl<D: Disk> Log<D> {
                 }
                 let mut first = None;
                 let fits = |t: &TimestampOffset| t.timestamp >= timestamp && range.contains(&t.offset);
-                let shown = each_stamp(&*file, &found, range.start, |record| {
+                let shown = each_stamp((&*file, self.env.patience), &found, range.start, |record| {
                     first = Some(record).filter(fits);
                     first.is_none()
                 });
@@ -260,11 +260,12 @@ pub(crate) fn locate<D: Disk>(
     cleaned_end: LogOffset,
 ) -> Result<Option<Found>, SegmentError> {
     let wanted = offset.0.saturating_sub(segment.base.0);
-    let hint = segment.last_where(env, |e| i64::from(e.relative_offset) <= wanted)?;
+    let (hint, mut first) = segment.batch_where(env, |e| i64::from(e.relative_offset) <= wanted)?;
     let file = segment.file(env)?;
-    let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size).with(env.patience);
+    let begin = first.as_ref().map_or(u64::from(hint.position), Found::end);
+    let mut walk = Walk::new(&*file, begin, segment.size).with(env.patience);
     let mut next = segment.base.0.saturating_add(i64::from(hint.relative_offset));
-    while let Some(found) = step(&mut walk)? {
+    while let Some(found) = first.take().map_or_else(|| step(&mut walk), |first| Ok(Some(first)))? {
         if !is_in_order(found.header.base_offset, next, cleaned_end) {
             return Err(SegmentError::Damaged { position: found.position, what: "offset out of order" });
         }
@@ -317,7 +318,7 @@ pub(crate) fn step<F: DiskFile>(walk: &mut Walk<'_, F>) -> Result<Option<Found>,
 /// Shows offset and timestamp of each record of a batch, as long as `show` says to go on. If it is damaged, or all of it has
 /// one time: one, for the batch as a whole, at its first offset from `start` on.
 pub(crate) fn each_stamp<F: DiskFile>(
-    file: &F,
+    (file, patience): (&F, Patience),
     found: &Found,
     start: LogOffset,
     mut show: impl FnMut(TimestampOffset) -> bool,
@@ -326,7 +327,7 @@ pub(crate) fn each_stamp<F: DiskFile>(
     let epoch = LeaderEpoch(header.leader_epoch);
     let complete = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
     if header.timestamp_type() == TimestampType::CreateTime || !complete {
-        let bytes = bytes_of(file, found)?;
+        let bytes = bytes_with(file, found, patience)?;
         if let Ok(batch) = StoredBatch::open(&bytes) {
             let base = batch.base();
             // They were looked at when they were taken: where the checksum fits, none is an error.

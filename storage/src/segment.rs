@@ -13,7 +13,8 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, OpenMode, Patience};
 use crate::files::write_derived;
 use crate::index::{Entry, Index, IndexHeader, Kind, SPARSE, VLSNS};
-use crate::walk::{Stop, Walk, batch_at};
+use crate::vlsn::Readable;
+use crate::walk::{Found, Stop, Walk, batch_at};
 
 /// Size from which a segment takes room ahead, in bytes: of many logs, most stay below.
 const ROOM_FROM: u64 = 4 << 20;
@@ -167,6 +168,8 @@ pub(crate) struct Segment<F> {
     /// VLSNs of a VLSN log. Holds: complete for `size` bytes if present.
     pub vlsns: Option<Index>,
     pub(crate) vlsn_file: Option<(F, IndexHeader)>,
+    /// VLSNs in front of its first damaged batch, if that kept their index from being built.
+    pub(crate) readable: Option<Readable>,
     /// One of its files was used since descriptors were last looked for.
     pub(crate) used: bool,
     /// The kind of index that a look-up missed last, and was not to build.
@@ -197,6 +200,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
             index_file: None,
             vlsns: None,
             vlsn_file: None,
+            readable: None,
             used: false,
             missed: None,
             unbuilt: None,
@@ -302,7 +306,7 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.
     pub fn release(&mut self) {
         (self.file, self.index_file, self.vlsn_file) = (None, None, None);
-        (self.index, self.vlsns) = (None, None);
+        (self.index, self.vlsns, self.readable) = (None, None, None);
     }
 
     /// The last index entry for which `before` holds, which it does for a prefix of them; checked against the batch
@@ -312,17 +316,29 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         env: &Env<D>,
         before: impl Fn(&Entry) -> bool,
     ) -> Result<Entry, SegmentError> {
+        self.batch_where(env, before).map(|(entry, _)| entry)
+    }
+
+    /// The same, with that batch if it had to be looked at.
+    pub fn batch_where<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        before: impl Fn(&Entry) -> bool,
+    ) -> Result<(Entry, Option<Found>), SegmentError> {
         if let Some(index) = &self.index {
-            return Ok(index.last_where(before));
+            return Ok((index.last_where(before), None));
         }
-        if let Some(entry) = self.sealed_hint(env, &before)?
-            && self.is_true(env, entry, env.patience)?
-        {
-            return Ok(entry);
+        if let Some(entry) = self.sealed_hint(env, &before)? {
+            if Self::is_trusted(env, entry) {
+                return Ok((entry, None));
+            }
+            if let Some(found) = self.batch_of(env, entry, env.patience)? {
+                return Ok((entry, Some(found)));
+            }
         }
         self.index_file = None;
         self.may_build(env, SPARSE)?;
-        Ok(self.load_index(env)?.last_where(before))
+        Ok((self.load_index(env)?.last_where(before), None))
     }
 
     /// Largest timestamp in the segment, -1 if no record has one; `i64::MIN` if it is empty.
@@ -564,13 +580,26 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         entry: Entry,
         patience: Patience,
     ) -> Result<bool, SegmentError> {
-        if entry.position == 0 || env.trust.index {
-            return Ok(true);
-        }
+        Ok(Self::is_trusted(env, entry) || self.batch_of(env, entry, patience)?.is_some())
+    }
+
+    /// Whether nothing has to be looked at to believe an entry.
+    fn is_trusted<D>(env: &Env<D>, entry: Entry) -> bool {
+        entry.position == 0 || env.trust.index
+    }
+
+    /// The batch that an entry names. None if another one is there, or none.
+    pub(crate) fn batch_of<D: Disk<File = F>>(
+        &mut self,
+        env: &Env<D>,
+        entry: Entry,
+        patience: Patience,
+    ) -> Result<Option<Found>, SegmentError> {
         let file = self.file(env)?;
+        let named = self.base.0.saturating_add(i64::from(entry.relative_offset));
         match batch_at(&*file, u64::from(entry.position), self.size, patience) {
-            Ok(Some(found)) => Ok(found.header.base_offset == self.base.0 + i64::from(entry.relative_offset)),
-            Ok(None) | Err(Stop::Unwritten | Stop::Damaged(_)) => Ok(false),
+            Ok(found) => Ok(found.filter(|found| found.header.base_offset == named)),
+            Err(Stop::Unwritten | Stop::Damaged(_)) => Ok(None),
             Err(Stop::Io(error)) => Err(SegmentError::Io(error)),
         }
     }

@@ -198,11 +198,30 @@ impl Chain {
         self.epoch
     }
 
-    /// Somebody else says of the last batch that it has this epoch.
+    /// A snapshot says of the batch that ends here that it has this epoch.
     pub fn confirm(&mut self, epoch: LeaderEpoch) {
-        if epoch.0 == self.epoch {
+        if self.epoch == i32::MIN {
+            self.epoch = epoch.0;
+        } else if epoch.0 == self.epoch {
             self.epoch_before = self.epoch;
         }
+    }
+
+    /// Offset of the last batch, if it is only believed and alone in saying that the epoch falls with this one.
+    pub fn contested(&self, header: &BatchHeader) -> Option<i64> {
+        self.believed.filter(|_| header.leader_epoch < self.epoch && self.epoch_before == i32::MIN)
+    }
+
+    /// This batch is in front of the last one.
+    pub fn hear(&mut self, header: &BatchHeader) {
+        if header.leader_epoch <= self.epoch {
+            self.epoch_before = header.leader_epoch;
+        }
+    }
+
+    /// This batch, which is only believed, is in front of the first one.
+    pub fn begin_behind(&mut self, header: &BatchHeader) {
+        (self.epoch, self.believed) = (header.leader_epoch, Some(header.base_offset));
     }
 
     /// Takes the next batch, which is `believed` where nobody has compared its checksum, if it is [in order](is_in_order).

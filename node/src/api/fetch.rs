@@ -304,7 +304,7 @@ impl Work {
             Place::Partition(partition) => partition,
             Place::View(view) => {
                 let sight = view.look(position.offset, (limit, first), patience);
-                return self.judge_view((topology, view), position, sight);
+                return self.judge_view((topology, view), position, sight, patience);
             }
         };
         let limits = (limit, first);
@@ -321,6 +321,7 @@ impl Work {
         (topology, view): (&Topology<D>, VlsnLog<'_, D>),
         position: &Position,
         sight: Result<Sight<D>, VlsnError>,
+        patience: Patience,
     ) -> Found<D> {
         let refuse = |code| Found { ends_wait: true, ..Found::of(failed(position.index, code)) };
         let Sight { bounds, seen } = match sight {
@@ -331,9 +332,10 @@ impl Work {
             return found;
         }
         if self.version >= DIVERGENCE_FROM && position.last_epoch >= 0 {
-            match view.view_epoch_end(position.last_epoch) {
+            let mut cold = Warm::default();
+            match view.view_epoch_end(position.last_epoch, (patience, &mut cold)) {
                 Err(error) if error.would_wait() => {
-                    return Found { cold: Some(view.missing_indexes()), ..self.found(position, bounds, None) };
+                    return Found { cold: Some(cold), ..self.found(position, bounds, None) };
                 }
                 Err(error) => return Found { failure: view.failure(&error), ..refuse(error.code()) },
                 Ok(None) => return refuse(ErrorCode::OffsetOutOfRange),

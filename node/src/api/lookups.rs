@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse, TopicName,
 };
+use kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{EpochOffset, ErrorCode, LogOffset, MonoMs, Now, TopicId, kafka_protocol};
 use pyralog_storage::{DeleteError, Disk, Log, Patience, ReadError, TimestampOffset};
 
@@ -26,7 +27,7 @@ use crate::outputs::{Outputs, Warm};
 use crate::partition::{Bounds, Partition, Refusal};
 use crate::topology::{LogEntry, Place, Topology};
 use crate::unreadable::Unreadable;
-use crate::vlsn::{VlsnError, VlsnLog};
+use crate::vlsn::{Cold, VlsnError, VlsnLog};
 use crate::waiting::{Wait, Warming};
 
 const LATEST: i64 = -1;
@@ -36,11 +37,11 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
-/// A look-up that waits for indexes.
+/// A look-up that waits for indexes, or for pages that are not in memory.
 #[derive(Debug)]
 pub(crate) struct LookupWait {
     responder: Responder,
-    /// For the indexes.
+    /// For them.
     warming: Warming,
     /// Those of the answer, in its order. One that gets the name of another meanwhile is not the one that was asked about.
     logs: Vec<Option<TopicId>>,
@@ -65,6 +66,25 @@ impl Answer {
             Self::Offsets(response, _) => response.topics.iter().map(|topic| id(&topic.name)).collect(),
             Self::Epochs(response, _) => response.topics.iter().map(|topic| id(&topic.topic)).collect(),
             Self::Starts(response, _) => response.topics.iter().map(|topic| id(&topic.name)).collect(),
+        }
+    }
+
+    /// It may wait for long, and the frame that its names are slices of may be large.
+    fn let_go_of_frame(&mut self) {
+        let own = |name: &mut TopicName| *name = TopicName(StrBytes::from_string(name.as_str().to_owned()));
+        match self {
+            Self::Offsets(response, open) => {
+                response.topics.iter_mut().for_each(|topic| own(&mut topic.name));
+                open.iter_mut().for_each(|(_, _, asked)| asked.unknown_tagged_fields.clear());
+            }
+            Self::Epochs(response, open) => {
+                response.topics.iter_mut().for_each(|topic| own(&mut topic.topic));
+                open.iter_mut().for_each(|(_, _, asked)| asked.unknown_tagged_fields.clear());
+            }
+            Self::Starts(response, open) => {
+                response.topics.iter_mut().for_each(|topic| own(&mut topic.name));
+                open.iter_mut().for_each(|(_, _, asked)| asked.unknown_tagged_fields.clear());
+            }
         }
     }
 }
@@ -97,10 +117,10 @@ pub(crate) fn resume<D: Disk>(
     out: &mut Outputs<D>,
 ) {
     wait.warming.end();
-    let topology = node.topology.load();
+    let (topology, patience) = (node.topology.load(), wait.warming.patience());
     let LookupWait { responder, logs, answer, .. } = &mut *wait;
     let mut look = Look { node, topology: &topology, logs, now, out: &mut *out, cold: Warm::default() };
-    look.fill(answer, responder.version);
+    look.fill(answer, (responder.version, patience));
     let cold = look.cold;
     if cold.is_empty() {
         let LookupWait { responder, answer, .. } = *wait;
@@ -111,6 +131,7 @@ pub(crate) fn resume<D: Disk>(
         };
         out.answers.push(responder.answer(response));
     } else {
+        wait.answer.let_go_of_frame();
         wait.warming.begin(now);
         out.warms.push((conn.id, cold));
         conn.waiting = Some(Wait::Lookup(wait));
@@ -129,20 +150,20 @@ struct Look<'a, D: Disk> {
 }
 
 impl<D: Disk> Look<'_, D> {
-    fn fill(&mut self, answer: &mut Answer, version: i16) {
+    fn fill(&mut self, answer: &mut Answer, (version, patience): (i16, Patience)) {
         let (topology, logs) = (self.topology, self.logs);
         let log = |topic: usize| topology.by_id((*logs.get(topic)?)?);
         match answer {
             Answer::Offsets(response, open) => open.retain(|(at, place, asked)| {
                 let Some(topic) = response.topics.get_mut(*at) else { return false };
-                let found = offset_of(topology, log(*at), asked, version);
+                let found = offset_of(topology, log(*at), asked, (version, patience));
                 self.put(found, topic.partitions.get_mut(*place), |found| {
                     offset_answer(asked.partition_index, version, found)
                 })
             }),
             Answer::Epochs(response, open) => open.retain(|(at, place, asked)| {
                 let Some(topic) = response.topics.get_mut(*at) else { return false };
-                let found = end_of_epoch(topology, log(*at), asked);
+                let found = end_of_epoch(topology, log(*at), asked, patience);
                 self.put(found, topic.partitions.get_mut(*place), |found| epoch_answer(asked.partition, found))
             }),
             Answer::Starts(response, open) => open.retain(|(at, place, asked)| {
@@ -262,9 +283,9 @@ impl<D: Disk> From<Refusal> for NoOffset<D> {
 }
 
 impl<D: Disk> NoOffset<D> {
-    fn of(partition: &Arc<Partition<D>>, error: &ReadError) -> Self {
+    fn of(partition: &Arc<Partition<D>>, error: &ReadError, cold: impl FnOnce() -> Lookup<D>) -> Self {
         if error.would_wait() {
-            Self::Cold(Warm { lookups: vec![Lookup::of_indexes(partition)], ..Warm::default() })
+            Self::Cold(Warm { lookups: vec![cold()], ..Warm::default() })
         } else if error.is_failure() {
             let failed = Unreadable { dir: partition.dir.clone(), offset: None, cause: error.to_string() };
             Self::Failed(error.code(), failed)
@@ -273,9 +294,9 @@ impl<D: Disk> NoOffset<D> {
         }
     }
 
-    fn of_view(view: VlsnLog<'_, D>, error: &VlsnError) -> Self {
+    fn of_view(view: VlsnLog<'_, D>, error: &VlsnError, cold: Warm<D>) -> Self {
         match view.failure(error) {
-            _ if error.would_wait() => Self::Cold(view.missing_indexes()),
+            _ if error.would_wait() => Self::Cold(cold),
             Some(failed) => Self::Failed(error.code(), failed),
             None => Self::Refused(error.code()),
         }
@@ -286,7 +307,7 @@ fn offset_of<D: Disk>(
     topology: &Topology<D>,
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &ListOffsetsPartition,
-    version: i16,
+    (version, patience): (i16, Patience),
 ) -> Result<TimedOffset, NoOffset<D>> {
     if !timestamp_is_known(asked.timestamp, version) {
         return Err(ErrorCode::UnsupportedVersion.into());
@@ -294,21 +315,23 @@ fn offset_of<D: Disk>(
     let partition = match find(topology, entry, asked.partition_index)? {
         Place::Partition(partition) => partition,
         Place::View(view) => {
-            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error))?;
+            let mut cold = Warm::default();
+            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error, Warm::default()))?;
             if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
                 return Err(code.into());
             }
-            let found = look_up_in_view(view, bounds, asked.timestamp);
-            return found.map_err(|error| NoOffset::of_view(view, &error));
+            let found = look_up_in_view(view, bounds, asked.timestamp, (patience, &mut cold));
+            return found.map_err(|error| NoOffset::of_view(view, &error, cold));
         }
     };
-    let found = partition.look_up(Patience::Reads, |log, bounds| {
-        match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+    let timestamp = asked.timestamp;
+    let found =
+        partition.look_up(patience, |log, bounds| match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
             Some(code) => Ok(Err(code)),
-            None => look_up(log, bounds, asked.timestamp).map(Ok),
-        }
-    })?;
-    Ok(found.map_err(|error| NoOffset::of(partition, &error))??)
+            None => look_up(log, bounds, timestamp).map(Ok),
+        })?;
+    let cold = || Lookup::of(partition, move |log, bounds| look_up(log, bounds, timestamp));
+    Ok(found.map_err(|error| NoOffset::of(partition, &error, cold))??)
 }
 
 /// Specials exist from their version on; what no version knows is refused like one that is too new (L4).
@@ -337,13 +360,18 @@ fn look_up<D: Disk>(log: &mut Log<D>, bounds: Bounds, timestamp: i64) -> Result<
     }
 }
 
-fn look_up_in_view<D: Disk>(view: VlsnLog<'_, D>, bounds: Bounds, timestamp: i64) -> Result<TimedOffset, VlsnError> {
+fn look_up_in_view<D: Disk>(
+    view: VlsnLog<'_, D>,
+    bounds: Bounds,
+    timestamp: i64,
+    cold: Cold<'_, D>,
+) -> Result<TimedOffset, VlsnError> {
     match timestamp {
         LATEST => Ok((-1, bounds.high_watermark.0, bounds.epoch.0)),
         EARLIEST | EARLIEST_LOCAL => Ok((-1, bounds.log_start.0, bounds.epoch.0)),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok((-1, -1, -1)),
-        MAX_TIMESTAMP => view.view_max_timestamp(),
-        timestamp => view.view_offset_for_timestamp(timestamp),
+        MAX_TIMESTAMP => view.view_max_timestamp(cold),
+        timestamp => view.view_offset_for_timestamp(timestamp, cold),
     }
 }
 
@@ -389,14 +417,17 @@ fn end_of_epoch<D: Disk>(
     topology: &Topology<D>,
     entry: Option<&Arc<LogEntry<D>>>,
     asked: &OffsetForLeaderPartition,
+    patience: Patience,
 ) -> Result<Option<EpochOffset>, NoOffset<D>> {
     match find(topology, entry, asked.partition)? {
         Place::View(view) => {
-            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error))?;
-            match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
-                Some(code) => Err(code.into()),
-                None => view.view_epoch_end(asked.leader_epoch).map_err(|error| NoOffset::of_view(view, &error)),
+            let mut cold = Warm::default();
+            let bounds = view.view_bounds().map_err(|error| NoOffset::of_view(view, &error, Warm::default()))?;
+            if let Some(code) = epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
+                return Err(code.into());
             }
+            let end = view.view_epoch_end(asked.leader_epoch, (patience, &mut cold));
+            end.map_err(|error| NoOffset::of_view(view, &error, cold))
         }
         Place::Partition(partition) => {
             partition.with_log(|log, bounds| match epoch_refusal(asked.current_leader_epoch, bounds.epoch) {
@@ -473,7 +504,7 @@ fn delete_until<D: Disk>(
     let below = (asked.offset != -1).then_some(LogOffset(asked.offset));
     let deleted = partition.delete_records(below, out)?;
     deleted.map_err(|error| match &error {
-        DeleteError::Read(error) => NoOffset::of(partition, error),
+        DeleteError::Read(error) => NoOffset::of(partition, error, || Lookup::of_indexes(partition)),
         DeleteError::OutOfRange { .. } | DeleteError::DiskFull(_) | DeleteError::Offline(_) => error.code().into(),
     })
 }

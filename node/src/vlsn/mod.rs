@@ -20,7 +20,7 @@ pub(crate) use partition::Vlsns;
 pub use partition::{Expected, VlsnBounds, VlsnRules, Writer};
 pub(crate) use rerouting::{Frozen, freeze, thaw};
 pub(crate) use same::holds;
-pub(crate) use view::{Seen, Sight};
+pub(crate) use view::{Cold, Seen, Sight};
 
 use std::sync::Arc;
 
@@ -32,7 +32,6 @@ use pyralog_storage::{Disk, DiskFile, Patience, ReadError, ReadSlice, VlsnPlace,
 
 use crate::connection::FileRange;
 use crate::lookup::Lookup;
-use crate::outputs::Warm;
 use crate::partition::{Partition, Refusal};
 use crate::topology::{LogEntry, Topology};
 use crate::unreadable::Unreadable;
@@ -416,11 +415,6 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
     /// What has to be done where [`Self::seek`] found that it would have to wait.
     pub(crate) fn lookup(&self, vlsn: Vlsn) -> Option<Lookup<D>> {
         self.partition_of(vlsn).map(|partition| Lookup::of_vlsns(partition, vlsn, 0))
-    }
-
-    /// What has to be done where another look-up found that it would have to wait for an index.
-    pub(crate) fn missing_indexes(&self) -> Warm<D> {
-        Warm { lookups: self.partitions.iter().map(Lookup::of_indexes).collect(), ..Warm::default() }
     }
 
     /// What is to be told of an error to who looks after the disk; `None` if it is no failure.

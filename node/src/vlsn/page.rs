@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use pyralog_protocol::batch::{StoredError, ViewBatches};
 use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex, Routing, Vlsn};
-use pyralog_storage::{Disk, DiskFile, Patience, ReadError, VlsnRun};
+use pyralog_storage::{Disk, DiskFile, Patience, VlsnRun};
 
 use super::cursor::{Cursor, Head};
 use super::{LogBounds, VlsnError, VlsnLog};
@@ -135,13 +135,20 @@ impl<D: Disk> VlsnLog<'_, D> {
             let bound = known.bounds.high_watermark;
             // Together with where it begins now: what retention took since is no gap.
             let read = partition
-                .look_up(patience, |log, _| Ok((log.read_vlsns(from, bytes, bound, patience)?, log.trimmed_vlsn())))
+                .look_up(patience, |log, _| match log.read_vlsns(from, bytes, bound, patience) {
+                    Err(error) if error.would_wait() => Err(error),
+                    run => Ok((run, log.trimmed_vlsn())),
+                })
                 .map_err(|why| VlsnError::Refused { index, why })?;
             match read {
-                Ok((run, trimmed)) => parts.push(PagePart { index, run, bound, trimmed }),
-                Err(error) if patience != Patience::Waits && ReadError::would_wait(&error) => {
-                    lookups.push(Lookup::of_vlsns(partition, from, bytes));
+                Ok((run, trimmed)) => {
+                    let (run, unread) = match run {
+                        Ok(run) => (run, None),
+                        Err(error) => (None, Some(VlsnError::Read { index, error })),
+                    };
+                    parts.push(PagePart { index, run, unread, bound, trimmed });
                 }
+                Err(_) if patience != Patience::Waits => lookups.push(Lookup::of_vlsns(partition, from, bytes)),
                 Err(error) => return Err(VlsnError::Read { index, error }),
             }
         }
@@ -164,6 +171,8 @@ pub(crate) enum PageParts<D: Disk> {
 pub(crate) struct PagePart<F> {
     index: PartitionIndex,
     run: Option<VlsnRun<F>>,
+    /// Why they could not be looked for: told where they come up.
+    unread: Option<VlsnError>,
     bound: LogOffset,
     trimmed: Option<Vlsn>,
 }
@@ -172,6 +181,8 @@ pub(crate) struct PagePart<F> {
 struct Source<F> {
     cursor: Cursor<F>,
     head: Option<Head>,
+    /// Why there is nothing in the cursor.
+    unread: Option<VlsnError>,
     bound: LogOffset,
     /// Everything below was trimmed.
     kept_from: Vlsn,
@@ -201,6 +212,7 @@ impl<'r, F: DiskFile> Merge<'r, F> {
         let source = |part: PagePart<F>| Source {
             cursor: Cursor::new(part.index, part.run, share),
             head: None,
+            unread: part.unread,
             bound: part.bound,
             kept_from: part.trimmed.map_or(Vlsn::ZERO, Vlsn::next),
             begun: false,
@@ -211,10 +223,10 @@ impl<'r, F: DiskFile> Merge<'r, F> {
 
     /// Goes on in a partition, to its first record that is not below `from`.
     fn advance(&mut self, at: usize, from: Vlsn) {
-        let Some(Source { cursor, head, bound, kept_from, begun }) = self.sources.get_mut(at) else { return };
+        let Some(Source { cursor, head, unread, bound, kept_from, begun }) = self.sources.get_mut(at) else { return };
         self.unbegun -= usize::from(!std::mem::replace(begun, true));
         let from = from.max(*kept_from);
-        match cursor.next(from) {
+        match unread.take().map_or_else(|| cursor.next(from), Err) {
             Ok(next) => {
                 *head = next;
                 if head.is_none() && cursor.last_offset().is_some_and(|last| last.saturating_add(1) < bound.0) {

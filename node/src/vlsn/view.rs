@@ -4,10 +4,11 @@
 use bytes::{Bytes, BytesMut};
 use pyralog_protocol::batch::empty_view;
 use pyralog_protocol::{EpochOffset, LeaderEpoch, LogOffset, Vlsn};
-use pyralog_storage::{Disk, Patience, TimestampOffset};
+use pyralog_storage::{Disk, Log, Patience, ReadError, TimestampOffset};
 
 use super::{HELD_BYTES, LogBounds, PageLimits, PageParts, VlsnError, VlsnLog};
 use crate::api::NO_EPOCH;
+use crate::lookup::Lookup;
 use crate::outputs::Warm;
 use crate::partition::Bounds;
 
@@ -31,6 +32,9 @@ pub(crate) enum Seen<D: Disk> {
     /// No such place.
     OutOfRange,
 }
+
+/// How long a look-up may wait, and where it puts what has to be there before it can go on.
+pub(crate) type Cold<'a, D> = (Patience, &'a mut Warm<D>);
 
 /// (timestamp, offset, leader epoch); -1 stands for none.
 type Timed = (i64, i64, i32);
@@ -96,40 +100,48 @@ impl<D: Disk> VlsnLog<'_, D> {
 
     /// The first record of the view whose timestamp is at least that. A partition's first is the first of its VLSNs, so
     /// the smallest of these is the first of all.
-    pub(crate) fn view_offset_for_timestamp(&self, timestamp: i64) -> Result<Timed, VlsnError> {
-        let found = self.timed(|log, bound| log.offset_for_timestamp(timestamp, bound))?;
+    pub(crate) fn view_offset_for_timestamp(&self, timestamp: i64, cold: Cold<'_, D>) -> Result<Timed, VlsnError> {
+        let found = self.timed(cold, move |log, bound| log.offset_for_timestamp(timestamp, bound))?;
         Ok(found.into_iter().min_by_key(|(vlsn, _)| *vlsn).map_or((-1, -1, -1), timed))
     }
 
     /// The record of the view with the largest timestamp, the first of equals.
-    pub(crate) fn view_max_timestamp(&self) -> Result<Timed, VlsnError> {
-        let found = self.timed(|log, bound| log.max_timestamp(bound))?;
+    pub(crate) fn view_max_timestamp(&self, cold: Cold<'_, D>) -> Result<Timed, VlsnError> {
+        let found = self.timed(cold, |log, bound| log.max_timestamp(bound))?;
         let newest = found.into_iter().max_by_key(|(vlsn, found)| (found.timestamp, std::cmp::Reverse(*vlsn)));
         Ok(newest.map_or((-1, -1, -1), timed))
     }
 
-    /// What is found in each partition below a bound: where the view ends in it, which may be long before it ends itself. Builds no
-    /// index.
+    /// What is found in each partition below a bound: where the view ends in it, which may be long before it ends itself.
     fn timed(
         &self,
-        look: impl Fn(
-            &mut pyralog_storage::Log<D>,
-            LogOffset,
-        ) -> Result<Option<TimestampOffset>, pyralog_storage::ReadError>,
+        cold: Cold<'_, D>,
+        look: impl Fn(&mut Log<D>, LogOffset) -> Result<Option<TimestampOffset>, ReadError> + Copy + Send + Sync + 'static,
     ) -> Result<Vec<(Vlsn, TimestampOffset)>, VlsnError> {
         let undecided = self.bounds()?.undecided;
+        self.in_each(cold, move |log, bounds| {
+            let bound = bounds.high_watermark.min(log.offset_of_vlsn(undecided)?);
+            let Some(found) = look(log, bound)? else { return Ok(None) };
+            Ok(log.vlsn_at(found.offset)?.map(|vlsn| (vlsn, found)))
+        })
+    }
+
+    /// What a look-up finds in each partition. Builds no index; what has to be there before there is an answer, as soon as one would
+    /// have to wait, is told of all of them, so that it is brought there side by side.
+    fn in_each<T>(
+        &self,
+        (patience, cold): Cold<'_, D>,
+        look: impl Fn(&mut Log<D>, Bounds) -> Result<Option<T>, ReadError> + Copy + Send + Sync + 'static,
+    ) -> Result<Vec<T>, VlsnError> {
         let (mut all, mut missing) = (Vec::new(), None);
         for partition in self.partitions() {
             let index = partition.index;
-            let found = partition.look_up(Patience::Reads, |log, bounds| {
-                let bound = bounds.high_watermark.min(log.offset_of_vlsn(undecided)?);
-                let Some(found) = look(log, bound)? else { return Ok(None) };
-                Ok(log.vlsn_at(found.offset)?.map(|vlsn| (vlsn, found)))
-            });
-            match found.map_err(|why| VlsnError::Refused { index, why })? {
+            match partition.look_up(patience, look).map_err(|why| VlsnError::Refused { index, why })? {
                 Ok(found) => all.extend(found),
-                // The others miss theirs at once, so that these are built side by side.
-                Err(error) if error.would_wait() => missing = Some(VlsnError::Read { index, error }),
+                Err(error) if error.would_wait() => {
+                    cold.lookups.push(Lookup::of(partition, look));
+                    missing = Some(VlsnError::Read { index, error });
+                }
                 Err(error) => return Err(VlsnError::Read { index, error }),
             }
         }
@@ -138,7 +150,7 @@ impl<D: Disk> VlsnLog<'_, D> {
 
     /// Where a leader epoch ended, one below all as well: the first VLSN that a later one wrote, or may write. `None`: it is
     /// not known, or none was asked for.
-    pub(crate) fn view_epoch_end(&self, epoch: i32) -> Result<Option<EpochOffset>, VlsnError> {
+    pub(crate) fn view_epoch_end(&self, epoch: i32, cold: Cold<'_, D>) -> Result<Option<EpochOffset>, VlsnError> {
         let bounds = self.bounds()?;
         if epoch == NO_EPOCH || epoch > bounds.epoch.0 {
             return Ok(None);
@@ -146,17 +158,11 @@ impl<D: Disk> VlsnLog<'_, D> {
         if epoch == bounds.epoch.0 {
             return Ok(Some(EpochOffset { epoch: bounds.epoch, offset: LogOffset(bounds.undecided.offset()) }));
         }
-        let mut end = bounds.undecided;
-        for partition in self.partitions() {
-            let index = partition.index;
-            let vlsn =
-                partition.look_up(Patience::Reads, |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
-                    Some(ended) => log.vlsn_at(ended.offset),
-                    None => Ok(None),
-                });
-            let vlsn = vlsn.map_err(|why| VlsnError::Refused { index, why })?;
-            end = vlsn.map_err(|error| VlsnError::Read { index, error })?.map_or(end, |vlsn| end.min(vlsn));
-        }
+        let ended = self.in_each(cold, move |log, _| match log.end_offset_for_epoch(LeaderEpoch(epoch)) {
+            Some(ended) => log.vlsn_at(ended.offset),
+            None => Ok(None),
+        });
+        let end = ended?.into_iter().fold(bounds.undecided, Vlsn::min);
         Ok(Some(EpochOffset { epoch: LeaderEpoch(epoch), offset: LogOffset(end.offset()) }))
     }
 }

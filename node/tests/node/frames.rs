@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::{GroupId, JoinGroupRequest};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{BrokerId, GroupId, JoinGroupRequest, ListOffsetsRequest};
 use kafka_protocol::protocol::StrBytes;
 use pyralog_node::Limits;
 use pyralog_protocol::{Response, kafka_protocol};
+use pyralog_storage::Disk;
 
 use crate::world::*;
 
@@ -98,6 +100,29 @@ fn whoever_waits_for_data_or_for_others_holds_no_frame() {
     assert!(is_held(&held), "the coordinator has not read it yet");
     world.turn();
     assert!(!is_held(&held) && world.ids(member).is_empty(), "it waits for other members");
+}
+
+#[test]
+fn whoever_waits_for_the_disk_to_look_something_up_holds_no_frame() {
+    let mut world = World::new();
+    world.create("a", 1, &[("internal.segment.bytes", "3000")]);
+    let conn = world.connect();
+    for n in 0..8 {
+        assert_eq!(produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(&[n; 700])))).error_code, 0);
+    }
+    world.checkpoint();
+    world.checkpoint();
+    world.disk.remove_file("logs/a-0/00000000000000000000.index").unwrap();
+    world.held = Some(Vec::new());
+    let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(1);
+    let topic = ListOffsetsTopic::default().with_name(name("a")).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let held = world.send_holding(conn, 7, request);
+    assert!(world.is_waiting(conn) && !is_held(&held));
+    world.warm_held();
+    world.settle();
+    let Some((_, Response::ListOffsets(found))) = world.answer(conn) else { panic!("no answer") };
+    assert_eq!((found.topics[0].name.clone(), found.topics[0].partitions[0].offset), (name("a"), 0));
 }
 
 #[test]

@@ -146,6 +146,25 @@ fn io_12_a_look_up_by_time_waits_for_the_index_that_it_misses_and_nobody_else_do
     }
 }
 
+#[test]
+fn a_look_up_by_time_of_what_is_not_in_memory_is_left_to_a_reader_thread_while_everybody_else_is_served() {
+    for timestamp in [1, -3] {
+        let mut world = filled();
+        world.disk.forget_cache();
+        world.held = Some(Vec::new());
+        let (asker, before) = (world.connect(), world.disk.counters().reads);
+        world.send(asker, 7, by_time(&["a"], timestamp));
+        assert!(world.is_waiting(asker) && world.answer(asker).is_none());
+        assert_eq!(world.disk.counters().reads, before, "not even of the pages that say where batches begin");
+
+        others_are_served(&mut world);
+
+        world.warm_held();
+        world.settle();
+        assert_eq!(offsets(world.answer(asker).expect("an answer").1), [(0, 0)]);
+    }
+}
+
 /// Two logs, of each of which the first segment is damaged and has lost its index.
 fn damaged_world() -> World {
     let mut world = world();
@@ -334,16 +353,47 @@ fn io_12_the_view_and_reads_by_vlsn_wait_for_an_index_as_well() {
     }
 }
 
-#[test]
-fn io_12_look_ups_in_vlsn_logs_wait_for_an_index_as_well() {
+/// Where the first leader epoch of the view ended.
+fn end_of_first_epoch() -> OffsetForLeaderEpochRequest {
     let epoch = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
     let epoch = OffsetForLeaderTopic::default().with_topic(name("v.vlsn")).with_partitions(vec![epoch]);
-    let epoch = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![epoch]);
+    OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![epoch])
+}
+
+#[test]
+fn look_ups_in_a_view_of_what_is_not_in_memory_are_left_to_a_reader_thread() {
+    let cases: [(i16, Request); 3] =
+        [(7, by_time(&["v.vlsn"], 1).into()), (7, by_time(&["v.vlsn"], -3).into()), (4, end_of_first_epoch().into())];
+    for (version, request) in cases {
+        let mut world = vlsn_world();
+        world.disk.forget_cache();
+        world.held = Some(Vec::new());
+        let (asker, before) = (world.connect(), world.disk.counters().reads);
+        world.send(asker, version, request);
+        assert!(world.is_waiting(asker) && world.answer(asker).is_none());
+        assert_eq!(world.disk.counters().reads, before);
+        world.warm_held();
+        world.settle();
+        let (_, response) = world.answer(asker).expect("an answer");
+        if let Response::OffsetForLeaderEpoch(ended) = response {
+            let ended = &ended.topics[0].partitions[0];
+            assert_eq!((ended.error_code, ended.leader_epoch, ended.end_offset), (0, 0, 6));
+        } else {
+            assert_eq!(offsets(response), [(0, 0)]);
+        }
+    }
+}
+
+#[test]
+fn io_12_look_ups_in_vlsn_logs_wait_for_an_index_as_well() {
     let start = DeleteRecordsPartition::default().with_partition_index(0).with_offset(7);
     let start = DeleteRecordsTopic::default().with_name(name("v")).with_partitions(vec![start]);
     let start = DeleteRecordsRequest::default().with_topics(vec![start]);
-    let cases: [(&str, i16, Request); 3] =
-        [(".index", 7, by_time(&["v.vlsn"], -3).into()), (".index", 4, epoch.into()), (".vlsn", 2, start.into())];
+    let cases: [(&str, i16, Request); 3] = [
+        (".index", 7, by_time(&["v.vlsn"], -3).into()),
+        (".index", 4, end_of_first_epoch().into()),
+        (".vlsn", 2, start.into()),
+    ];
     for (kind, version, request) in cases {
         let mut world = vlsn_world();
         // The second epoch begins with the third segment.

@@ -12,6 +12,7 @@ use pyralog_node::{ConnId, Limits};
 use pyralog_protocol::batch::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, StoredBatch};
 use pyralog_protocol::vlsn::messages::{VlsnReadRequest, VlsnReadResult, outcome};
 use pyralog_protocol::{Draw, ErrorCode, Response, Vlsn, kafka_protocol};
+use pyralog_storage::Disk;
 
 use crate::world::*;
 
@@ -400,6 +401,65 @@ fn io_07_a_damaged_batch_ends_a_page_before_it() {
         compare(&expected, &viewed).unwrap_or_else(|what| panic!("seed {seed}, view: {what}"));
     }
     assert!(damaged > 15, "{damaged}");
+}
+
+/// With the header of the last batch of a full segment, or the index of such a segment besides, one partition cannot say where its
+/// VLSNs are. The others can, and so can it but for those that are lost.
+#[test]
+fn io_06_what_cannot_be_looked_up_in_a_partition_ends_pages_where_it_comes_up() {
+    for indexed in [true, false] {
+        let mut world = World::with(&[], Limits::default(), Planted::Nothing);
+        let configs = [("vlsn.enable", "true"), ("internal.segment.bytes", "3000")];
+        assert_eq!(world.create(LOG, 3, &configs).code(), 0);
+        let conn = world.connect();
+        for vlsn in 0..90 {
+            let batch = BatchBuilder::new().kv(1_799_999_000_000, &Vlsn(vlsn).key(), &[7; 300]);
+            let request = produce_request(LOG, (vlsn % 3) as i32, -1, batch.build().unwrap().freeze());
+            assert_eq!(produced(world.ask(conn, PRODUCE, request)).error_code, 0);
+        }
+        // Nothing is in memory any more.
+        world.checkpoint();
+        world.checkpoint();
+        let path = format!("logs/{LOG}-1/{:020}.log", 0);
+        let bytes = world.disk.bytes(&path);
+        let batch = BatchHeader::parse(&bytes).unwrap().total_size();
+        world.disk.flip(&path, 8 * (bytes.len() - batch + 16));
+        if !indexed {
+            world.disk.remove_file(&path.replace(".log", ".vlsn")).unwrap();
+        }
+        let lost = 3 * (bytes.len() / batch - 1) as u64 + 1;
+        let topology = world.node.topology();
+        let log = topology.vlsn_log(topology.by_name(LOG).unwrap()).unwrap();
+        let bounds = log.bounds().unwrap();
+        let limits = PageLimits { bytes: 1 << 20, records: usize::MAX, name_gaps: true, held: HELD_BYTES };
+        // The VLSNs from one on, as far as pages go, and why they end.
+        let read_on = |from: u64| {
+            let (mut next, mut seen) = (Vlsn(from), Vec::new());
+            while next < bounds.undecided {
+                match log.page(next..Vlsn::MAX, limits, &bounds) {
+                    Ok(page) => {
+                        assert!(page.next > next && page.gaps.is_empty() && page.trimmed.is_empty());
+                        seen.extend(rows(&page.records).into_iter().map(|(_, row)| row.vlsn));
+                        next = page.next;
+                    }
+                    Err(error) => return (seen, Some(error.to_string())),
+                }
+            }
+            (seen, None)
+        };
+        for from in (0..lost).rev() {
+            let (seen, error) = read_on(from);
+            assert_eq!(seen, (from..lost).collect::<Vec<_>>(), "from {from}, indexed {indexed}: {error:?}");
+            let error = error.unwrap();
+            assert!(error.contains("partition 1: segment 0 is damaged at byte"), "{error}");
+        }
+        assert_eq!(read_on(lost + 1), ((lost + 1..90).collect(), None), "indexed {indexed}");
+        // So does who reads the view, without waiting for the disk.
+        for (from, failed) in [(lost - 3, false), (lost, true), (lost + 1, false)] {
+            let data = fetched(world.ask(conn, FETCH, fetch_request(&[("v.vlsn", 0, from as i64)], 0, 0)));
+            assert_eq!(data.error_code, if failed { ErrorCode::KafkaStorageError.code() } else { 0 }, "{from}");
+        }
+    }
 }
 
 /// A batch whose CRC was right once is read in parts: what is not what it was is served to nobody all the same.

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pyralog_protocol::LogOffset;
 use pyralog_protocol::batch::{Codec, Compression};
+use pyralog_protocol::{LeaderEpoch, LogOffset};
 
 use super::*;
 use crate::sim::SimDisk;
@@ -289,4 +289,57 @@ fn io_06_what_the_journal_goes_on_behind_is_no_end_that_nobody_was_promised() {
         assert_eq!(opened.is_ok(), weight == Weight::Mended, "a start agrees");
         assert!(weight == Weight::Mended || disk.bytes(&path) == before, "and cuts nothing");
     }
+}
+
+/// One epoch of a batch is damaged, which no checksum covers. What of it a start cuts is what it says is cut, and where it says
+/// that something is lost, no start cuts anything.
+#[test]
+fn io_06_a_start_cuts_for_a_damaged_epoch_what_a_verification_says_and_nothing_below_the_recovery_point() {
+    let (disk, mut log) = new_log(LogConfig { segment_bytes: 1000, ..small() });
+    let mut places = Vec::new();
+    for (number, epoch) in [2, 2, 2, 5, 5, 5, 5, 5, 8, 8, 8, 8].into_iter().enumerate() {
+        if number == 5 {
+            log.sync().unwrap();
+            log.checkpoint().unwrap();
+        }
+        let base = log.append(&checked(sized(1, 250)), LeaderEpoch(epoch), at(1000)).unwrap().base_offset;
+        let active = files(&disk).into_iter().rfind(|path| FileKind::of(path) == FileKind::Segment);
+        let path = active.unwrap();
+        let position = disk.bytes(&path).len() - checked(sized(1, 250)).total_size();
+        places.push((base.0, path, position));
+    }
+    log.sync().unwrap();
+    drop(log);
+    assert!(places.last().unwrap().1 != places[0].1);
+    let (mut cuts, mut refusals) = (0, 0);
+    for (point, without) in (0..=12).flat_map(|point| [None, Some("snapshot"), Some("index")].map(|kind| (point, kind)))
+    {
+        for (base, path, position) in &places {
+            for bit in [0, 1, 2, 3, 20] {
+                let disk = disk.restart();
+                disk.flip(path, 8 * (position + 15 - bit / 8) + bit % 8);
+                for path in files(&disk).iter().filter(|path| without.is_some_and(|kind| path.ends_with(kind))) {
+                    disk.remove_file(path).unwrap();
+                }
+                let (_, findings) = verify(&disk, false, point);
+                // What a snapshot holds against the batch before it is told, and no start looks for it.
+                let is_known = |what: &str| !what.contains("the snapshot knows none above");
+                let damaged = findings.iter().any(|f| f.weight == Weight::Damage && is_known(&f.what));
+                let says_cut = findings.iter().any(|finding| finding.what.contains("is cut at the next start"));
+                let context = format!("point {point}, batch {base}, bit {bit}, without {without:?}: {findings:?}");
+                match Log::open(Arc::new(disk.clone()), DIR, small(), unclean(point), at(1000)) {
+                    Ok((log, report)) => {
+                        assert_eq!(report.cut.is_some(), says_cut && !damaged, "{context}");
+                        assert!(log.log_end() >= off(point), "{context}");
+                        cuts += usize::from(report.cut.is_some());
+                    }
+                    Err(error) => {
+                        assert!(damaged, "{error}, {context}");
+                        refusals += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(cuts > 100 && refusals > 100, "{cuts} {refusals}");
 }

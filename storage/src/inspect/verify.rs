@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use pyralog_protocol::batch::{BatchHeader, Records, StoredBatch};
-use pyralog_protocol::{LogOffset, PartitionIndex};
+use pyralog_protocol::{LeaderEpoch, LogOffset, PartitionIndex};
 
 use super::traces::Traces;
 use crate::compact::swap;
@@ -171,6 +171,8 @@ struct Place<'a> {
     chain: Chain,
     /// Below this everything was promised.
     promised: LogOffset,
+    /// Below this a start believes epochs and offsets.
+    believed: LogOffset,
     cleaned_end: LogOffset,
     /// Findings of the batches before this that cannot be believed: where their offsets end is known with the next one.
     unsure: Vec<usize>,
@@ -261,6 +263,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
         let mut place = Place {
             chain: Chain::from(begin.0),
             promised,
+            believed: if known.clean { LogOffset(i64::MIN) } else { point.max(meta.cleaned_end) },
             cleaned_end: meta.cleaned_end,
             unsure: Vec::new(),
             epochs: None,
@@ -324,9 +327,9 @@ impl<'a, D: Disk> Verifier<'a, D> {
         (size, end): (u64, LogOffset),
         (cleaned_end, epochs): (LogOffset, &Epochs),
     ) -> std::io::Result<()> {
-        let promised = LogOffset::MAX;
+        let (promised, believed) = (LogOffset::MAX, LogOffset(i64::MIN));
         let (chain, unsure, ends) = (Chain::from(base.0), Vec::new(), BTreeMap::new());
-        let mut place = Place { chain, promised, cleaned_end, unsure, epochs: Some(epochs), ends };
+        let mut place = Place { chain, promised, believed, cleaned_end, unsure, epochs: Some(epochs), ends };
         let found = self.findings.len();
         self.segment((dir, base, size), false, true, &mut place)?;
         self.resume(&mut place, end.0);
@@ -389,6 +392,9 @@ impl<'a, D: Disk> Verifier<'a, D> {
             }
             if let Some(ends) = place.ends.get_mut(&LogOffset(place.chain.next)) {
                 ends.push(End { segment: base, size: position, epoch: place.chain.epoch() });
+                if let Some(epoch) = self.epoch_of_snapshot(dir, LogOffset(place.chain.next)) {
+                    place.chain.confirm(epoch);
+                }
             }
             let found = walk.next();
             let next = place.chain.next;
@@ -463,7 +469,9 @@ impl<'a, D: Disk> Verifier<'a, D> {
         {
             self.broken((log, Some(found.position)), place, offsets.clone(), &what);
         }
-        if let Err(stop) = place.chain.accept(header, false, place.cleaned_end) {
+        // As a start does: what was not acknowledged is never believed against what was.
+        let believed = header.last_offset() < place.believed.0;
+        if let Err(stop) = place.chain.accept(header, believed, place.cleaned_end) {
             // No checksum covers the base offset and the epoch: whether they are wrong or something is missing, the next one tells.
             let what = if let Stop::Damaged(what) = stop { what } else { "out of order" };
             let start = place.chain.next;
@@ -533,6 +541,13 @@ impl<'a, D: Disk> Verifier<'a, D> {
             );
         }
         next
+    }
+
+    /// The leader epoch of the batch in front of a snapshot, by its word.
+    fn epoch_of_snapshot(&self, dir: &str, at: LogOffset) -> Option<LeaderEpoch> {
+        let path = path(dir, at, "snapshot");
+        let snapshot = Snapshot::decode(&path, &read_small(self.disk, &path).ok()?).ok()?;
+        snapshot.epochs.at(LogOffset(at.0 - 1)).filter(|_| snapshot.log_end == at)
     }
 
     fn snapshot(&mut self, dir: &str, at: LogOffset, end: i64, place: &Place<'_>) {

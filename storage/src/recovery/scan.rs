@@ -15,6 +15,9 @@ use crate::segment::{DERIVED, file_name};
 use crate::state::Snapshot;
 use crate::walk::{Chain, Found, Stop, Walk};
 
+/// Most bytes over which a batch is looked for that is no more than a witness: a start reads what is dirty (IO-11).
+const WITNESS_BYTES_MAX: u64 = 1 << 20;
+
 /// A scan under way.
 struct Scan {
     point: LogOffset,
@@ -193,6 +196,17 @@ impl<D: Disk> Log<D> {
                 Err(stop) => return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop))),
             };
             report.scanned_bytes += if known { 0 } else { found.size() };
+            if !known
+                && scan.chain.epoch() == i32::MIN
+                && let Some(before) = self.batch_in_front_of(scan.chain.next)
+            {
+                scan.chain.begin_behind(&before);
+            }
+            if let Some(last) = scan.chain.contested(&found.header)
+                && let Some(before) = self.batch_in_front_of(last)
+            {
+                scan.chain.hear(&before);
+            }
             if let Err(stop) = scan.chain.accept(&found.header, known, cleaned_end) {
                 scan.contradicted = true;
                 return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop)));
@@ -204,6 +218,26 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// The batch that ends where another begins, as its header says. No checksum covers epochs: where two batches disagree, it is
+    /// the third.
+    fn batch_in_front_of(&mut self, offset: i64) -> Option<BatchHeader> {
+        let last = LogOffset(offset - 1);
+        let at = self.segments.partition_point(|s| s.base <= last).checked_sub(1)?;
+        let segment = self.segments.get_mut(at)?;
+        let hint = segment.stored_hint(&self.env, last).unwrap_or(Entry::START);
+        let file = segment.file(&self.env).ok()?;
+        let mut walk = Walk::new(&*file, u64::from(hint.position), segment.size);
+        if segment.size.saturating_sub(walk.position()) > WITNESS_BYTES_MAX {
+            return None;
+        }
+        while let Some(found) = walk.next().ok()? {
+            if found.header.last_offset() >= last.0 {
+                return Some(found.header).filter(|header| header.last_offset() == last.0);
+            }
+        }
+        None
+    }
+
     /// Where the scan has reached a snapshot, epochs and producers are those of that moment.
     fn take_snapshot(&mut self, scan: &mut Scan) {
         while let Some(at) = scan.snapshots.pop_if(|at| at.0 <= scan.chain.next) {
@@ -212,7 +246,7 @@ impl<D: Disk> Log<D> {
             {
                 self.take_over(snapshot);
                 scan.followed = Some(at);
-                if let Some(epoch) = self.epochs.latest() {
+                if let Some(epoch) = self.epochs.at(LogOffset(at.0 - 1)) {
                     scan.chain.confirm(epoch);
                 }
             }
@@ -246,7 +280,7 @@ impl<D: Disk> Log<D> {
         cut.bytes = segment.size.saturating_sub(position).saturating_add(behind);
         cut.unwritten &= behind == 0;
         segment.size = position;
-        (segment.index, segment.vlsns) = (None, None);
+        (segment.index, segment.vlsns, segment.readable) = (None, None, None);
         (segment.first_timestamp, segment.newest) = (None, None);
         let derived = DERIVED.map(|kind| self.env.path(&file_name(segment.base, kind)));
         let result = segment.file(&self.env).and_then(|file| file.set_len(position));

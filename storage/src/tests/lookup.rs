@@ -5,7 +5,7 @@ use pyralog_protocol::ErrorCode;
 use pyralog_protocol::batch::{BATCH_HEADER_BYTES, Codec, Compression, TimestampType};
 
 use super::*;
-use crate::{Patience, ReadSlice, TimestampOffset};
+use crate::{Patience, ReadError, ReadSlice, TimestampOffset};
 
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
 
@@ -123,6 +123,49 @@ fn who_hurries_reads_nothing_from_the_disk_and_finds_the_same_once_it_was_brough
             }
         }
     }
+}
+
+/// The look-ups that change nothing, by time and by epoch.
+#[test]
+fn who_looks_beside_the_log_has_in_memory_what_the_log_looks_at() {
+    for index_interval_bytes in [0, 3000, 20_000] {
+        let (disk, mut log) = new_log(LogConfig { segment_bytes: 100_000, index_interval_bytes, ..small() });
+        for n in 0..60 {
+            let (time, value) = ((7 * n) % 60, vec![b'v'; 1000 + 50 * n as usize]);
+            put(&mut log, &checked(BatchBuilder::new().kv(time, b"k", &value).kv(time + 1, b"k", &value)));
+        }
+        assert!(log.segment_count() > 2);
+        let end = log.log_end();
+        for (time, bound) in (0..62).step_by(3).flat_map(|time| [(time, end), (time, off(end.0 - 3))]) {
+            let look = |log: &mut Log<SimDisk>| Ok((log.offset_for_timestamp(time, bound)?, log.max_timestamp(bound)?));
+            let expected: Result<_, ReadError> = look(&mut log);
+            log.close_files(false);
+            disk.forget_cache();
+            let before = disk.counters().reads;
+            assert!(log.with_patience(Patience::Hurries, look).unwrap_err().would_wait(), "{time} {bound}");
+            assert_eq!(disk.counters().reads, before, "{time} {bound}");
+            log.aside().run(look).unwrap();
+            assert_eq!(log.with_patience(Patience::Hurries, look).unwrap(), expected.unwrap(), "{time} {bound}");
+        }
+    }
+}
+
+/// A small read and the check of what the index says are one.
+#[test]
+fn a_read_looks_at_the_header_that_its_index_names_once() {
+    let (disk, mut log) = new_log(LogConfig { segment_bytes: 10_000, index_interval_bytes: 0, ..small() });
+    for _ in 0..40 {
+        put(&mut log, &checked(sized(1, 900)));
+    }
+    log.sync().unwrap();
+    log.checkpoint().unwrap();
+    log.release_files();
+    let end = log.log_end();
+    // The index and its header.
+    log.read(off(4), 1, true, end).unwrap();
+    let before = disk.counters().reads;
+    log.read(off(5), 1, true, end).unwrap();
+    assert_eq!(disk.counters().reads - before, 2, "a block of the index, and the header");
 }
 
 #[test]

@@ -12,8 +12,9 @@ mod segment;
 mod tests;
 
 pub use error::{RejectedVlsn, VlsnConflict, VlsnsRefused};
-pub(crate) use segment::last_vlsn_of;
+pub(crate) use segment::{Readable, last_vlsn_of};
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use pyralog_protocol::batch::{BatchHeader, CheckedBatch, StoredBatch, TimestampType};
@@ -26,8 +27,8 @@ use crate::read::{ReadError, ReadSlice};
 use crate::recovery::OpenError;
 use crate::segment::SegmentError;
 use crate::walk::{Found, batch_at};
-pub(crate) use segment::bytes_of;
 use segment::damage;
+pub(crate) use segment::{bytes_of, bytes_with};
 
 /// Whole batches, and what the first of them has to be: base offset and leader epoch are outside its CRC (IO-07).
 #[derive(Debug)]
@@ -145,9 +146,9 @@ impl<D: Disk> Log<D> {
             let wanted = bound.0.saturating_sub(base.0);
             let within = |e: &Entry| u64::from(e.position) <= stop && i64::from(e.relative_offset) <= wanted;
             let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
-            let last = segment.around_vlsn(&self.env, patience, within).map_err(|e| ReadError::of(base, e))?;
-            // Everything before an entry is whole batches.
-            first_end.max(u64::from(last.entry.position))
+            let last = segment.known_around(&self.env, patience, within).map_err(|e| ReadError::of(base, e))?;
+            // Everything before an entry is whole batches. Where damage is in the way of another look, the first is enough.
+            last.map_or(first_end, |last| first_end.max(u64::from(last.entry.position)))
         };
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
@@ -176,7 +177,7 @@ impl<D: Disk> Log<D> {
     pub fn vlsn_at(&mut self, offset: LogOffset) -> Result<Option<Vlsn>, ReadError> {
         self.check_online()?;
         let Some((at, found)) = self.find_offset(offset)? else { return Ok(None) };
-        let records = self.open_batch(at, &found)?.records;
+        let records = self.open_batch(at, &found, self.env.patience)?.records;
         Ok(records.into_iter().find(|(_, there)| *there >= offset).map(|(vlsn, _)| vlsn))
     }
 
@@ -184,7 +185,7 @@ impl<D: Disk> Log<D> {
     pub fn offset_of_vlsn(&mut self, vlsn: Vlsn) -> Result<LogOffset, ReadError> {
         self.check_online()?;
         let Some((at, found)) = self.find_batch(vlsn)? else { return Ok(self.log_end) };
-        let records = self.open_batch(at, &found)?.records;
+        let records = self.open_batch(at, &found, self.env.patience)?.records;
         Ok(records.into_iter().find(|(there, _)| *there >= vlsn).map_or(self.log_end, |(_, offset)| offset))
     }
 
@@ -224,15 +225,23 @@ impl<D: Disk> Log<D> {
             let Some(segment) = self.segments.get_mut(at) else { continue };
             let base = segment.base;
             let wanted = offset.0.saturating_sub(base.0);
-            let last = segment.last_vlsn(&self.env, Patience::Waits).map_err(|e| ReadError::of(base, e))?;
+            let last = segment.last_vlsn(&self.env, Patience::Waits).map_err(|e| ReadError::of(base, e));
             let ends_above = crate::log::end_of_segment(&self.segments, base, self.log_end) > offset;
+            if !ends_above
+                && matches!(last, Err(ReadError::Damaged { .. }))
+                && let Some(first) = self.first_vlsn(at + 1, Patience::Waits)?
+            {
+                // Its own is not known, but what it may be: retention does not end at damage.
+                return Ok(first.0.checked_sub(1).map(Vlsn).max(self.meta.trimmed));
+            }
+            let last = last?;
             let Some(segment) = self.segments.get_mut(at) else { continue };
             if ends_above && last.is_some() {
                 let within = |e: &Entry| i64::from(e.relative_offset) < wanted;
                 let found = segment.around_vlsn(&self.env, Patience::Waits, within);
                 let entry = found.map_err(|e| ReadError::of(base, e))?.entry;
-                let Some(found) = self.batch_at(at, entry.position)? else { continue };
-                let records = self.open_batch(at, &found)?.records;
+                let Some(found) = self.batch_at(at, entry.position, Patience::Waits)? else { continue };
+                let records = self.open_batch(at, &found, self.env.patience)?.records;
                 let below = records.into_iter().rev().find(|(_, there)| *there < offset);
                 return Ok(below.map(|(vlsn, _)| vlsn).max(self.meta.trimmed));
             }
@@ -291,7 +300,7 @@ impl<D: Disk> Log<D> {
         let is_open = |(from, batch): &(Vlsn, Opened)| *from <= vlsn && Some(vlsn) <= batch.last();
         if !opened.as_ref().is_some_and(is_open) {
             *opened = match self.find_batch(vlsn)? {
-                Some((at, found)) => Some((vlsn, self.open_batch(at, &found)?)),
+                Some((at, found)) => Some((vlsn, self.open_batch(at, &found, self.env.patience)?)),
                 None => None,
             };
         }
@@ -301,8 +310,8 @@ impl<D: Disk> Log<D> {
 
     /// The batch that has the smallest VLSN that is not below `vlsn`, with the place of its segment.
     fn find_batch(&mut self, vlsn: Vlsn) -> Result<Option<(usize, Found)>, ReadError> {
-        let Some((at, found)) = self.find_entry(vlsn, Patience::Waits)? else { return Ok(None) };
-        Ok(self.batch_at(at, found.entry.position)?.map(|found| (at, found)))
+        let Some((at, found)) = self.find_entry(vlsn, self.env.patience)? else { return Ok(None) };
+        Ok(self.batch_at(at, found.entry.position, self.env.patience)?.map(|found| (at, found)))
     }
 
     /// The same by its entry in the index.
@@ -315,17 +324,48 @@ impl<D: Disk> Log<D> {
         let (mut low, mut high) = (0, full);
         while low < high {
             let middle = low + (high - low) / 2;
-            let Some(segment) = self.segments.get_mut(middle) else { break };
-            let base = segment.base;
-            match segment.last_vlsn(&self.env, patience).map_err(|e| ReadError::of(base, e))? {
+            match self.last_readable_vlsn(low..=middle, patience)? {
                 Some(last) if last >= vlsn => high = middle,
                 Some(_) | None => low = middle + 1,
             }
         }
-        let Some(segment) = self.segments.get_mut(low) else { return Ok(None) };
+        // It may be in what is hidden in front of the segment that has a larger one.
+        let hidden = low.checked_sub(1).and_then(|before| self.segments.get(before));
+        let hidden = hidden.and_then(|segment| Some(ReadError::of(segment.base, segment.unreadable()?)));
+        let Some(segment) = self.segments.get_mut(low).filter(|_| low < full) else {
+            return hidden.map_or(Ok(None), Err);
+        };
         let base = segment.base;
         let found = segment.around_vlsn(&self.env, patience, |e| e.max_before < vlsn.offset());
-        Ok(Some((low, found.map_err(|e| ReadError::of(base, e))?)))
+        let found = found.map_err(|e| ReadError::of(base, e))?;
+        match hidden.filter(|_| found.entry.position == 0) {
+            Some(hidden) if self.first_vlsn(low, patience)?.is_none_or(|first| vlsn < first) => Err(hidden),
+            Some(_) | None => Ok(Some((low, found))),
+        }
+    }
+
+    /// The largest VLSN of these segments that can be looked up.
+    fn last_readable_vlsn(
+        &mut self,
+        segments: RangeInclusive<usize>,
+        patience: Patience,
+    ) -> Result<Option<Vlsn>, ReadError> {
+        for at in segments.rev() {
+            let Some(segment) = self.segments.get_mut(at) else { continue };
+            let base = segment.base;
+            let last = segment.last_readable_vlsn(&self.env, patience).map_err(|e| ReadError::of(base, e))?;
+            if last.is_some() {
+                return Ok(last);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first VLSN of a segment, by its first batch.
+    fn first_vlsn(&mut self, at: usize, patience: Patience) -> Result<Option<Vlsn>, ReadError> {
+        let Some(found) = self.batch_at(at, 0, patience)? else { return Ok(None) };
+        let records = self.open_batch(at, &found, patience)?.records;
+        Ok(records.first().map(|(vlsn, _)| *vlsn))
     }
 
     /// The batch that holds an offset, with the place of its segment.
@@ -342,21 +382,21 @@ impl<D: Disk> Log<D> {
     }
 
     /// The batch that begins at a byte of a segment.
-    fn batch_at(&mut self, at: usize, position: u32) -> Result<Option<Found>, ReadError> {
+    fn batch_at(&mut self, at: usize, position: u32, patience: Patience) -> Result<Option<Found>, ReadError> {
         let Some(segment) = self.segments.get_mut(at) else { return Ok(None) };
         let (base, size) = (segment.base, segment.size);
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        let found = batch_at(&*file, u64::from(position), size, Patience::Waits);
+        let found = batch_at(&*file, u64::from(position), size, patience);
         found.map_err(|stop| ReadError::of(base, SegmentError::at(u64::from(position), stop)))
     }
 
-    fn open_batch(&mut self, at: usize, found: &Found) -> Result<Opened, ReadError> {
+    fn open_batch(&mut self, at: usize, found: &Found, patience: Patience) -> Result<Opened, ReadError> {
         let Some(segment) = self.segments.get_mut(at) else {
             return Ok(Opened { header: found.header.clone(), records: Vec::new() });
         };
         let (base, position) = (segment.base, found.position);
         let file = segment.file(&self.env).map_err(ReadError::Io)?;
-        let bytes = bytes_of(&*file, found).map_err(ReadError::Io)?;
+        let bytes = bytes_with(&*file, found, patience).map_err(ReadError::Io)?;
         let read = || {
             let batch = StoredBatch::open(&bytes)?;
             let records = batch.records().map(|r| r.map(|r| (r.vlsn, r.offset))).collect::<Result<_, _>>()?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pyralog_protocol::batch::{BatchBuilder, CheckedBatch, Codec, Compression, StoredBatch};
+use pyralog_protocol::batch::{BatchBuilder, BatchHeader, CheckedBatch, Codec, Compression, StoredBatch};
 use pyralog_protocol::{Draw, LogOffset, Vlsn};
 
 use super::{VlsnConflict, VlsnPlace};
@@ -11,7 +11,7 @@ use crate::log::AppendError;
 use crate::segment::{Env, Trust};
 use crate::sim::SimDisk;
 use crate::tests::{DENSE, DIR, EPOCH, asked_seeds, at, checked, clean, new_disk, off, open, put, small, unclean};
-use crate::{Appended, Disk, Log, LogConfig, OpenHint, Patience};
+use crate::{Appended, Disk, Log, LogConfig, OpenHint, Patience, ReadError};
 
 const PARTITIONS: u64 = 3;
 
@@ -518,4 +518,115 @@ fn io_06_an_append_to_a_segment_whose_vlsns_cannot_be_read_reads_it_once() {
 fn a_conflict_tells_its_numbers() {
     let text = VlsnConflict::Backwards { vlsn: Vlsn(7), last: Vlsn(10) }.to_string();
     assert!(text.contains('7') && text.contains("10"));
+}
+
+/// The bytes at which the batches of a segment begin, and its path.
+fn batches_of(disk: &SimDisk, segment: usize) -> (String, Vec<usize>) {
+    let path = disk.paths().into_iter().filter(|path| path.ends_with(".log")).nth(segment).unwrap();
+    let bytes = disk.bytes(&path);
+    let (mut places, mut rest) = (Vec::new(), &bytes[..]);
+    while !rest.is_empty() {
+        places.push(bytes.len() - rest.len());
+        rest = &rest[BatchHeader::parse(rest).unwrap().total_size()..];
+    }
+    (path, places)
+}
+
+/// Eighty batches, each of one record, whose VLSNs have gaps between them. Nothing of them is in memory.
+fn eighty() -> (SimDisk, Log<SimDisk>) {
+    let (disk, mut log) = new_log();
+    for n in 0..80 {
+        put(&mut log, &of(&[3 * n + 1]));
+    }
+    log.sync().unwrap();
+    log.checkpoint().unwrap();
+    log.release_files();
+    assert!(log.segment_count() > 4);
+    (disk, log)
+}
+
+/// What lies before it, and in other segments, is found; what lies in it is told to be damaged, and where.
+#[test]
+fn io_06_damage_hides_no_more_of_a_vlsn_log_than_what_nobody_can_find_behind_it() {
+    let segments = eighty().1.segment_count();
+    for segment in 0..segments - 1 {
+        let (path, places) = batches_of(&eighty().0, segment);
+        for (hit, indexed) in [(places.len() - 1, true), (places.len() - 1, false), (3, false), (0, false)] {
+            let (disk, mut log) = eighty();
+            // The magic byte.
+            disk.flip(&path, 8 * (places[hit] + 16));
+            if !indexed {
+                disk.remove_file(&path.replace(".log", ".vlsn")).unwrap();
+            }
+            let base: i64 = path[DIR.len() + 1..DIR.len() + 21].parse().unwrap();
+            let lost = base + hit as i64..base + places.len() as i64;
+            let end = log.log_end();
+            for round in 0..2 {
+                for n in (0..80).rev() {
+                    let context = format!("{n} of {lost:?} in {path}, indexed {indexed}, round {round}");
+                    let located = log.locate_vlsn(Vlsn(3 * n + 1), end, Patience::Waits);
+                    match located {
+                        Err(ReadError::Damaged { segment, position, .. }) => {
+                            assert!(lost.contains(&(n as i64)), "{context}");
+                            assert_eq!((segment, position), (off(base), places[hit] as u64), "{context}");
+                        }
+                        located => {
+                            located.unwrap();
+                            assert!(!lost.contains(&(n as i64)), "{context}");
+                            assert_eq!(look(&mut log, 3 * n + 1), Seen::At(n as i64), "{context}");
+                            // In front of the first one behind it, nobody can tell what there was.
+                            if n as i64 != lost.end {
+                                assert_eq!(look(&mut log, 3 * n), Seen::Gap, "{context}");
+                            }
+                        }
+                    }
+                }
+            }
+            // What is read on from before it ends there at the latest, unless all of the segment is wanted.
+            for max_bytes in [places[hit] as u64 + 1, 700].into_iter().filter(|_| hit > 0) {
+                let run = log.read_vlsns(Vlsn(3 * base as u64), max_bytes, end, Patience::Waits).unwrap().unwrap();
+                assert!(run.first == off(base) && run.slice.len <= places[hit], "{:?} {max_bytes}", run.slice);
+            }
+        }
+    }
+}
+
+/// It is looked for by somebody who does not hold up the log, once for all who come.
+#[test]
+fn io_06_io_12_how_far_a_damaged_segment_can_be_looked_up_is_found_once_without_the_log() {
+    let (disk, mut log) = eighty();
+    let (path, places) = batches_of(&disk, 1);
+    disk.flip(&path, 8 * (places[2] + 16));
+    disk.remove_file(&path.replace(".log", ".vlsn")).unwrap();
+    let (first, end) = (batches_of(&disk, 0).1.len() as u64, log.log_end());
+    let look = |log: &mut Log<SimDisk>, n: u64| {
+        let vlsn = Vlsn(3 * n + 1);
+        log.with_patience(Patience::Reads, |log| log.locate_vlsn(vlsn, end, Patience::Reads)).map(drop)
+    };
+    assert!(look(&mut log, first).unwrap_err().would_wait());
+    let mut build = log.missing_index().unwrap();
+    build.run();
+    log.adopt_index(build);
+    for _ in 0..3 {
+        look(&mut log, first).unwrap();
+        let error = look(&mut log, first + 2).unwrap_err();
+        assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+        assert!(!log.misses_index());
+    }
+}
+
+/// The largest VLSN of what goes is not known then, but that the next segment has none that is smaller.
+#[test]
+fn io_06_retention_does_not_end_at_a_damaged_segment_that_has_lost_its_index() {
+    let (disk, mut log) = eighty();
+    let (path, places) = batches_of(&disk, 0);
+    disk.flip(&path, 8 * (places[2] + 16));
+    disk.remove_file(&path.replace(".log", ".vlsn")).unwrap();
+    let kept = places.len() as u64;
+    let end = log.log_end();
+    log.delete_records_to(off(kept as i64), end).unwrap();
+    assert_eq!(log.trimmed_vlsn(), Some(Vlsn(3 * kept)));
+    assert_eq!(look(&mut log, 3 * kept + 1), Seen::At(kept as i64));
+    assert_eq!(look(&mut log, 3 * kept - 2), Seen::Trimmed);
+    assert!(append(&mut log, &[3 * kept - 2]).is_err());
 }
