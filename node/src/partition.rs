@@ -296,14 +296,14 @@ impl<D: Disk> Partition<D> {
         self.state.lock().fetchers.insert(conn);
     }
 
-    /// Whether its VLSNs are routed like this.
-    pub(crate) fn is_routed_by(&self, routing: &Routing) -> bool {
-        self.state.lock().vlsns.is_routed_by(routing)
-    }
-
     /// From which VLSN on they are routed otherwise.
     pub(crate) fn rerouted_from(&self, routing: &Routing) -> Option<Vlsn> {
         self.state.lock().vlsns.rerouted_from(routing)
+    }
+
+    /// Wakes everybody who is registered.
+    pub(crate) fn wake(&self, out: &mut Outputs<D>) {
+        Self::wake_all(&mut self.state.lock(), out);
     }
 
     /// Takes such a registration back.
@@ -469,10 +469,7 @@ impl<D: Disk> Partition<D> {
         out: &mut Outputs<D>,
     ) {
         let mut state = self.state.lock();
-        if state.vlsns.set_rules(rules) {
-            // What somebody waits for may have another partition from now on.
-            Self::wake_all(&mut state, out);
-        }
+        state.vlsns.set_rules(rules);
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let mut unsynced = false;

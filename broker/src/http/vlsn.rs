@@ -143,8 +143,9 @@ pub async fn point(
             if let Some((waiter, _)) = &mut waiter {
                 waiter.watch(log.partition_of(vlsn).into_iter().cloned());
             }
-            let (id, current) = (log.log.metadata.topic_id, log.is_current());
-            let partition = log.routing.partition(vlsn).0;
+            // Whoever watches the partitions of that is woken by what follows.
+            let current = Arc::ptr_eq(&topology, &shell.node.topology());
+            let (id, partition) = (log.log.metadata.topic_id, log.routing.partition(vlsn).0);
             let sought = log.seek(vlsn, Patience::Hurries);
             sought.map(|sought| (sought, id, partition, current)).map_err(|error| unread(shell, &name, &error))?
         };
@@ -171,11 +172,8 @@ pub async fn point(
         let record = match found {
             Point::Found(record) => record,
             Point::NotYet => match &waiter {
-                // It may belong to a partition that nobody watches here.
-                Some(_) if !current => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
+                // By now it may belong to a partition that is not watched here.
+                Some(_) if !current => continue,
                 Some((waiter, deadline)) if !late => match waiter.woken(*deadline).await {
                     Woken::Changed => continue,
                     // What came in the last moment is there.
@@ -421,10 +419,9 @@ impl Range {
                 if bounds.undecided > self.from {
                     return Ok(());
                 }
-                log.is_current()
+                Arc::ptr_eq(&topology, &shell.node.topology())
             };
             if !current {
-                tokio::task::yield_now().await;
                 continue;
             }
             match waiter.woken(deadline).await {

@@ -165,22 +165,23 @@ pub(crate) fn resume<D: Disk>(
     now: Now,
     out: &mut Outputs<D>,
 ) {
-    let topology = node.topology.load();
     wait.warming.end();
     let over = now.mono >= wait.deadline;
+    let mut topology = node.topology.load();
     let mut looked = wait.look(node, &topology, over);
-    let mut current = true;
-    if matches!(looked, Looked::TooLittle(_)) {
+    while matches!(looked, Looked::TooLittle(_)) {
         // Watch first, look again afterwards: what arrives in between is seen by one of the two.
         wait.work.each_place(&topology, |place| match place {
             Place::Partition(partition) => partition.watch(conn.id),
-            Place::View(view) => {
-                view.partitions().iter().for_each(|partition| partition.watch(conn.id));
-                current = current && view.is_current();
-            }
+            Place::View(view) => view.partitions().iter().for_each(|partition| partition.watch(conn.id)),
         });
         wait.watching = true;
+        // So is a new topology, whose partitions may be others.
+        let watched = std::mem::replace(&mut topology, node.topology.load());
         looked = wait.look(node, &topology, over);
+        if Arc::ptr_eq(&watched, &topology) {
+            break;
+        }
     }
     match looked {
         Looked::Done(found, cold) => {
@@ -192,9 +193,6 @@ pub(crate) fn resume<D: Disk>(
         }
         Looked::TooLittle(unknown) => {
             wait.unknown.get_or_insert(unknown);
-            if !current {
-                out.wakes.push(conn.id);
-            }
             conn.waiting = Some(Wait::Fetch(wait));
         }
         Looked::Cold(cold) => {
