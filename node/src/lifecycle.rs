@@ -462,9 +462,8 @@ fn entry_of<D: Disk>(
     partitions.extend(more);
     // Those that are new as well: they may have been opened with what was in force before.
     for partition in &partitions {
-        let epoch = settings::leader_epoch(log, partition.index);
-        let how = (epoch, settings::durability(&log.settings), settings::vlsn_rules(log));
-        partition.configure(settings::log_config(&log.settings, expiration_ms), how, out);
+        let service = settings::service(log, partition.index);
+        partition.configure(settings::log_config(&log.settings, expiration_ms), service, out);
     }
     partitions.sort_by_key(|partition| partition.index);
     LogEntry { log: Arc::clone(log), partitions }

@@ -3,7 +3,7 @@
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::protocol::StrBytes;
-use pyralog_node::partition::Durability;
+use pyralog_node::partition::{Durability, Service};
 use pyralog_node::vlsn::VlsnRules;
 use pyralog_node::{Limits, Outputs};
 use pyralog_protocol::batch::BatchBuilder;
@@ -147,7 +147,8 @@ fn f08_who_begins_to_wait_while_partitions_are_added_is_woken_by_what_comes_in_a
         let rules = VlsnRules { routing: Some(Routing::new(1).extended(Vlsn(1), 2).unwrap()), writer: None };
         let config = LogConfig { vlsn: true, ..LogConfig::default() };
         let mut out = Outputs::default();
-        world.node.partitions()[0].configure(config, (LeaderEpoch(0), Durability::Fsync, rules), &mut out);
+        let service = Service { epoch: LeaderEpoch(0), durability: Durability::Fsync, paused: None, rules };
+        world.node.partitions()[0].configure(config, service, &mut out);
         world.take(out);
         if by_view {
             world.send(reader, FETCH, fetch_request(&[("v.vlsn", 0, 1)], 60_000, 1));
