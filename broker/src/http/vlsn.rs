@@ -150,9 +150,11 @@ pub async fn point(
             sought.map(|sought| (sought, id, partition, current)).map_err(|error| unread(shell, &name, &error))?
         };
         let (sought, id, partition, current) = sought;
+        if !matches!(sought, Sought::Known(_)) {
+            check_unsent(shell)?;
+        }
         let found = match sought {
             Sought::Known(point) => point,
-            Sought::In(_) | Sought::Cold if shell.node.fetch_budget() == 0 => return Err(too_much_unsent()),
             Sought::In(batch) => match batch.read_cached().map_err(|error| unread(shell, &name, &error))? {
                 Some(point) => point,
                 None => {
@@ -433,9 +435,7 @@ impl Range {
     }
 
     fn read(&self, shell: &Shell, log: &VlsnLog<'_, RealDisk>) -> Result<Read, Problem> {
-        if shell.node.fetch_budget() == 0 {
-            return Err(too_much_unsent());
-        }
+        check_unsent(shell)?;
         let read = || {
             let bounds = log.bounds()?;
             // What waits to be sent bounds what is read, as for fetches, and a byte may take as many as `\u0001` has.
@@ -510,8 +510,12 @@ impl Range {
 const ESCAPED_MAX: usize = 6;
 
 /// A single record is answered whatever its size: as many of them as there are clients that take nothing would fill the memory.
-fn too_much_unsent() -> Problem {
-    Problem::new(Kind::Unavailable, "too much waits to be sent to clients that do not take it: ask again in a moment")
+fn check_unsent(shell: &Shell) -> Result<(), Problem> {
+    if shell.node.fetch_budget() > 0 {
+        return Ok(());
+    }
+    let detail = "too much waits to be sent to clients that do not take it: ask again in a moment";
+    Err(Problem::new(Kind::Unavailable, detail))
 }
 
 /// A body that counts among the answers that wait, until it is sent.
