@@ -197,10 +197,16 @@ impl<D: Disk> Node<D> {
         Err(error.into())
     }
 
-    /// Serves a request of the shell itself: what comes in over other protocols. The answer is a value, see
+    /// Serves a request of the shell itself, which came in with so many bytes over another protocol. The answer is a value, see
     /// [`Connection::next_value`].
-    pub fn on_request(&self, conn: &mut Connection, request: Request, (draw, now): (Draw, Now), out: &mut Outputs<D>) {
-        let asked = Asked::by_shell(request.api(), self.address(conn));
+    pub fn on_request(
+        &self,
+        conn: &mut Connection,
+        (request, bytes): (Request, usize),
+        (draw, now): (Draw, Now),
+        out: &mut Outputs<D>,
+    ) {
+        let asked = Asked::by_shell((request.api(), bytes), self.address(conn));
         self.serve(Step { conn, asked, draw, now, out }, request);
     }
 
