@@ -24,7 +24,7 @@ use crate::sessions::{Asked, Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
 use crate::unreadable::Unreadable;
 use crate::vlsn::{Seen, Sight, VlsnError, VlsnLog};
-use crate::waiting::{Wait, Warming};
+use crate::waiting::{Wait, WaitPart, Warming};
 
 /// Fetch v13 names topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -53,6 +53,8 @@ pub struct FetchWait {
     unknown: Option<usize>,
     watching: bool,
     work: Work,
+    /// The memory that it takes; `None`: it does not wait for data.
+    _memory: Option<WaitPart>,
 }
 
 /// What a look came to.
@@ -142,7 +144,9 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         Ok(plan) => plan,
         Err(code) => return answer(&responder, top_level(code), out),
     };
-    let wait_ms = if plan.bytes() > WAIT_BYTES_MAX { 0 } else { request.max_wait_ms.clamp(0, MAX_WAIT_MS) };
+    let memory = Some(plan.bytes()).filter(|bytes| *bytes <= WAIT_BYTES_MAX);
+    let memory = memory.and_then(|bytes| node.fetch_waits.take(bytes));
+    let wait_ms = if memory.is_some() { request.max_wait_ms.clamp(0, MAX_WAIT_MS) } else { 0 };
     let work = Work {
         version: asked.version,
         plan,
@@ -153,7 +157,8 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         responder,
     };
     let deadline = now.mono.after_ms(i64::from(wait_ms));
-    let wait = FetchWait { deadline, warming: Warming::default(), unknown: None, watching: false, work };
+    let wait =
+        FetchWait { deadline, warming: Warming::default(), unknown: None, watching: false, work, _memory: memory };
     resume(node, conn, wait, now, out);
 }
 

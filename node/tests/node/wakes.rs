@@ -198,3 +198,24 @@ fn f07_a_connection_that_goes_leaves_nothing_behind() {
     partition.synced(&plan, plan.run(&world.disk), &mut out);
     assert!(out.wakes.is_empty());
 }
+
+#[test]
+fn se_03_fetches_that_wait_and_name_much_share_the_memory_for_that() {
+    let limits = Limits { fetch_wait_bytes: 100_000, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    world.create("a", 1, &[]);
+    let [first, second, small, producer] = [(); 4].map(|()| world.connect());
+    // One partition that there is; others do not end the wait.
+    let parts: Vec<_> = (0..600).map(|partition| ("a", partition, 0)).collect();
+    world.send(first, FETCH, fetch_request(&parts, 60_000, 1));
+    assert!(world.is_waiting(first));
+    let id = world.send(second, FETCH, fetch_request(&parts, 60_000, 1));
+    assert_eq!(world.ids(second), [id], "answered at once");
+    world.send(small, FETCH, fetch_request(&parts[..1], 60_000, 1));
+    assert!(world.is_waiting(small), "who names little waits whatever others do");
+    world.disconnect(first);
+    world.send(second, FETCH, fetch_request(&parts, 60_000, 1));
+    assert!(world.is_waiting(second), "there is memory again");
+    world.ask(producer, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+    assert_eq!((world.ids(second).len(), world.ids(small).len()), (1, 1));
+}
