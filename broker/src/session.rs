@@ -173,7 +173,9 @@ impl Session {
                 }
                 tokio::task::yield_now().await;
             }
-            let over = self.conn.is_closed() || (self.stopping || self.ended) && self.conn.is_idle();
+            // What was asked before is answered, also what waits for its turn behind a request that has just been.
+            let all_asked = (self.stopping || self.ended) && self.next_frame().is_none();
+            let over = self.conn.is_closed() || all_asked && self.conn.is_idle();
             if self.unsent.is_empty() && over {
                 return Err(End::Done);
             }
@@ -260,9 +262,16 @@ impl Session {
         }
         if events.stop {
             // A stop does not wait for long polls.
-            self.conn.stop_waiting();
+            self.end_wait();
+        } else if events.wake && self.conn.deadline().is_some() {
+            self.look_again();
         }
-        if (events.wake || events.stop) && self.conn.deadline().is_some() {
+    }
+
+    /// Has a request that waits answered with what there is.
+    fn end_wait(&mut self) {
+        if self.conn.deadline().is_some() {
+            self.conn.stop_waiting();
             self.look_again();
         }
     }
@@ -410,9 +419,16 @@ impl Session {
                 self.shell.metrics.requests_refused.add(1);
                 debug!(peer = %self.conn.peer, %reason, "request refused; the connection will be closed");
             }
+            if self.stopping {
+                // Nor for one that came in before the stop, and was behind another.
+                self.end_wait();
+            }
             self.collect_answers();
         }
         self.input.settle(taken);
+        if (self.stopping || self.ended) && self.next_frame().is_none() {
+            self.input.give_up();
+        }
         Ok(())
     }
 
@@ -449,10 +465,7 @@ impl Session {
             // The client has said all it will. What it asked before is answered still: it may have closed only its half.
             Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
                 self.ended = true;
-                if self.conn.deadline().is_some() {
-                    self.conn.stop_waiting();
-                    self.look_again();
-                }
+                self.end_wait();
                 Ok(())
             }
             Ok(0) => Err(End::Eof),
@@ -467,7 +480,9 @@ impl Session {
         }
     }
 
-    /// Ends a connection whose request comes in so slowly that it keeps others from memory.
+    /// Ends a connection whose request comes in so slowly that it keeps others from memory. That is the peer's doing: the
+    /// connection took requests when it was given the memory, serves no other before this one, and so reads on, unless the peer
+    /// does not take its answers.
     fn make_way(&self) -> Result<(), End> {
         // Once all of it is there, it waits for nothing but answers to earlier requests.
         let coming_in = self.next_frame().is_none();
