@@ -106,6 +106,12 @@ impl Intake {
         }
     }
 
+    /// Lets go of a frame that will not be read on, and of the memory for it.
+    pub fn give_up(&mut self) {
+        self.bytes = BytesMut::new();
+        (self.cover, self.claim) = (None, None);
+    }
+
     /// Makes room for the next read: a first small buffer, then three times as much as has already arrived, up to the frame,
     /// if its size is known. A client that sent a large frame gets a buffer for another one, as far as there is memory.
     /// False: it is to be [waited for](Self::granted).

@@ -27,6 +27,7 @@ mod offline;
 mod opening;
 mod outgoing;
 mod outlet;
+mod owed;
 mod progress;
 mod reading;
 mod removal;

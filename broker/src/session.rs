@@ -1,7 +1,7 @@
 //! One client connection as a task: bytes in, frames to the node, answers out in order.
 //! Holds: what comes in takes memory as [`Intake`] says (SE-03); a peer that stalls in a frame or does not take its answers is
-//! dropped, one that is idle too, and one that holds memory for too long while others wait for it. Who waits for memory
-//! stalls nobody and is not idle.
+//! dropped, one that is idle too, and one that holds memory for too long while others wait for it, or are given less. Who waits
+//! for memory stalls nobody and is not idle.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -26,6 +26,7 @@ use crate::lanes;
 use crate::mailbox::{Events, Mailbox};
 use crate::outgoing::{Outgoing, Progress};
 use crate::outlet::Left;
+use crate::owed::{self, Owed};
 use crate::shell::{Shell, ShellOutputs};
 use crate::sockets::SocketBuffers;
 use crate::traffic::{LARGE_ANSWER, Threads, Traffic};
@@ -56,6 +57,9 @@ pub enum End {
     /// A large frame came in slowly, and kept others from the memory for requests.
     #[error("a large request came in too slowly while others waited for its memory (queued.max.request.bytes)")]
     InTheWay,
+    /// Answers were taken slowly, and others were given less because of their memory.
+    #[error("large answers were taken too slowly while there was no memory for those of others")]
+    TakesTooLong,
     /// All is answered and the connection was to be closed.
     #[error("closed after the last answer")]
     Done,
@@ -71,6 +75,7 @@ pub struct Session {
     mailbox: Arc<Mailbox>,
     input: Intake,
     unsent: Outgoing,
+    owed: Owed,
     /// A reader thread brings what is to be sent next into memory.
     warming: bool,
     /// It had a large answer, and its send buffer is made for them.
@@ -114,6 +119,7 @@ impl Session {
             mailbox,
             input,
             unsent: Outgoing::default(),
+            owed: Owed::default(),
             warming: false,
             large_answers: false,
             traffic: Traffic::default(),
@@ -167,7 +173,9 @@ impl Session {
                 }
                 tokio::task::yield_now().await;
             }
-            let over = self.conn.is_closed() || (self.stopping || self.ended) && self.conn.is_idle();
+            // What was asked before is answered, also what waits for its turn behind a request that has just been.
+            let all_asked = (self.stopping || self.ended) && self.next_frame().is_none();
+            let over = self.conn.is_closed() || all_asked && self.conn.is_idle();
             if self.unsent.is_empty() && over {
                 return Err(End::Done);
             }
@@ -254,9 +262,16 @@ impl Session {
         }
         if events.stop {
             // A stop does not wait for long polls.
-            self.conn.stop_waiting();
+            self.end_wait();
+        } else if events.wake && self.conn.deadline().is_some() {
+            self.look_again();
         }
-        if (events.wake || events.stop) && self.conn.deadline().is_some() {
+    }
+
+    /// Has a request that waits answered with what there is.
+    fn end_wait(&mut self) {
+        if self.conn.deadline().is_some() {
+            self.conn.stop_waiting();
             self.look_again();
         }
     }
@@ -324,6 +339,9 @@ impl Session {
             return Err(End::Stalled(limits.stall_ms / 1000));
         }
         self.make_way()?;
+        if self.is_crowded() && !self.warming && self.owed.is_slow(self.unsent.memory(), Instant::now()) {
+            return Err(End::TakesTooLong);
+        }
         if self.conn.is_idle() && !self.input.is_waiting() && quiet >= Duration::from_millis(limits.idle_ms) {
             return Err(End::Idle(limits.idle_ms / 1000));
         }
@@ -336,8 +354,19 @@ impl Session {
             && !self.ended
             && !self.input.is_waiting()
             && (self.conn.accepts() || self.listens_on())
-            && self.unsent.bytes() < UNSENT_LIMIT
+            && self.may_ask_more()
             && self.next_frame().is_none()
+    }
+
+    /// Whether so little is unsent that the peer may ask for more. However many peers do not take their answers, they are not
+    /// given much more memory than there is for that (SE-17).
+    fn may_ask_more(&self) -> bool {
+        self.unsent.bytes() < UNSENT_LIMIT && (self.unsent.memory() < owed::LITTLE || !self.is_crowded())
+    }
+
+    /// Whether the unsent answers of all connections have the memory that there is for them.
+    fn is_crowded(&self) -> bool {
+        self.shell.node.fetch_budget() == 0
     }
 
     /// While a fetch waits for data, a little is read ahead, so that a client that goes away is noticed at once.
@@ -364,7 +393,7 @@ impl Session {
     /// Serves the frames that are complete, as far as the connection takes them.
     fn serve_frames(&mut self) -> Result<(), End> {
         let mut taken = false;
-        while self.conn.accepts() && self.unsent.bytes() < UNSENT_LIMIT {
+        while self.conn.accepts() && self.may_ask_more() {
             let Some(length) = self.frame_length()? else { break };
             if !self.ready_to_serve() {
                 break;
@@ -390,9 +419,16 @@ impl Session {
                 self.shell.metrics.requests_refused.add(1);
                 debug!(peer = %self.conn.peer, %reason, "request refused; the connection will be closed");
             }
+            if self.stopping {
+                // Nor for one that came in before the stop, and was behind another.
+                self.end_wait();
+            }
             self.collect_answers();
         }
         self.input.settle(taken);
+        if (self.stopping || self.ended) && self.next_frame().is_none() {
+            self.input.give_up();
+        }
         Ok(())
     }
 
@@ -429,10 +465,7 @@ impl Session {
             // The client has said all it will. What it asked before is answered still: it may have closed only its half.
             Ok(0) if !self.conn.is_idle() || !self.unsent.is_empty() => {
                 self.ended = true;
-                if self.conn.deadline().is_some() {
-                    self.conn.stop_waiting();
-                    self.look_again();
-                }
+                self.end_wait();
                 Ok(())
             }
             Ok(0) => Err(End::Eof),
@@ -447,7 +480,9 @@ impl Session {
         }
     }
 
-    /// Ends a connection whose request comes in so slowly that it keeps others from memory.
+    /// Ends a connection whose request comes in so slowly that it keeps others from memory. That is the peer's doing: the
+    /// connection took requests when it was given the memory, serves no other before this one, and so reads on, unless the peer
+    /// does not take its answers.
     fn make_way(&self) -> Result<(), End> {
         // Once all of it is there, it waits for nothing but answers to earlier requests.
         let coming_in = self.next_frame().is_none();
@@ -456,9 +491,11 @@ impl Session {
 
     fn collect_answers(&mut self) {
         while let Some(answer) = self.conn.next_answer() {
-            let before = self.unsent.bytes();
+            let (bytes_before, memory_before) = (self.unsent.bytes(), self.unsent.memory());
             let memory = self.unsent.push(answer);
-            self.traffic.answered(self.unsent.bytes() - before);
+            let bytes = self.unsent.bytes() - bytes_before;
+            self.owed.add(bytes, memory_before, self.active);
+            self.traffic.answered(bytes);
             self.shell.node.add_unsent(memory);
         }
         if !self.large_answers && self.unsent.bytes() >= LARGE_ANSWER {

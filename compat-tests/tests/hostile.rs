@@ -13,14 +13,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
-use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::{DescribeConfigsRequest, MetadataRequest, ProduceRequest};
 use pyralog_compat_tests::calls::{Fetch, metadata_request, produce_request, produced};
 use pyralog_compat_tests::conn::{Outcome, PATIENCE, SOON, frame};
 use pyralog_compat_tests::draw::{Draw, asked};
 use pyralog_compat_tests::hostile::{
     Golden, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
 };
-use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, private, shared, skip};
+use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, private, shared, skip, text};
 use rustix::process::{Resource, getrlimit};
 
 const MIB: u64 = 1 << 20;
@@ -293,6 +294,28 @@ fn a_slow_reader_hurts_nobody() {
     neighbour.assert_served();
     // Each may hold one answer of 18 MiB and what the unsent limit allows besides; not the 50 that it asked for.
     assert_memory(&broker, 80 * MIB + 20 * (18 + 8) * MIB);
+}
+
+#[test]
+fn se_17_a_crowd_that_takes_no_answers_holds_little_together() {
+    let Some(broker) = watched() else { return };
+    let neighbour = Neighbour::start(broker.kafka());
+    let before = broker.resident_bytes();
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(text("1"))
+        .with_configuration_keys(None);
+    let all = DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_documentation(true);
+    let mut crowd: Vec<Conn> = (0..100).map(|_| broker.connect()).collect();
+    for conn in &mut crowd {
+        // Together more than 8 MiB of answers, which is what one connection may leave.
+        let frames: Vec<u8> = (0..300).flat_map(|_| frame(&conn.encode(4, &all).1)).collect();
+        conn.send_bytes(&frames);
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    neighbour.assert_served();
+    // 64 MiB for all of them, of each 64 KiB and an answer, and what the allocator keeps; 8 MiB of each would be 800.
+    assert_memory(&broker, before + 300 * MIB);
 }
 
 /// A produce request of a little more than so many bytes, on a connection of its own.

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use kafka_protocol::messages::FetchRequest;
 use pyralog_compat_tests::broker::{Leashed, binary, command};
-use pyralog_compat_tests::calls::{Fetch, eventually};
+use pyralog_compat_tests::calls::{Fetch, eventually, only};
 use pyralog_compat_tests::conn::PATIENCE;
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, unique};
 use rustix::fs::OFlags;
@@ -20,12 +21,15 @@ fn a_stop_answers_a_long_poll_and_loses_nothing() {
     let mut conn = broker.connect();
     let (name, _) = conn.new_topic("stopping", 1, &[]);
     conn.append(&name, 0, &Batch::of("a", 3).encode());
-    let poll = Fetch::at(&name, 0, 3).wait(600_000, 1);
-    let poller = std::thread::spawn(move || conn.fetch(&poll));
+    let poll = Fetch::at(&name, 0, 3).wait(600_000, 1).build();
+    // The second one is served once the first is answered.
+    let sent = [(); 2].map(|()| conn.send(12, &poll));
+    let poller = std::thread::spawn(move || sent.map(|poll| conn.receive::<FetchRequest>(12, poll)));
     std::thread::sleep(Duration::from_millis(300));
     broker.terminate();
-    let answer = poller.join().expect("the poll is answered, not cut off");
-    assert_eq!((answer.error_code, answer.high_watermark), (0, 3));
+    for answer in poller.join().expect("the polls are answered, not cut off") {
+        assert_eq!((only(&answer).error_code, only(&answer).high_watermark), (0, 3));
+    }
     broker.restart();
     assert_eq!(broker.connect().read(&name, 0, 0)[0].values(), ["a-0", "a-1", "a-2"]);
 }

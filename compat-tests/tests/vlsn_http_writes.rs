@@ -246,6 +246,12 @@ fn se_03_bodies_are_bounded_in_form_size_and_time() {
     problem(&world.send("POST", "/v1/logs/LOG/vlsn", &json!({"records": many})), 422, "bad-content");
     problem(&world.raw(&at, &[], &vec![0; (8 << 20) + 1]), 413, "too-large");
     problem(&world.raw(&at, &[], &vec![0; 2 << 20]), 413, "too-large");
+    // What has no records says nothing that is large, and waits for the coordinator outside of the memory for requests.
+    let long = json!({"vlsn": 0, "metadata": "m".repeat(64 << 10)});
+    problem(&world.send("PUT", "/v1/logs/LOG/vlsn/commits/c", &long), 413, "too-large");
+    let escaped = "\u{1}".repeat(4096);
+    let most = world.send("PUT", "/v1/logs/LOG/vlsn/commits/c", &json!({"vlsn": 0, "metadata": escaped}));
+    assert_eq!(most.status, 200, "each byte takes six");
     let refused = problem(&world.raw(&at, &[("Pyralog-Header", "%zz")], b"x"), 400, "bad-parameter");
     assert_eq!(refused["parameter"], json!("Pyralog-Header"), "{refused}");
     problem(&world.raw(&at, &[("Pyralog-Timestamp", "-1")], b"x"), 400, "bad-parameter");

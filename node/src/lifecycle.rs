@@ -201,18 +201,24 @@ impl<D: Disk> Node<D> {
         for partition in opened {
             fresh.entry(partition.topic).or_default().push(partition);
         }
-        let mut logs = BTreeMap::new();
+        let (mut logs, mut rerouted) = (BTreeMap::new(), Vec::new());
         let expiration_ms = expiration_of(&image);
         let expire_alike = expiration_ms == expiration_of(&before.image);
         for log in image.logs() {
             let topic = log.metadata.topic_id;
             let entry = match (before.logs.get(&topic), fresh.remove(&topic)) {
                 (Some(entry), None) if Arc::ptr_eq(&entry.log, log) && expire_alike => Arc::clone(entry),
-                (entry, more) => Arc::new(entry_of(log, entry, more.unwrap_or_default(), expiration_ms, out)),
+                (entry, more) => {
+                    rerouted.extend(entry.filter(|entry| entry.log.metadata.routing != log.metadata.routing));
+                    Arc::new(entry_of(log, entry, more.unwrap_or_default(), expiration_ms, out))
+                }
             };
             logs.insert(topic, entry);
         }
         self.topology.store(Arc::new(Topology { image, logs }));
+        // What somebody waits for there may have another partition from now on. Not before it can be found by that: whoever
+        // looked in between would have to look again and again.
+        rerouted.iter().flat_map(|entry| &entry.partitions).for_each(|partition| partition.wake(out));
     }
 
     /// Ends service of the logs that an image does not name any more, and hands out their folders for removal. To be
@@ -456,9 +462,8 @@ fn entry_of<D: Disk>(
     partitions.extend(more);
     // Those that are new as well: they may have been opened with what was in force before.
     for partition in &partitions {
-        let epoch = settings::leader_epoch(log, partition.index);
-        let how = (epoch, settings::durability(&log.settings), settings::vlsn_rules(log));
-        partition.configure(settings::log_config(&log.settings, expiration_ms), how, out);
+        let service = settings::service(log, partition.index);
+        partition.configure(settings::log_config(&log.settings, expiration_ms), service, out);
     }
     partitions.sort_by_key(|partition| partition.index);
     LogEntry { log: Arc::clone(log), partitions }

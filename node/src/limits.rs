@@ -47,6 +47,9 @@ pub struct Limits {
     /// Memory for fetch sessions in all, in bytes. Where it is used up and no session is idle, the client goes on without
     /// one.
     pub fetch_session_bytes: usize,
+    /// Memory for fetches that wait and name more than 64 KiB hold, over all connections, in bytes. Where it is used up, one
+    /// more is answered at once.
+    pub fetch_wait_bytes: usize,
 }
 
 impl Default for Limits {
@@ -69,6 +72,7 @@ impl Default for Limits {
             append_turn_bytes: 256 << 10,
             fetch_sessions: 1_000,
             fetch_session_bytes: 64 << 20,
+            fetch_wait_bytes: 64 << 20,
             open_files: usize::MAX,
         }
     }

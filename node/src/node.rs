@@ -33,12 +33,14 @@ use crate::timetable::Timetable;
 use crate::topology::Topology;
 use crate::unreadable::{Failures, Telling};
 use crate::vlsn::{self, VlsnError};
+use crate::waiting::WaitMemory;
 
 /// One broker, without its shell.
 pub struct Node<D: Disk> {
     pub(crate) limits: Limits,
     pub(crate) topology: ArcSwap<Topology<D>>,
     pub(crate) sessions: Mutex<Sessions>,
+    pub(crate) fetch_waits: Arc<WaitMemory>,
     /// Host and port for Metadata where they are configured; otherwise each connection's own (X1).
     advertised: Option<(String, u16)>,
     decode: DecodeLimits,
@@ -64,6 +66,7 @@ impl<D: Disk> Node<D> {
     /// A node that knows no logs yet.
     pub fn new(limits: Limits, image: Arc<Image>, advertised: Option<(String, u16)>, disk: Arc<D>, draw: Draw) -> Self {
         let sessions = Mutex::new(Sessions::new(limits.fetch_sessions, limits.fetch_session_bytes, draw));
+        let fetch_waits = WaitMemory::new(limits.fetch_wait_bytes);
         let topology = ArcSwap::from_pointee(Topology { image, logs: BTreeMap::new() });
         let files = Descriptors::new(Arc::clone(&disk), limits.open_files);
         let commons = Arc::new(Commons {
@@ -79,6 +82,7 @@ impl<D: Disk> Node<D> {
             limits,
             topology,
             sessions,
+            fetch_waits,
             advertised,
             decode: DecodeLimits::default(),
             unsent: AtomicUsize::new(0),
@@ -197,10 +201,16 @@ impl<D: Disk> Node<D> {
         Err(error.into())
     }
 
-    /// Serves a request of the shell itself: what comes in over other protocols. The answer is a value, see
+    /// Serves a request of the shell itself, which came in with so many bytes over another protocol. The answer is a value, see
     /// [`Connection::next_value`].
-    pub fn on_request(&self, conn: &mut Connection, request: Request, (draw, now): (Draw, Now), out: &mut Outputs<D>) {
-        let asked = Asked::by_shell(request.api(), self.address(conn));
+    pub fn on_request(
+        &self,
+        conn: &mut Connection,
+        (request, bytes): (Request, usize),
+        (draw, now): (Draw, Now),
+        out: &mut Outputs<D>,
+    ) {
+        let asked = Asked::by_shell((request.api(), bytes), self.address(conn));
         self.serve(Step { conn, asked, draw, now, out }, request);
     }
 

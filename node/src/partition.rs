@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
+use pyralog_coordinator::config::PausedError;
 use pyralog_protocol::{ErrorCode, LeaderEpoch, LogOffset, Now, PartitionIndex, Routing, TopicId, Vlsn};
 use pyralog_storage::{Disk, Held, Log, LogConfig, Offline, Patience, ReadError, ReadSlice};
 
@@ -111,6 +112,8 @@ struct State<D: Disk> {
     index_waiters: BTreeSet<ConnId>,
     /// It was given out in [`Outputs::builds`].
     index_asked: bool,
+    /// Nothing is appended, and writers are told so.
+    paused: Option<PausedError>,
     /// What VLSN logs need besides.
     vlsns: Vlsns,
     /// Append time of the last batch, under LogAppendTime; -1 where there is none.
@@ -164,6 +167,19 @@ pub enum Closed {
     Offline,
 }
 
+/// How a partition serves, as far as its log need not know.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Generation of the leadership.
+    pub epoch: LeaderEpoch,
+    /// When an append counts as acknowledged.
+    pub durability: Durability,
+    /// Appends are refused so; `None`: they are taken.
+    pub paused: Option<PausedError>,
+    /// By which rules it takes VLSNs.
+    pub rules: VlsnRules,
+}
+
 /// How many bytes of a partition a reader takes at most, and whether the first batch comes whatever its size.
 pub type ReadLimits = (usize, bool);
 
@@ -212,6 +228,7 @@ impl<D: Disk> Partition<D> {
                 fetchers: BTreeSet::new(),
                 index_waiters: BTreeSet::new(),
                 index_asked: false,
+                paused: None,
                 vlsns: Vlsns::after(last_vlsn),
                 append_time: -1,
                 checkpointed: None,
@@ -296,14 +313,14 @@ impl<D: Disk> Partition<D> {
         self.state.lock().fetchers.insert(conn);
     }
 
-    /// Whether its VLSNs are routed like this.
-    pub(crate) fn is_routed_by(&self, routing: &Routing) -> bool {
-        self.state.lock().vlsns.is_routed_by(routing)
-    }
-
     /// From which VLSN on they are routed otherwise.
     pub(crate) fn rerouted_from(&self, routing: &Routing) -> Option<Vlsn> {
         self.state.lock().vlsns.rerouted_from(routing)
+    }
+
+    /// Wakes everybody who is registered.
+    pub(crate) fn wake(&self, out: &mut Outputs<D>) {
+        Self::wake_all(&mut self.state.lock(), out);
     }
 
     /// Takes such a registration back.
@@ -465,14 +482,12 @@ impl<D: Disk> Partition<D> {
     pub fn configure(
         self: &Arc<Self>,
         config: LogConfig,
-        (epoch, durability, rules): (LeaderEpoch, Durability, VlsnRules),
+        Service { epoch, durability, paused, rules }: Service,
         out: &mut Outputs<D>,
     ) {
         let mut state = self.state.lock();
-        if state.vlsns.set_rules(rules) {
-            // What somebody waits for may have another partition from now on.
-            Self::wake_all(&mut state, out);
-        }
+        state.vlsns.set_rules(rules);
+        state.paused = paused;
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let mut unsynced = false;

@@ -6,7 +6,7 @@ use pyralog_protocol::batch::{Codec, Compression, ProduceRules, TimestampType};
 use pyralog_protocol::{LeaderEpoch, PartitionIndex, WallMs};
 use pyralog_storage::{CompactionConfig, LogConfig};
 
-use crate::partition::{Durability, FlushLimits};
+use crate::partition::{Durability, FlushLimits, Service};
 use crate::vlsn::{VlsnRules, Writer};
 
 /// Settings of a partition's log.
@@ -45,8 +45,14 @@ pub(crate) fn delete_delay_ms(settings: &TopicSettings) -> u64 {
     u64::try_from(settings.file_delete_delay_ms).unwrap_or(0)
 }
 
+/// How a partition of the log serves.
+pub(crate) fn service(log: &LogState, index: PartitionIndex) -> Service {
+    let (epoch, durability) = (leader_epoch(log, index), durability(&log.settings));
+    Service { epoch, durability, paused: log.settings.paused, rules: vlsn_rules(log) }
+}
+
 /// By which rules partitions of the log take VLSNs.
-pub(crate) fn vlsn_rules(log: &LogState) -> VlsnRules {
+fn vlsn_rules(log: &LogState) -> VlsnRules {
     let writer = log.metadata.writer.and_then(|held| {
         let producer_id = held.producer_id?;
         Some(Writer { epoch: held.epoch, producer_id })

@@ -1,6 +1,9 @@
 //! Requests that wait in their connection until something changes: data, a VLSN, records that come from the disk. Each has a
 //! deadline, and is looked at again whenever a partition that it watches, or the shell, wakes its connection.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyralog_protocol::{MonoMs, Now};
 use pyralog_storage::{Disk, Patience};
 
@@ -50,6 +53,44 @@ impl Warming {
     /// When the wait ends, if there is one.
     pub fn until(&self) -> Option<MonoMs> {
         self.until
+    }
+}
+
+/// What one request may take while it waits, in bytes, whatever others take.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// Memory for requests that wait and name much, of all connections.
+#[derive(Debug)]
+pub(crate) struct WaitMemory {
+    taken: AtomicUsize,
+    limit: usize,
+}
+
+/// A part of it, for as long as a request waits.
+#[derive(Debug)]
+pub(crate) struct WaitPart {
+    memory: Arc<WaitMemory>,
+    bytes: usize,
+}
+
+impl WaitMemory {
+    /// So many bytes in all.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), limit })
+    }
+
+    /// A part of so many bytes, if there is room for it.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<WaitPart> {
+        let bytes = if bytes > SMALL_BYTES { bytes } else { 0 };
+        let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
+        let part = WaitPart { memory: Arc::clone(self), bytes };
+        (bytes == 0 || before.saturating_add(bytes) <= self.limit).then_some(part)
+    }
+}
+
+impl Drop for WaitPart {
+    fn drop(&mut self) {
+        self.memory.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

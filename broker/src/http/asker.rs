@@ -33,13 +33,17 @@ impl Drop for Asker {
     }
 }
 
+/// Who asks, and the bytes of the body that came with it.
+pub type Origin = (IpAddr, usize);
+
 /// Asks the node, and waits for the answer.
-pub async fn ask(shell: &Arc<Shell>, peer: IpAddr, request: impl Into<Request>) -> Result<Response, Problem> {
+pub async fn ask(shell: &Arc<Shell>, (peer, bytes): Origin, request: impl Into<Request>) -> Result<Response, Problem> {
     let id = next_id();
     let conn = Connection::new(id, peer, ("localhost".to_owned(), 0), 1);
     let mut asker = Asker { shell: Arc::clone(shell), conn, mailbox: shell.mailboxes.open(id) };
     let mut out = shell.outputs();
-    shell.node.on_request(&mut asker.conn, request.into(), (shell.draw(), shell.clock.now()), &mut out);
+    let moment = (shell.draw(), shell.clock.now());
+    shell.node.on_request(&mut asker.conn, (request.into(), bytes), moment, &mut out);
     for (ticket, answer) in out.answers.extract_if(.., |(ticket, _)| ticket.conn == id) {
         asker.conn.complete(ticket.slot, answer);
     }

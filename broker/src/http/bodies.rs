@@ -20,6 +20,8 @@ pub const BODY_BYTES_MAX: usize = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bodies above this draw on the memory that all requests share.
 const BUDGET_FROM: usize = 64 << 10;
+/// Most bytes of a body that has no records: nothing that it may say takes more.
+const SMALL_BYTES_MAX: usize = BUDGET_FROM;
 
 /// What a body is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +58,28 @@ pub struct Taken {
 }
 
 /// All of a body, `BODY_BYTES_MAX` at most.
-pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Result<Taken, Problem> {
+pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, body: Body) -> Result<Taken, Problem> {
+    take_up_to(BODY_BYTES_MAX, shell, headers, body).await
+}
+
+/// What a body says that has no records, and its bytes. It waits for its answer outside of the memory that requests share.
+pub async fn take_small<T: DeserializeOwned>(
+    shell: &Arc<Shell>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(T, usize), Problem> {
+    let Taken { bytes, .. } = take_up_to(SMALL_BYTES_MAX, shell, headers, body).await?;
+    Ok((json(&bytes)?, bytes.len()))
+}
+
+async fn take_up_to(most: usize, shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Result<Taken, Problem> {
     if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
         let detail = format!("Content-Encoding is {coding:.100?}; bodies are taken as they are");
         return Err(Problem::new(Kind::MediaType, detail));
     }
-    let too_large = || {
-        Problem::new(Kind::TooLarge, format!("the body has more than {BODY_BYTES_MAX} bytes"))
-            .with("limit", BODY_BYTES_MAX)
-    };
+    let too_large = || Problem::new(Kind::TooLarge, format!("the body has more than {most} bytes")).with("limit", most);
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+    if announced.is_some_and(|bytes| bytes > most) {
         return Err(too_large());
     }
     let until = Instant::now() + PATIENCE;
@@ -81,12 +94,12 @@ pub async fn take(shell: &Arc<Shell>, headers: &HeaderMap, mut body: Body) -> Re
     while let Some(frame) = timeout_at(until, body.frame()).await.map_err(slow)? {
         let frame = frame.map_err(|error| Problem::new(Kind::Body, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > BODY_BYTES_MAX {
+        if bytes.len() + data.len() > most {
             return Err(too_large());
         }
         if memory.is_none() && bytes.len() + data.len() > BUDGET_FROM {
             // All that it may become, at once: pieces could wait for each other.
-            let claim = shell.request_memory.claim(announced.unwrap_or(BODY_BYTES_MAX));
+            let claim = shell.request_memory.claim(announced.unwrap_or(most));
             memory = Some(timeout_at(until, claim).await.map_err(slow)?);
         }
         bytes.extend_from_slice(&data);

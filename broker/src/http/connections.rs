@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, warn};
 
 use super::{Http, Peer};
+use crate::owed::{self, Owed};
 
 /// Most connections at a time, fewer where open files are scarce. One more is told so, and closed.
 pub const CONNECTIONS_MAX: usize = 1_000;
@@ -60,12 +61,14 @@ pub async fn serve(listener: TcpListener, app: Router, http: &Http) {
             request.extensions_mut().insert(from);
             app.call(request)
         });
+        let shell = Arc::clone(&http.shell);
+        let is_crowded = move || shell.get().is_some_and(|shell| shell.node.fetch_budget() == 0);
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(Patient::new(stream)), service);
+            .serve_connection(TokioIo::new(Patient::new(stream, is_crowded)), service);
         http.counts.accepted.add(1);
         let counts = Arc::clone(&http.counts);
         tokio::spawn(async move {
@@ -78,22 +81,32 @@ pub async fn serve(listener: TcpListener, app: Router, http: &Http) {
     }
 }
 
-/// A socket whose writes fail once nothing was taken for long.
-struct Patient {
+/// A socket whose writes fail once nothing was taken for long, or little while others are given less because of that.
+struct Patient<C> {
     stream: TcpStream,
     /// Since the first write that did not get through.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Since everything was last taken.
+    owed: Owed,
+    all_taken: bool,
+    is_crowded: C,
 }
 
-impl Patient {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, stalled: None }
+impl<C: Fn() -> bool + Unpin> Patient<C> {
+    fn new(stream: TcpStream, is_crowded: C) -> Self {
+        Self { stream, stalled: None, owed: Owed::default(), all_taken: true, is_crowded }
     }
 
     fn judge(&mut self, cx: &mut Context<'_>, step: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let memory = if std::mem::take(&mut self.all_taken) { 0 } else { owed::LITTLE };
+        let taken = if let Poll::Ready(Ok(bytes)) = &step { *bytes } else { 0 };
+        self.owed.add(taken, memory, Instant::now());
         if step.is_ready() {
             self.stalled = None;
             return step;
+        }
+        if self.owed.is_slow(owed::LITTLE, Instant::now()) && (self.is_crowded)() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let stalled =
             self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_PATIENCE)));
@@ -104,13 +117,13 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<C: Fn() -> bool + Unpin> AsyncRead for Patient<C> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Patient {
+impl<C: Fn() -> bool + Unpin> AsyncWrite for Patient<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.judge(cx, step)
@@ -129,11 +142,49 @@ impl AsyncWrite for Patient {
         self.stream.is_write_vectored()
     }
 
+    /// Called once all was written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.all_taken = true;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Writes until the socket takes no more, `ago` after the first byte of an answer of a few.
+    async fn fills(ago: Duration, is_crowded: bool, flushed: bool) -> Poll<io::Result<usize>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let _client = TcpStream::connect(address).await.expect("a connection");
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut socket = Patient::new(stream, move || is_crowded);
+        socket.owed.add(1, 0, Instant::now() - ago);
+        socket.all_taken = flushed;
+        poll_fn(|cx| {
+            let mut write = || Pin::new(&mut socket).poll_write(cx, &[7; 1 << 20]);
+            let mut last = write();
+            while matches!(last, Poll::Ready(Ok(_))) {
+                last = write();
+            }
+            Poll::Ready(last)
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn se_17_who_takes_long_for_an_answer_while_there_is_no_memory_for_others_is_dropped() {
+        let long = Duration::from_secs(100);
+        assert!(fills(long, false, false).await.is_pending(), "it is in nobody's way");
+        assert!(fills(long, true, true).await.is_pending(), "the one before was taken");
+        assert!(fills(Duration::from_secs(29), true, false).await.is_pending());
+        assert!(matches!(fills(long, true, false).await, Poll::Ready(Err(_))));
     }
 }

@@ -18,7 +18,7 @@ use pyralog_protocol::{ErrorCode, Request, Response as Answer, Vlsn};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::asker::ask;
+use super::asker::{Origin, ask};
 use super::bodies;
 use super::errors::refused;
 use super::logs::vlsn_log;
@@ -41,11 +41,11 @@ fn said(body: &Value) -> Response {
 /// Asks, and picks what the answer must be.
 async fn asked<T>(
     shell: &Arc<Shell>,
-    peer: IpAddr,
+    origin: Origin,
     request: impl Into<Request>,
     pick: impl FnOnce(Answer) -> Option<T>,
 ) -> Result<T, Problem> {
-    let response = ask(shell, peer, request).await?;
+    let response = ask(shell, origin, request).await?;
     pick(response).ok_or_else(|| Problem::new(Kind::Unavailable, "the node answered something else"))
 }
 
@@ -77,10 +77,11 @@ pub async fn commit(
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), &log)?;
-    let GivenCommit { vlsn, metadata, force } = bodies::json(&bodies::take(shell, &headers, body).await?.bytes)?;
+    let (given, bytes) = bodies::take_small(shell, &headers, body).await?;
+    let GivenCommit { vlsn, metadata, force } = given;
     let entry = VlsnCommitEntry { log: text(&log), vlsn: Vlsn(vlsn), metadata: metadata.as_deref().map(text) };
     let request = VlsnCommitRequest { consumer: text(&consumer), force, commits: vec![entry] };
-    let done = asked(shell, peer.0, request, answer_of!(VlsnCommit)).await?;
+    let done = asked(shell, (peer.0, bytes), request, answer_of!(VlsnCommit)).await?;
     let Some(result) = done.results.first() else {
         return Err(Problem::new(Kind::Unavailable, "the node answered nothing"));
     };
@@ -119,7 +120,7 @@ async fn commits_of(
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), log)?;
     let request = VlsnCommittedRequest { consumer: consumer.map(text), logs: Some(vec![text(log)]) };
-    let found = asked(shell, peer, request, answer_of!(VlsnCommitted)).await?;
+    let found = asked(shell, (peer, 0), request, answer_of!(VlsnCommitted)).await?;
     match found.error_code {
         0 => Ok(found.commits),
         code if code == ErrorCode::InvalidRequest.code() => Err(refused(code, Some(NO_CONSUMER))),
@@ -172,7 +173,7 @@ pub async fn forget(
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), &log)?;
     let request = VlsnDeleteCommitRequest { consumer: text(&consumer), logs: Some(vec![text(&log)]) };
-    let done = asked(shell, peer.0, request, answer_of!(VlsnDeleteCommit)).await?;
+    let done = asked(shell, (peer.0, 0), request, answer_of!(VlsnDeleteCommit)).await?;
     match done.results.first().filter(|result| result.error_code != 0) {
         Some(result) => Err(refused(result.error_code, result.error_message.as_deref())),
         None => Ok(StatusCode::NO_CONTENT),
@@ -198,9 +199,10 @@ pub async fn reserve(
     Query::of(&uri, &[])?;
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
-    let GivenReservation { count, at_least } = bodies::json(&bodies::take(shell, &headers, body).await?.bytes)?;
+    let (given, bytes) = bodies::take_small(shell, &headers, body).await?;
+    let GivenReservation { count, at_least } = given;
     let request = SequencerReserveRequest { name: text(&name), count, at_least };
-    let done = asked(shell, peer.0, request, answer_of!(SequencerReserve)).await?;
+    let done = asked(shell, (peer.0, bytes), request, answer_of!(SequencerReserve)).await?;
     if done.error_code != 0 {
         return Err(refused(done.error_code, done.error_message.as_deref()).with("sequencer", name));
     }
@@ -209,7 +211,7 @@ pub async fn reserve(
 
 async fn described(http: &Http, peer: IpAddr, name: Option<&str>) -> Result<Vec<(String, Option<u64>)>, Problem> {
     let request = SequencerDescribeRequest { names: name.map(|name| vec![text(name)]) };
-    let done = asked(http.shell()?, peer, request, answer_of!(SequencerDescribe)).await?;
+    let done = asked(http.shell()?, (peer, 0), request, answer_of!(SequencerDescribe)).await?;
     let found = done.sequencers.into_iter();
     Ok(found.map(|one| (one.name.to_string(), (one.error_code == 0).then_some(one.next))).collect())
 }
@@ -272,7 +274,8 @@ pub async fn writer(
     bodies::form(&headers, false)?;
     let shell = http.shell()?;
     vlsn_log(&shell.node.topology(), &log)?;
-    let GivenWriter { action, expected_epoch } = bodies::json(&bodies::take(shell, &headers, body).await?.bytes)?;
+    let (given, bytes) = bodies::take_small(shell, &headers, body).await?;
+    let GivenWriter { action, expected_epoch } = given;
     if let Some(epoch) = expected_epoch.filter(|epoch| *epoch < 0) {
         return Err(Problem::new(Kind::Content, format!("expected_epoch is {epoch}; it takes 0 or more")));
     }
@@ -281,7 +284,7 @@ pub async fn writer(
         GivenAction::Release => writer::RELEASE,
     };
     let request = WriterEpochRequest { log: text(&log), action, expected_epoch: expected_epoch.unwrap_or(-1) };
-    let done = asked(shell, peer.0, request, answer_of!(WriterEpoch)).await?;
+    let done = asked(shell, (peer.0, bytes), request, answer_of!(WriterEpoch)).await?;
     if done.error_code != 0 {
         let epoch = (done.epoch >= 0).then_some(done.epoch);
         return Err(refused(done.error_code, done.error_message.as_deref()).with("log", log).with("epoch", epoch));

@@ -143,15 +143,18 @@ pub async fn point(
             if let Some((waiter, _)) = &mut waiter {
                 waiter.watch(log.partition_of(vlsn).into_iter().cloned());
             }
-            let (id, current) = (log.log.metadata.topic_id, log.is_current());
-            let partition = log.routing.partition(vlsn).0;
+            // Whoever watches the partitions of that is woken by what follows.
+            let current = Arc::ptr_eq(&topology, &shell.node.topology());
+            let (id, partition) = (log.log.metadata.topic_id, log.routing.partition(vlsn).0);
             let sought = log.seek(vlsn, Patience::Hurries);
             sought.map(|sought| (sought, id, partition, current)).map_err(|error| unread(shell, &name, &error))?
         };
         let (sought, id, partition, current) = sought;
+        if !matches!(sought, Sought::Known(_)) {
+            check_unsent(shell)?;
+        }
         let found = match sought {
             Sought::Known(point) => point,
-            Sought::In(_) | Sought::Cold if shell.node.fetch_budget() == 0 => return Err(too_much_unsent()),
             Sought::In(batch) => match batch.read_cached().map_err(|error| unread(shell, &name, &error))? {
                 Some(point) => point,
                 None => {
@@ -171,11 +174,8 @@ pub async fn point(
         let record = match found {
             Point::Found(record) => record,
             Point::NotYet => match &waiter {
-                // It may belong to a partition that nobody watches here.
-                Some(_) if !current => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
+                // By now it may belong to a partition that is not watched here.
+                Some(_) if !current => continue,
                 Some((waiter, deadline)) if !late => match waiter.woken(*deadline).await {
                     Woken::Changed => continue,
                     // What came in the last moment is there.
@@ -421,10 +421,9 @@ impl Range {
                 if bounds.undecided > self.from {
                     return Ok(());
                 }
-                log.is_current()
+                Arc::ptr_eq(&topology, &shell.node.topology())
             };
             if !current {
-                tokio::task::yield_now().await;
                 continue;
             }
             match waiter.woken(deadline).await {
@@ -436,9 +435,7 @@ impl Range {
     }
 
     fn read(&self, shell: &Shell, log: &VlsnLog<'_, RealDisk>) -> Result<Read, Problem> {
-        if shell.node.fetch_budget() == 0 {
-            return Err(too_much_unsent());
-        }
+        check_unsent(shell)?;
         let read = || {
             let bounds = log.bounds()?;
             // What waits to be sent bounds what is read, as for fetches, and a byte may take as many as `\u0001` has.
@@ -513,8 +510,12 @@ impl Range {
 const ESCAPED_MAX: usize = 6;
 
 /// A single record is answered whatever its size: as many of them as there are clients that take nothing would fill the memory.
-fn too_much_unsent() -> Problem {
-    Problem::new(Kind::Unavailable, "too much waits to be sent to clients that do not take it: ask again in a moment")
+fn check_unsent(shell: &Shell) -> Result<(), Problem> {
+    if shell.node.fetch_budget() > 0 {
+        return Ok(());
+    }
+    let detail = "too much waits to be sent to clients that do not take it: ask again in a moment";
+    Err(Problem::new(Kind::Unavailable, detail))
 }
 
 /// A body that counts among the answers that wait, until it is sent.

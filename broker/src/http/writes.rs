@@ -316,7 +316,8 @@ async fn append(
     parts: Vec<VlsnAppendPart>,
 ) -> Result<VlsnAppendResponse, Problem> {
     let request = VlsnAppendRequest { log: StrBytes::from_string(log.to_owned()), timeout_ms: 0, parts };
-    let Answer::VlsnAppend(done) = ask(shell, peer.0, request).await? else {
+    // Appends have books of their own on what they take of the disk.
+    let Answer::VlsnAppend(done) = ask(shell, (peer.0, 0), request).await? else {
         return Err(Problem::new(Kind::Unavailable, "the node answered something else"));
     };
     if done.error_code == 0 { Ok(done) } else { Err(refused(done.error_code, done.error_message.as_deref())) }

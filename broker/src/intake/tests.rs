@@ -158,3 +158,18 @@ async fn who_keeps_others_from_memory_is_told_after_a_pause_or_a_time_for_its_si
     all.pop();
     assert!(!all[0].is_in_the_way(stalled, late), "who waited is gone");
 }
+
+#[tokio::test]
+async fn a_frame_that_is_given_up_keeps_no_memory_and_no_place() {
+    let mut all = crowd(6, MIB);
+    for intake in &mut all[..4] {
+        assert!(is_granted(intake).await);
+    }
+    for intake in &mut all[4..] {
+        assert!(!is_granted(intake).await);
+    }
+    all[4].give_up();
+    all[0].give_up();
+    assert!(!all[4].is_waiting() && all[0].bytes().is_empty());
+    assert!(is_granted(&mut all[5]).await);
+}

@@ -21,6 +21,10 @@ pub const ROOT_LOGGER: &str = "root";
 /// Levels of loggers, in Kafka's words.
 pub const LOGGER_LEVELS: &[&str] = &["FATAL", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
+/// Configs that one request has looked at, at most: as many as 13,000 logs have. A resource is named with a few bytes, and one
+/// that does not exist has configs as well.
+const ENTRIES_MAX: usize = 500_000;
+
 /// Why a resource was not described.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DescribeError {
@@ -33,6 +37,9 @@ pub enum DescribeError {
     /// There is no such log.
     #[error("there is no log '{0}'")]
     NoSuchLog(LogId),
+    /// Those before have too many.
+    #[error("one request describes {ENTRIES_MAX} configs at most: ask for fewer resources at a time")]
+    TooMany,
     /// No name where one is needed.
     #[error("the name of the {0} must not be empty")]
     NoName(&'static str),
@@ -51,6 +58,7 @@ pub fn describe_code(error: &DescribeError) -> ErrorCode {
     match error {
         DescribeError::Name(_) => ErrorCode::InvalidTopicException,
         DescribeError::NoSuchLog(_) => ErrorCode::UnknownTopicOrPartition,
+        DescribeError::TooMany => ErrorCode::PolicyViolation,
         DescribeError::ResourceType(_) | DescribeError::NoName(_) | DescribeError::OtherBroker { .. } => {
             ErrorCode::InvalidRequest
         }
@@ -68,13 +76,16 @@ pub fn describe_configs(
         documentation: request.include_documentation && version >= 3,
         types: version >= 3,
     };
+    let mut looked_at = 0;
     let result = |resource: &DescribeConfigsResource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone())
             .with_error_message(None);
-        match entries(image, resource) {
+        let found = if looked_at < ENTRIES_MAX { entries(image, resource) } else { Err(DescribeError::TooMany) };
+        match found {
             Ok(entries) => {
+                looked_at += entries.len();
                 let wanted = wanted(resource);
                 let entries = entries.into_iter().filter(|e| wanted.as_ref().is_none_or(|w| w.contains(&*e.name)));
                 result.with_configs(entries.map(|entry| entry.on_wire(&wish)).collect())

@@ -24,7 +24,7 @@ use crate::sessions::{Asked, Outcome, Plan, Position, TopicKey};
 use crate::topology::{Place, Topology};
 use crate::unreadable::Unreadable;
 use crate::vlsn::{Seen, Sight, VlsnError, VlsnLog};
-use crate::waiting::{Wait, Warming};
+use crate::waiting::{Wait, WaitPart, Warming};
 
 /// Fetch v13 names topics by id (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
@@ -53,6 +53,8 @@ pub struct FetchWait {
     unknown: Option<usize>,
     watching: bool,
     work: Work,
+    /// The memory that it takes; `None`: it does not wait for data.
+    _memory: Option<WaitPart>,
 }
 
 /// What a look came to.
@@ -142,7 +144,9 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         Ok(plan) => plan,
         Err(code) => return answer(&responder, top_level(code), out),
     };
-    let wait_ms = if plan.bytes() > WAIT_BYTES_MAX { 0 } else { request.max_wait_ms.clamp(0, MAX_WAIT_MS) };
+    let memory = Some(plan.bytes()).filter(|bytes| *bytes <= WAIT_BYTES_MAX);
+    let memory = memory.and_then(|bytes| node.fetch_waits.take(bytes));
+    let wait_ms = if memory.is_some() { request.max_wait_ms.clamp(0, MAX_WAIT_MS) } else { 0 };
     let work = Work {
         version: asked.version,
         plan,
@@ -153,7 +157,8 @@ pub(crate) fn fetch<D: Disk>(node: &Node<D>, step: Step<'_, D>, request: &FetchR
         responder,
     };
     let deadline = now.mono.after_ms(i64::from(wait_ms));
-    let wait = FetchWait { deadline, warming: Warming::default(), unknown: None, watching: false, work };
+    let wait =
+        FetchWait { deadline, warming: Warming::default(), unknown: None, watching: false, work, _memory: memory };
     resume(node, conn, wait, now, out);
 }
 
@@ -165,22 +170,23 @@ pub(crate) fn resume<D: Disk>(
     now: Now,
     out: &mut Outputs<D>,
 ) {
-    let topology = node.topology.load();
     wait.warming.end();
     let over = now.mono >= wait.deadline;
+    let mut topology = node.topology.load();
     let mut looked = wait.look(node, &topology, over);
-    let mut current = true;
-    if matches!(looked, Looked::TooLittle(_)) {
+    while matches!(looked, Looked::TooLittle(_)) {
         // Watch first, look again afterwards: what arrives in between is seen by one of the two.
         wait.work.each_place(&topology, |place| match place {
             Place::Partition(partition) => partition.watch(conn.id),
-            Place::View(view) => {
-                view.partitions().iter().for_each(|partition| partition.watch(conn.id));
-                current = current && view.is_current();
-            }
+            Place::View(view) => view.partitions().iter().for_each(|partition| partition.watch(conn.id)),
         });
         wait.watching = true;
+        // So is a new topology, whose partitions may be others.
+        let watched = std::mem::replace(&mut topology, node.topology.load());
         looked = wait.look(node, &topology, over);
+        if Arc::ptr_eq(&watched, &topology) {
+            break;
+        }
     }
     match looked {
         Looked::Done(found, cold) => {
@@ -192,9 +198,6 @@ pub(crate) fn resume<D: Disk>(
         }
         Looked::TooLittle(unknown) => {
             wait.unknown.get_or_insert(unknown);
-            if !current {
-                out.wakes.push(conn.id);
-            }
             conn.waiting = Some(Wait::Fetch(wait));
         }
         Looked::Cold(cold) => {

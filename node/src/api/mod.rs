@@ -62,7 +62,7 @@ pub(crate) struct Asked {
     pub client_id: Option<StrBytes>,
     /// Where the client reached us.
     pub local: (String, u16),
-    /// Bytes of its frame; 0 where it came in by none.
+    /// Bytes that it came in with.
     pub bytes: usize,
 }
 
@@ -73,9 +73,9 @@ impl Asked {
     }
 
     /// A request of the shell itself, in the newest version of its API.
-    pub fn by_shell(api: ApiKey, local: (String, u16)) -> Self {
+    pub fn by_shell((api, bytes): (ApiKey, usize), local: (String, u16)) -> Self {
         let version = api.spec().served.max;
-        Self { form: Form::Value, version, correlation_id: 0, client_id: None, local, bytes: 0 }
+        Self { form: Form::Value, version, correlation_id: 0, client_id: None, local, bytes }
     }
 
     pub fn responder(&self, ticket: Ticket) -> Responder {

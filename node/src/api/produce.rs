@@ -137,6 +137,9 @@ impl Words {
                 let code = if self.version >= TOPIC_IDS_FROM { why.code_by_id() } else { why.code() };
                 refusal(index, code, None)
             }
+            Err(error @ AppendRefused::Paused(how)) => {
+                refusal(index, paused_code(how), self.explained(error.to_string()))
+            }
             // Clients fetch the metadata again and send again: by then the new routing is in force, or the old one still.
             Err(error @ AppendRefused::Rerouted) => {
                 refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
@@ -292,14 +295,17 @@ fn record_error(index: i32, message: String) -> BatchIndexAndErrorMessage {
 }
 
 /// ID-15: the writer is told what to do, retry or give up, as whoever paused the log wanted it.
-fn refusal_of_paused(log: &LogState, paused: PausedError) -> (ErrorCode, Option<String>) {
-    let code = match paused {
+fn paused_code(how: PausedError) -> ErrorCode {
+    match how {
         PausedError::Retriable => ErrorCode::NotEnoughReplicas,
         PausedError::Fatal => ErrorCode::PolicyViolation,
-    };
+    }
+}
+
+fn refusal_of_paused(log: &LogState, how: PausedError) -> (ErrorCode, Option<String>) {
     let log = &log.metadata.log_id;
     (
-        code,
+        paused_code(how),
         Some(format!(
             "log {log} is paused (pyralog.paused=true): it can be read, writes are refused until it is resumed"
         )),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
+use pyralog_coordinator::config::PausedError;
 use pyralog_coordinator::metadata::LogState;
 use pyralog_protocol::batch::CheckedBatch;
 use pyralog_protocol::{LogOffset, Now, Routing, Vlsn};
@@ -42,6 +43,11 @@ pub enum AppendRefused {
     /// The partition does not serve.
     #[error("the partition is {0:?}")]
     Refused(Refusal),
+    /// The log was paused after the batch came in, and that may have been confirmed since.
+    #[error(
+        "the log was paused (pyralog.paused=true) before the batch was appended: writes are refused until it is resumed"
+    )]
+    Paused(PausedError),
     /// The log's routing of VLSNs changed, or is about to, since the batch was checked by it. Whoever asks again finds it.
     #[error("the partition count of the log changes: VLSNs are routed anew in a moment")]
     Rerouted,
@@ -215,6 +221,9 @@ impl<D: Disk> Partition<D> {
         let epoch = state.epoch;
         state.vlsns.admit(batch, routing)?;
         let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
+        if let Some(paused) = state.paused {
+            return Err(AppendRefused::Paused(paused));
+        }
         expected.check(batch, log.last_vlsn())?;
         if state.durability == Durability::Fsync {
             log.keep_for_journal(self.commons.journal.note(batch.total_size(), now.mono));

@@ -345,13 +345,6 @@ impl<'t, D: Disk> VlsnLog<'t, D> {
         self.partitions
     }
 
-    /// For whoever watches its partitions: whether a change of its routing is still to come, which wakes them. If not, it came
-    /// already, and shows in a moment: what they wait for may be in a partition that they do not watch.
-    pub fn is_current(&self) -> bool {
-        // The first one learns of it first.
-        self.partitions.first().is_none_or(|partition| partition.is_routed_by(self.routing))
-    }
-
     /// What can be read of it now.
     pub fn bounds(&self) -> Result<LogBounds, VlsnError> {
         let (mut first, mut undecided) = (Vlsn::MAX.next(), Vlsn::MAX.next());

@@ -76,16 +76,9 @@ impl Vlsns {
         Self { committed, ..Self::default() }
     }
 
-    /// Takes over what the metadata says. Tells whether VLSNs are routed in another way now.
-    pub fn set_rules(&mut self, rules: VlsnRules) -> bool {
-        let rerouted = self.rules.routing != rules.routing;
+    /// Takes over what the metadata says.
+    pub fn set_rules(&mut self, rules: VlsnRules) {
         self.rules = rules;
-        rerouted
-    }
-
-    /// Whether VLSNs are routed like this.
-    pub fn is_routed_by(&self, routing: &Routing) -> bool {
-        self.rules.routing.as_ref() == Some(routing)
     }
 
     /// From which VLSN on they are routed otherwise.

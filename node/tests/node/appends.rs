@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pyralog_node::{ConnId, Limits};
-use pyralog_protocol::Draw;
 use pyralog_protocol::batch::BatchHeader;
+use pyralog_protocol::{Draw, ErrorCode};
 
 use crate::world::*;
 
@@ -94,4 +94,25 @@ fn append_times_do_not_fall_where_the_clock_was_read_in_another_order() {
         header.max_timestamp - begin
     });
     assert_eq!(stored, told);
+}
+
+#[test]
+fn id_15_an_append_that_was_left_is_refused_once_the_pause_of_its_log_is_confirmed() {
+    for (how, code) in [("retriable", ErrorCode::NotEnoughReplicas), ("fatal", ErrorCode::PolicyViolation)] {
+        let limits = Limits { append_turn_bytes: 0, append_leave_bytes: 0, ..Limits::default() };
+        let mut world = World::with(&[], limits, Planted::Nothing);
+        world.create("a", 1, &[]);
+        let conn = world.connect();
+        let id = world.send(conn, PRODUCE, produce_request("a", 0, -1, batch(b"late")));
+        world.alter(TOPIC, "a", &[("pyralog.paused", "true"), ("pyralog.paused.error", how)]);
+        world.settle();
+        let (answered, response) = world.answer(conn).unwrap();
+        let part = produced(response);
+        assert_eq!((answered, part.error_code, part.base_offset), (id, code.code(), -1));
+        assert!(part.error_message.is_some_and(|why| why.contains("pyralog.paused")));
+        assert_eq!(world.read("a", 0).unwrap().len(), 0);
+        world.alter(TOPIC, "a", &[("pyralog.paused", "false")]);
+        let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"again"))));
+        assert_eq!((part.error_code, part.base_offset), (0, 0));
+    }
 }

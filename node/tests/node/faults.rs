@@ -1,5 +1,7 @@
 //! Disks that fail, and what each durability promises.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -11,13 +13,13 @@ use kafka_protocol::messages::{
     ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::StrBytes;
-use pyralog_node::Limits;
 use pyralog_node::outputs::Outputs;
 use pyralog_node::room::Room;
 use pyralog_node::vlsn::Point;
+use pyralog_node::{ConnId, Connection, Limits};
 use pyralog_protocol::batch::BatchBuilder;
-use pyralog_protocol::vlsn::messages::VlsnReadRequest;
-use pyralog_protocol::{ErrorCode, LogOffset, Response, Vlsn, kafka_protocol};
+use pyralog_protocol::vlsn::messages::{VlsnCommitEntry, VlsnCommitRequest, VlsnReadRequest};
+use pyralog_protocol::{Draw, ErrorCode, LogOffset, Response, Vlsn, kafka_protocol};
 use pyralog_storage::sim::Faults;
 use pyralog_storage::{Disk, Inodes, Space};
 
@@ -773,4 +775,22 @@ fn op_10_what_would_take_the_last_of_the_room_is_refused_before_the_next_look() 
     room(&world, 2 * RESERVE);
     assert_eq!(world.create("c", 2, &[]), ErrorCode::None);
     assert_eq!(world.create("d", 20, &[]), ErrorCode::KafkaStorageError, "too many for what there is");
+}
+
+#[test]
+fn op_10_what_comes_in_over_http_takes_room_by_its_size_as_well() {
+    let mut world = World::new();
+    world.create("v", 1, &[("vlsn.enable", "true")]);
+    room(&world, 65_000);
+    let text = StrBytes::from_static_str;
+    let calls = [4000; 3].map(|bytes| {
+        let entry = VlsnCommitEntry { log: text("v"), vlsn: Vlsn(0), metadata: None };
+        let request = VlsnCommitRequest { consumer: text("c"), force: false, commits: vec![entry] };
+        let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut conn = Connection::new(ConnId(1 << 63), client, ("localhost".into(), 0), 1);
+        let mut out = Outputs::default();
+        world.node.on_request(&mut conn, (request.into(), bytes), (Draw::new(1), world.now), &mut out);
+        out.calls.len()
+    });
+    assert_eq!(calls, [1, 1, 0], "the third would take the last of it");
 }

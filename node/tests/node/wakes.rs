@@ -3,7 +3,7 @@
 use kafka_protocol::messages::CreatePartitionsRequest;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::protocol::StrBytes;
-use pyralog_node::partition::Durability;
+use pyralog_node::partition::{Durability, Service};
 use pyralog_node::vlsn::VlsnRules;
 use pyralog_node::{Limits, Outputs};
 use pyralog_protocol::batch::BatchBuilder;
@@ -131,7 +131,8 @@ fn f08_what_is_not_on_disk_yet_wakes_nobody() {
     assert_eq!(world.ids(reader).len(), 1);
 }
 
-/// Partitions learn of a new routing before requests see it. Who begins to wait in between watches those that there were.
+/// Partitions learn of a new routing before requests see it. Who begins to wait in between watches those that there were, and
+/// does not look again before the new one can be found.
 #[test]
 fn f08_who_begins_to_wait_while_partitions_are_added_is_woken_by_what_comes_in_a_new_one() {
     for by_view in [false, true] {
@@ -146,7 +147,8 @@ fn f08_who_begins_to_wait_while_partitions_are_added_is_woken_by_what_comes_in_a
         let rules = VlsnRules { routing: Some(Routing::new(1).extended(Vlsn(1), 2).unwrap()), writer: None };
         let config = LogConfig { vlsn: true, ..LogConfig::default() };
         let mut out = Outputs::default();
-        world.node.partitions()[0].configure(config, (LeaderEpoch(0), Durability::Fsync, rules), &mut out);
+        let service = Service { epoch: LeaderEpoch(0), durability: Durability::Fsync, paused: None, rules };
+        world.node.partitions()[0].configure(config, service, &mut out);
         world.take(out);
         if by_view {
             world.send(reader, FETCH, fetch_request(&[("v.vlsn", 0, 1)], 60_000, 1));
@@ -154,7 +156,7 @@ fn f08_who_begins_to_wait_while_partitions_are_added_is_woken_by_what_comes_in_a
             let (log, vlsns) = (StrBytes::from_static_str("v"), vec![Vlsn(1)]);
             world.send(reader, 0, VlsnReadRequest { log, max_wait_ms: 60_000, max_bytes: 1 << 20, vlsns });
         }
-        assert!(world.is_waiting(reader));
+        assert!(world.is_waiting(reader) && !world.has_mail(reader), "by the view: {by_view}");
         let topic = CreatePartitionsTopic::default().with_name(name("v")).with_count(2).with_assignments(None);
         let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000);
         world.ask(other, 3, request);
@@ -195,4 +197,25 @@ fn f07_a_connection_that_goes_leaves_nothing_behind() {
     let plan = partition.sync_plan(&mut out).unwrap();
     partition.synced(&plan, plan.run(&world.disk), &mut out);
     assert!(out.wakes.is_empty());
+}
+
+#[test]
+fn se_03_fetches_that_wait_and_name_much_share_the_memory_for_that() {
+    let limits = Limits { fetch_wait_bytes: 100_000, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    world.create("a", 1, &[]);
+    let [first, second, small, producer] = [(); 4].map(|()| world.connect());
+    // One partition that there is; others do not end the wait.
+    let parts: Vec<_> = (0..600).map(|partition| ("a", partition, 0)).collect();
+    world.send(first, FETCH, fetch_request(&parts, 60_000, 1));
+    assert!(world.is_waiting(first));
+    let id = world.send(second, FETCH, fetch_request(&parts, 60_000, 1));
+    assert_eq!(world.ids(second), [id], "answered at once");
+    world.send(small, FETCH, fetch_request(&parts[..1], 60_000, 1));
+    assert!(world.is_waiting(small), "who names little waits whatever others do");
+    world.disconnect(first);
+    world.send(second, FETCH, fetch_request(&parts, 60_000, 1));
+    assert!(world.is_waiting(second), "there is memory again");
+    world.ask(producer, PRODUCE, produce_request("a", 0, -1, batch(b"v")));
+    assert_eq!((world.ids(second).len(), world.ids(small).len()), (1, 1));
 }

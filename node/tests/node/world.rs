@@ -465,7 +465,8 @@ impl World {
         self.dispatch(out);
     }
 
-    fn has_mail(&self, conn: ConnId) -> bool {
+    /// Whether a connection's task has something to look at.
+    pub fn has_mail(&self, conn: ConnId) -> bool {
         let client = &self.clients[&conn];
         !client.mail.is_empty() || client.woken
     }

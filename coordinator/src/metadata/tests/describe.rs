@@ -170,3 +170,20 @@ fn every_answer_encodes_in_every_version() {
         response.encode(&mut bytes::BytesMut::new(), version).unwrap();
     }
 }
+
+/// A few bytes name a resource, and an answer has no other bound.
+#[test]
+fn se_01_one_request_describes_so_many_configs_and_no_more() {
+    let b = bench();
+    let resource = |name: &str| {
+        let resource = DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s(name));
+        resource.with_configuration_keys(Some(vec![s("log.retention.ms")]))
+    };
+    let request = m::DescribeConfigsRequest::default().with_resources(vec![resource("1"); 2000]);
+    let results = describe_configs(&b.image(), &request, 4).results;
+    let described = results.iter().take_while(|result| result.error_code == 0).count();
+    assert_eq!(described, 500_000 / 345 + 1);
+    assert!(results[described..].iter().all(|result| result.error_code == 44 && result.configs.is_empty()));
+    assert!(results[1999].error_message.as_ref().is_some_and(|why| why.contains("fewer")));
+    assert_eq!(describe(&b, 4, "1", None).configs.len(), 345, "the next request begins anew");
+}

@@ -2,6 +2,8 @@
 //! Holds: what is not in the page cache is brought there by the shell before it is read, so that no network thread waits
 //! for the disk; whatever a request names, it costs a bounded number of bytes to read.
 
+use std::sync::Arc;
+
 use pyralog_protocol::kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::vlsn::messages::{
     READ_VLSNS_MAX, VlsnHeader, VlsnRange as WireRange, VlsnReadRangeRequest, VlsnReadRangeResponse, VlsnReadRequest,
@@ -14,6 +16,7 @@ use crate::Node;
 use crate::api::{Responder, Step};
 use crate::connection::{ConnId, Connection, FileRange};
 use crate::outputs::{Outputs, Warm};
+use crate::partition::Partition;
 use crate::topology::Topology;
 use crate::unreadable::Telling;
 use crate::vlsn::{
@@ -100,16 +103,21 @@ pub(crate) fn resume<D: Disk>(
     now: Now,
     out: &mut Outputs<D>,
 ) {
-    let topology = node.topology.load();
     wait.warming.end();
     let over = now.mono >= wait.deadline;
     let mut failures = node.telling(now, out);
+    let mut topology = node.topology.load();
     let mut seen = wait.look(node, &topology, over, &mut failures);
-    if matches!(seen, Seen::Undecided) {
+    while matches!(seen, Seen::Undecided) {
         // Watch first, look again afterwards: what arrives in between is seen by one of the two.
         wait.each_partition(&topology, |partition| partition.watch(conn.id));
         wait.watching = true;
+        // So is a new topology, by which the VLSNs may belong to other partitions.
+        let watched = std::mem::replace(&mut topology, node.topology.load());
         seen = wait.look(node, &topology, over, &mut failures);
+        if Arc::ptr_eq(&watched, &topology) {
+            break;
+        }
     }
     match seen {
         Seen::Done(response) => {
@@ -117,9 +125,6 @@ pub(crate) fn resume<D: Disk>(
             out.answers.push(wait.responder.answer(response));
         }
         Seen::Undecided => {
-            if !wait.is_current(&topology) {
-                out.wakes.push(conn.id);
-            }
             wait.asked.let_go_of_frame();
             conn.waiting = Some(Wait::Read(wait));
         }
@@ -174,16 +179,7 @@ impl ReadWait {
         }
     }
 
-    /// Whether a change of the log's routing wakes whoever waits.
-    fn is_current<D: Disk>(&self, topology: &Topology<D>) -> bool {
-        self.log(topology).map_or(true, |log| log.is_current())
-    }
-
-    fn each_partition<D: Disk>(
-        &self,
-        topology: &Topology<D>,
-        mut visit: impl FnMut(&std::sync::Arc<crate::partition::Partition<D>>),
-    ) {
+    fn each_partition<D: Disk>(&self, topology: &Topology<D>, mut visit: impl FnMut(&Arc<Partition<D>>)) {
         let Ok(log) = self.log(topology) else { return };
         match &self.asked {
             Asked::Points(request) if request.vlsns.len() == 1 => {
