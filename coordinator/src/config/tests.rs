@@ -103,7 +103,7 @@ fn a_list_of_many_items_takes_no_time() {
     let list = (0..6000).map(|n| format!("{n:x}")).collect::<Vec<_>>().join(",");
     let start = std::time::Instant::now();
     (0..200).for_each(|_| assert_eq!(items(&list).len(), 6000));
-    assert!(start.elapsed() < std::time::Duration::from_secs(1), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "it took {:?}", start.elapsed());
 }
 
 #[test]

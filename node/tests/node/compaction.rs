@@ -51,7 +51,7 @@ fn a_partition_serves_while_it_goes_to_disk_how_far_holes_may_lie() {
             let (served, is_served) = mpsc::channel();
             let partition = Arc::clone(&served_by);
             let reader = thread::spawn(move || served.send(partition.bounds().is_ok()));
-            all.push(is_served.recv_timeout(Duration::from_secs(10)));
+            all.push(is_served.recv_timeout(Duration::from_secs(60)));
             let next = if all.len() < 3 { disk.hold_next_sync_of(FOLDER) } else { Arc::clone(&gate) };
             std::mem::replace(&mut gate, next).wait();
             reader.join().unwrap().unwrap();

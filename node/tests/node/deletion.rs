@@ -278,7 +278,7 @@ fn l09_a_partition_serves_while_the_new_start_of_its_log_goes_to_disk() {
         gate.wait();
         let (served, is_served) = mpsc::channel();
         let reader = thread::spawn(move || served.send(partition.bounds().is_ok()));
-        let served = is_served.recv_timeout(Duration::from_secs(10));
+        let served = is_served.recv_timeout(Duration::from_secs(60));
         gate.wait();
         reader.join().unwrap().unwrap();
         served

@@ -21,7 +21,7 @@ use crate::record::Record;
 
 /// When what is past its retention was committed.
 const LONG_AGO: i64 = 0;
-const IN_TIME: Duration = Duration::from_secs(2);
+const IN_TIME: Duration = Duration::from_secs(5);
 
 fn machine() -> Machine {
     let mut settings = GroupSettings::default();
