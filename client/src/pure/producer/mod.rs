@@ -313,6 +313,7 @@ impl<T> Producer<T> {
         });
         if entry.id != id {
             (entry.id, entry.count, entry.sticky) = (id, 0, None);
+            entry.partitions.iter_mut().for_each(Partition::meet_strangers);
         }
         entry.count = entry.count.max(leaders.len());
         if entry.partitions.len() < entry.count {
@@ -720,6 +721,12 @@ impl<T> Producer<T> {
                 Verdict::RetryElsewhere => {
                     self.want_refresh(&key.0);
                     self.repeat(key, order, failure, now);
+                    // Where there is no log, there may be another one by the time of the next attempt.
+                    if code == ErrorCode::UnknownTopicOrPartition.code()
+                        && let Some(partition) = partition_mut(&mut self.logs, key)
+                    {
+                        partition.meet_strangers();
+                    }
                 }
                 Verdict::Final => self.refuse(key, order, code, message, &records, out),
             },

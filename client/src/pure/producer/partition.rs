@@ -172,6 +172,11 @@ impl<T> Partition<T> {
         oldest(&self.in_flight) && oldest(&self.again)
     }
 
+    /// Whoever takes what comes next may not know this producer.
+    pub fn meet_strangers(&mut self) {
+        self.is_known = false;
+    }
+
     /// Has a batch sent again.
     pub fn send_again(&mut self, order: u64, batch: Batch<T>) {
         self.again.insert(order, batch);

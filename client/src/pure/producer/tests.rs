@@ -536,6 +536,46 @@ fn metadata_is_asked_for_while_something_waits_to_be_written() {
     assert!(asks(&mut machine, 60_000));
 }
 
+/// A log of the same name that comes between two batches takes the second one: it has no sequence to compare with.
+#[test]
+fn batches_go_one_by_one_to_a_log_that_was_not_there_or_is_another_one() {
+    let written = |offset| Answer::Written { base_offset: LogOffset(offset), append_time: None };
+    let answer = |machine: &mut Producer<u64>, flight, answer| {
+        machine.answered(flight, BTreeMap::from([((log(), 0), answer)]), MonoMs(0), &mut Vec::new());
+    };
+    let sent = |machine: &mut Producer<u64>| {
+        let mut out = Vec::new();
+        machine.step(MonoMs(10_000), &mut out);
+        let flights = out.into_iter().filter_map(|output| match output {
+            Output::Send { flight, .. } => Some(flight),
+            Output::Identify | Output::Refresh(_) | Output::Done(_) => None,
+        });
+        flights.collect::<Vec<_>>()
+    };
+    for is_there in [false, true] {
+        let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
+        machine.learn(&log(), ID, &[Some(NodeId(1))]);
+        machine.identified(1, 0);
+        let first = push_now(&mut machine, true).unwrap();
+        answer(&mut machine, first, written(0));
+        if is_there {
+            machine.learn(&log(), TopicId([2; 16]), &[Some(NodeId(1))]);
+            assert!(push_now(&mut machine, true).is_some());
+        } else {
+            let flights = [(); 2].map(|()| push_now(&mut machine, true).unwrap());
+            for flight in flights {
+                answer(&mut machine, flight, Answer::Refused { code: 3, message: None, records: Vec::new() });
+            }
+            let [again] = sent(&mut machine)[..] else { panic!("not one by one") };
+            assert_eq!(sent(&mut machine), [], "nothing behind it");
+            answer(&mut machine, again, written(0));
+            assert_eq!(sent(&mut machine).len(), 1, "the second one");
+        }
+        let alone = push_now(&mut machine, true);
+        assert_eq!(alone.is_none(), is_there, "until the first of them was answered");
+    }
+}
+
 #[test]
 fn a_log_that_is_created_again_may_have_fewer_partitions() {
     let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
