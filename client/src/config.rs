@@ -128,6 +128,9 @@ pub struct ReaderConfig {
     pub partition_bytes: usize,
     /// Whether the checksum of each batch is verified.
     pub verify_crc: bool,
+    /// The most bytes that a compressed batch may inflate to, but 20 times its size always. What the batches of an answer would
+    /// take beyond that together is fetched again when it comes up.
+    pub inflated_bytes: usize,
 }
 
 impl ClientConfig {
@@ -158,7 +161,7 @@ impl ClientConfig {
         if producer.idempotent && producer.acks != Acks::All {
             return refuse("acks", format!("{:?}", producer.acks), "idempotent producers need Acks::All");
         }
-        // What a batch inflates to is bounded by 16 MiB on every side.
+        // What a batch inflates to is bounded by 16 MiB at brokers.
         if producer.batch_bytes > 16 << 20 {
             return refuse("batch_bytes", producer.batch_bytes.to_string(), "at most 16777216");
         }
@@ -260,6 +263,7 @@ impl Default for ReaderConfig {
             max_bytes: 16 << 20,
             partition_bytes: 1 << 20,
             verify_crc: true,
+            inflated_bytes: 256 << 20,
         }
     }
 }
@@ -372,6 +376,7 @@ struct ReaderTable {
     max_bytes: Option<usize>,
     partition_bytes: Option<usize>,
     verify_crc: Option<bool>,
+    inflated_bytes: Option<usize>,
 }
 
 fn set<T>(field: &mut T, value: Option<T>) {
@@ -405,6 +410,7 @@ impl File {
         set(&mut config.reader.max_bytes, reader.max_bytes);
         set(&mut config.reader.partition_bytes, reader.partition_bytes);
         set(&mut config.reader.verify_crc, reader.verify_crc);
+        set(&mut config.reader.inflated_bytes, reader.inflated_bytes);
         Ok(config)
     }
 }
@@ -484,6 +490,7 @@ mod tests {
             max_bytes = 1900
             partition_bytes = 20
             verify_crc = false
+            inflated_bytes = 21
             [consumer.other]
             auto_commit = true
             "#,
@@ -520,6 +527,7 @@ mod tests {
                 max_bytes: 1900,
                 partition_bytes: 20,
                 verify_crc: false,
+                inflated_bytes: 21,
             },
         };
         assert_eq!(config, expected);

@@ -4,7 +4,7 @@
 //! there is no order. A partition that cannot be read keeps no other from being read. Partitions that are added while a
 //! reader of all of them lives are read from their first record on, once metadata is renewed
 //! ([`ClientConfig::metadata_max_age`](crate::ClientConfig)). At most one answer per broker is held, which
-//! [`ReaderConfig`](crate::ReaderConfig) bounds.
+//! [`ReaderConfig`](crate::ReaderConfig) bounds, inflated as well, but for one batch per partition.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -102,6 +102,8 @@ pub struct LogReader {
     reset: OffsetReset,
     /// Fetched and not handed out.
     buffer: VecDeque<Record>,
+    /// Bytes that what is inflated of the answers to a fetch may take still.
+    room: usize,
     /// Partitions of which it was told that they cannot be read.
     unreadable: BTreeSet<u32>,
     failures: u32,
@@ -231,7 +233,21 @@ impl ReaderBuilder {
         let lane = Lane::Fetch(LANES.fetch_add(1, Ordering::Relaxed));
         let (start, reset) = (self.start, self.reset);
         let (buffer, unreadable) = (VecDeque::new(), BTreeSet::new());
-        Ok(LogReader { client, log, lane, positions, unplaced, start, follows, reset, buffer, unreadable, failures: 0 })
+        let (room, failures) = (0, 0);
+        Ok(LogReader {
+            client,
+            log,
+            lane,
+            positions,
+            unplaced,
+            start,
+            follows,
+            reset,
+            buffer,
+            room,
+            unreadable,
+            failures,
+        })
     }
 }
 
@@ -413,6 +429,7 @@ impl LogReader {
                 None => failed = Some(LogError::NoLeader { log: self.log.clone(), partition }.into()),
             }
         }
+        self.room = cluster.config.reader.inflated_bytes;
         let mut answers = JoinSet::new();
         for (node, partitions) in by_node {
             let request = request(&self.log, partitions, wait, &cluster);
@@ -515,8 +532,8 @@ impl LogReader {
             return Err(ConsumeError::Refused { log, partition, reason });
         }
         let data: Bytes = found.records.unwrap_or_default();
-        let verify = self.client.cluster().config.reader.verify_crc;
-        let read = read_records(&data, partition, position, usize::MAX, verify);
+        let config = &self.client.cluster().config.reader;
+        let read = read_records(&data, partition, position, config, &mut self.room);
         let read =
             read.map_err(|bad| ConsumeError::Corrupt { log, partition, offset: bad.offset, reason: bad.reason })?;
         self.positions.insert(partition, read.next);

@@ -18,7 +18,7 @@ use super::view::offset;
 use crate::error::{BrokerError, CallError, ConsumeError};
 use crate::net::cluster::str_bytes;
 use crate::pure::ask::Ask;
-use crate::pure::fetch::read_records;
+use crate::pure::fetch::read_all;
 use crate::record::{Record, RecordHeader, from_ms};
 
 /// Waits that are longer are asked for again.
@@ -172,11 +172,11 @@ impl Reads {
         let answer = self.view.call(request, wait).await?;
         self.check(answer.error_code, answer.error_message.as_deref())?;
         let data = answer.records.unwrap_or_default();
-        let read = read_records(&data, 0, offset(from), usize::MAX, config.verify_crc).map_err(|bad| {
+        let records = read_all(&data, 0, offset(from), config).map_err(|bad| {
             let (log, reason) = (self.log.clone(), bad.reason);
             ConsumeError::Corrupt { log, partition: 0, offset: bad.offset, reason }
         })?;
-        let inside = read.records.into_iter().filter(|record| record.vlsn().is_some_and(|vlsn| vlsn < answer.next.0));
+        let inside = records.into_iter().filter(|record| record.vlsn().is_some_and(|vlsn| vlsn < answer.next.0));
         Ok(VlsnPage {
             records: inside.map(|record| self.placed(record)).collect(),
             gaps: ranges(&answer.gaps),

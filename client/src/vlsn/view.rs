@@ -178,8 +178,9 @@ impl View {
             return Err(self.refused(found.error_code));
         }
         let data: Bytes = found.records.unwrap_or_default();
-        let verify = self.cluster.config.reader.verify_crc;
-        let read = read_records(&data, 0, offset(vlsn), usize::MAX, verify).map_err(|bad| ConsumeError::Corrupt {
+        let config = &self.cluster.config.reader;
+        let mut room = config.inflated_bytes;
+        let read = read_records(&data, 0, offset(vlsn), config, &mut room).map_err(|bad| ConsumeError::Corrupt {
             log: self.name.clone(),
             partition: 0,
             offset: bad.offset,
