@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{LONG, broker_that};
-use pyralog_client::{CallError, ClientConfig, ConnectError, TenantClient};
+use pyralog_client::{CallError, ClientConfig, ConnectError, TenantClient, VlsnClient};
 use pyralog_protocol::batch::{BatchBuilder, NewRecord};
 use pyralog_protocol::kafka_protocol::messages as kp;
 use pyralog_protocol::kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
@@ -19,7 +19,6 @@ use pyralog_protocol::kafka_protocol::messages::list_offsets_response::{
 use pyralog_protocol::kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use pyralog_protocol::kafka_protocol::protocol::StrBytes;
 use pyralog_protocol::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -82,10 +81,6 @@ async fn silence_ends_with_the_timeout() {
     assert!(error.contains("within 300 ms"), "{error}");
 }
 
-fn name() -> kp::TopicName {
-    StrBytes::from_static_str("log").into()
-}
-
 /// The only log of a broker.
 struct Log {
     partitions: i32,
@@ -99,17 +94,20 @@ struct Log {
 fn answer_of(request: &Request, port: u16, log: &Log) -> Response {
     match request {
         Request::ApiVersions(_) => {
-            kp::ApiVersionsResponse::default().with_api_keys(pyralog_protocol::response::listed_apis().collect()).into()
+            let public = pyralog_protocol::response::listed_apis().filter(|api| api.api_key < 1000);
+            kp::ApiVersionsResponse::default().with_api_keys(public.collect()).into()
         }
-        Request::Metadata(_) => {
+        Request::Metadata(asked) => {
             let broker = MetadataResponseBroker::default().with_node_id(1.into()).with_host("127.0.0.1".into());
             let partition =
                 |index| MetadataResponsePartition::default().with_partition_index(index).with_leader_id(1.into());
-            let topic = MetadataResponseTopic::default()
-                .with_name(Some(name()))
-                .with_partitions((0..log.partitions).map(partition).collect());
-            let answer = kp::MetadataResponse::default().with_brokers(vec![broker.with_port(port.into())]);
-            answer.with_topics(vec![topic]).into()
+            let topics = asked.topics.iter().flatten().map(|asked| {
+                MetadataResponseTopic::default()
+                    .with_name(asked.name.clone())
+                    .with_partitions((0..log.partitions).map(partition).collect())
+            });
+            let answer = kp::MetadataResponse::default().with_topics(topics.collect());
+            answer.with_brokers(vec![broker.with_port(port.into())]).into()
         }
         Request::ListOffsets(asked) => {
             let partitions = asked.topics[0].partitions.iter().map(|asked| {
@@ -117,7 +115,8 @@ fn answer_of(request: &Request, port: u16, log: &Log) -> Response {
                     .with_partition_index(asked.partition_index)
                     .with_offset((log.offset)(asked.timestamp))
             });
-            let topic = ListOffsetsTopicResponse::default().with_name(name()).with_partitions(partitions.collect());
+            let name = asked.topics[0].name.clone();
+            let topic = ListOffsetsTopicResponse::default().with_name(name).with_partitions(partitions.collect());
             kp::ListOffsetsResponse::default().with_topics(vec![topic]).into()
         }
         Request::Fetch(asked) => {
@@ -126,7 +125,8 @@ fn answer_of(request: &Request, port: u16, log: &Log) -> Response {
                     .with_partition_index(asked.partition)
                     .with_records((log.records)(asked.partition, asked.fetch_offset))
             });
-            let topic = FetchableTopicResponse::default().with_topic(name()).with_partitions(partitions.collect());
+            let name = asked.topics[0].topic.clone();
+            let topic = FetchableTopicResponse::default().with_topic(name).with_partitions(partitions.collect());
             kp::FetchResponse::default().with_responses(vec![topic]).into()
         }
         other => panic!("{other:?}"),
@@ -146,6 +146,22 @@ async fn a_log_that_got_shorter_keeps_nobody_waiting_for_its_old_end() {
     let client = config.connect().await.unwrap();
     let tenants = tokio::time::timeout(LONG, TenantClient::open(client, "log")).await;
     tenants.expect("it waits for records that are gone").unwrap();
+}
+
+#[tokio::test]
+async fn a_record_that_retention_takes_while_a_vlsn_log_is_opened_keeps_nobody_waiting() {
+    // The only one there was, between the looks at where the log begins and at the record.
+    let looks = AtomicUsize::new(0);
+    let offset = move |timestamp: i64| {
+        let is_there = timestamp == -2 && looks.fetch_add(1, Ordering::Relaxed) < 2;
+        if is_there { 0 } else { 1 }
+    };
+    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
+    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
+    let client = config.connect().await.unwrap();
+    let opened = tokio::time::timeout(LONG, VlsnClient::open(client, "log")).await;
+    let log = opened.expect("it waits for a record that is gone").unwrap();
+    assert_eq!(log.last_vlsn().await, Ok(Some(0)), "it had VLSN 0");
 }
 
 /// Counts what readers warn of.

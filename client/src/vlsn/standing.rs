@@ -144,7 +144,7 @@ pub(crate) async fn from_partitions(
     let routing = known.routing(found.values().copied().max().max(bounds.end.checked_sub(1)), count);
     let mut partitions = Vec::with_capacity(ends.len());
     for (partition, end) in &ends {
-        let is_trimmed = end.0 > 0 && !places.contains_key(partition);
+        let is_trimmed = end.0 > 0 && !found.contains_key(partition);
         // All of it is gone: it has whatever the view has passed.
         let passed = || below(&routing, *partition, bounds.end);
         partitions.push(found.get(partition).copied().or_else(|| is_trimmed.then(passed).flatten()));
@@ -153,7 +153,7 @@ pub(crate) async fn from_partitions(
     Ok(VlsnStanding { first: bounds.start, undecided: bounds.end, last, partitions, routing })
 }
 
-/// The VLSNs of the records at these offsets.
+/// The VLSNs of the records at these offsets, but for those that retention takes meanwhile.
 pub(crate) async fn vlsns_at(
     client: &PyralogClient,
     log: &LogId,
@@ -166,7 +166,15 @@ pub(crate) async fn vlsns_at(
     let from = places.iter().map(|(partition, offset)| (*partition, *offset));
     let mut reader = client.reader(log).partitions(places.keys().copied()).from(from).open().await?;
     while found.len() < places.len() {
-        for record in reader.poll(usize::MAX).await? {
+        let records = reader.poll(usize::MAX).await?;
+        if records.is_empty() {
+            let starts = client.log_offsets(log, StartAt::Earliest).await?;
+            let is_there = |(partition, at): (&u32, &LogOffset)| starts.get(partition).is_some_and(|start| start <= at);
+            if !places.iter().filter(|(partition, _)| !found.contains_key(partition)).any(is_there) {
+                break;
+            }
+        }
+        for record in records {
             let vlsn = record.vlsn().ok_or_else(|| VlsnError::NotVlsn { log: log.clone() })?;
             found.entry(record.partition).or_insert(vlsn);
         }
