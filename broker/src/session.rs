@@ -339,7 +339,7 @@ impl Session {
             return Err(End::Stalled(limits.stall_ms / 1000));
         }
         self.make_way()?;
-        if self.is_crowded() && !self.warming && self.owed.is_slow(self.unsent.memory(), Instant::now()) {
+        if self.shell.node.is_crowded() && !self.warming && self.owed.is_slow(self.unsent.memory(), Instant::now()) {
             return Err(End::TakesTooLong);
         }
         if self.conn.is_idle() && !self.input.is_waiting() && quiet >= Duration::from_millis(limits.idle_ms) {
@@ -361,12 +361,7 @@ impl Session {
     /// Whether so little is unsent that the peer may ask for more. However many peers do not take their answers, they are not
     /// given much more memory than there is for that (SE-17).
     fn may_ask_more(&self) -> bool {
-        self.unsent.bytes() < UNSENT_LIMIT && (self.unsent.memory() < owed::LITTLE || !self.is_crowded())
-    }
-
-    /// Whether the unsent answers of all connections have the memory that there is for them.
-    fn is_crowded(&self) -> bool {
-        self.shell.node.fetch_budget() == 0
+        self.unsent.bytes() < UNSENT_LIMIT && (self.unsent.memory() < owed::LITTLE || !self.shell.node.is_crowded())
     }
 
     /// While a fetch waits for data, a little is read ahead, so that a client that goes away is noticed at once.

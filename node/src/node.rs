@@ -394,6 +394,11 @@ impl<D: Disk> Node<D> {
         room.min(self.limits.fetch_bytes)
     }
 
+    /// Whether the unsent answers of all connections have the memory that there is for them.
+    pub fn is_crowded(&self) -> bool {
+        self.fetch_budget() == 0
+    }
+
     /// A connection is gone.
     pub fn on_disconnect(&self, conn: &mut Connection) {
         if let Some(wait) = conn.waiting.take() {

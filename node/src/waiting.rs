@@ -66,11 +66,11 @@ pub(crate) struct WaitMemory {
     limit: usize,
 }
 
-/// A part of it, for as long as a request waits.
+/// A part of it, for as long as a request waits. Small ones share nothing, and so touch nothing that other threads write to.
 #[derive(Debug)]
-pub(crate) struct WaitPart {
-    memory: Arc<WaitMemory>,
-    bytes: usize,
+pub(crate) enum WaitPart {
+    Small,
+    Large { memory: Arc<WaitMemory>, bytes: usize },
 }
 
 impl WaitMemory {
@@ -81,16 +81,23 @@ impl WaitMemory {
 
     /// A part of so many bytes, if there is room for it.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Option<WaitPart> {
-        let bytes = if bytes > SMALL_BYTES { bytes } else { 0 };
+        if bytes <= SMALL_BYTES {
+            return Some(WaitPart::Small);
+        }
         let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
-        let part = WaitPart { memory: Arc::clone(self), bytes };
-        (bytes == 0 || before.saturating_add(bytes) <= self.limit).then_some(part)
+        let part = WaitPart::Large { memory: Arc::clone(self), bytes };
+        (before.saturating_add(bytes) <= self.limit).then_some(part)
     }
 }
 
 impl Drop for WaitPart {
     fn drop(&mut self) {
-        self.memory.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        match self {
+            Self::Small => {}
+            Self::Large { memory, bytes } => {
+                memory.taken.fetch_sub(*bytes, Ordering::Relaxed);
+            }
+        }
     }
 }
 

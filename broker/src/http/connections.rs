@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, app: Router, http: &Http) {
             app.call(request)
         });
         let shell = Arc::clone(&http.shell);
-        let is_crowded = move || shell.get().is_some_and(|shell| shell.node.fetch_budget() == 0);
+        let is_crowded = move || shell.get().is_some_and(|shell| shell.node.is_crowded());
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)

@@ -511,11 +511,11 @@ const ESCAPED_MAX: usize = 6;
 
 /// A single record is answered whatever its size: as many of them as there are clients that take nothing would fill the memory.
 fn check_unsent(shell: &Shell) -> Result<(), Problem> {
-    if shell.node.fetch_budget() > 0 {
-        return Ok(());
+    if shell.node.is_crowded() {
+        let detail = "too much waits to be sent to clients that do not take it: ask again in a moment";
+        return Err(Problem::new(Kind::Unavailable, detail));
     }
-    let detail = "too much waits to be sent to clients that do not take it: ask again in a moment";
-    Err(Problem::new(Kind::Unavailable, detail))
+    Ok(())
 }
 
 /// A body that counts among the answers that wait, until it is sent.
