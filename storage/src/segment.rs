@@ -365,6 +365,19 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         Ok(max)
     }
 
+    /// The same as far as the batches can be read, by their headers alone.
+    pub fn max_in_front_of_damage<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<i64, SegmentError> {
+        let file = self.file(env)?;
+        let (mut walk, mut max) = (Walk::new(&*file, 0, self.size), i64::MIN);
+        loop {
+            match walk.next() {
+                Ok(Some(found)) => max = max.max(found.header.max_timestamp),
+                Ok(None) | Err(Stop::Unwritten | Stop::Damaged(_)) => return Ok(max),
+                Err(Stop::Io(error)) => return Err(error.into()),
+            }
+        }
+    }
+
     /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once for each who waited
     /// for that, or that it would have to be waited for.
     pub(crate) fn may_build<D>(&mut self, env: &Env<D>, kind: Kind) -> Result<(), SegmentError> {
