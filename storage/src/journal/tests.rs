@@ -234,6 +234,20 @@ fn op_10_a_file_that_found_no_room_is_tried_again_and_one_that_failed_is_not() {
 }
 
 #[test]
+fn op_12_a_file_that_could_not_be_made_for_want_of_descriptors_is_made_later() {
+    let disk = Arc::new(SimDisk::new());
+    let (mut journal, _) = Journal::open(Arc::clone(&disk), LIMITS, false).unwrap();
+    disk.set_faults(Faults { no_open_from: Some(0), ..Faults::default() });
+    let slot = journal.wants_file().unwrap();
+    let made = prepare_file(&*disk, slot, LIMITS);
+    assert!(made.is_err());
+    journal.add(slot, made);
+    disk.set_faults(Faults::default());
+    add_file(&disk, &mut journal);
+    journal.write(&mut round(&pending(1))).unwrap();
+}
+
+#[test]
 fn io_03_a_journal_file_outlives_a_power_loss() {
     let (disk, mut journal) = new_journal();
     journal.write(&mut round(&pending(1))).unwrap();
