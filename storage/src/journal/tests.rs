@@ -283,6 +283,22 @@ fn a_note_of_a_sync_saves_the_recovery_what_lies_below_it() {
     assert_eq!((redo.flushed, redo.batches.len(), redo.end()), (off(6), 1, off(9)));
 }
 
+/// It grew again to where it had been flushed before.
+#[test]
+fn a_note_that_says_the_same_again_counts_for_a_log_that_was_cut_in_between() {
+    let (disk, mut journal) = new_journal();
+    let batches = pending(2);
+    let mut cut = journal.place();
+    for batch in &batches {
+        let mut round = round(std::slice::from_ref(batch));
+        round.note_flushed(key(0), off(3));
+        cut = journal.place();
+        journal.write(&mut round).unwrap();
+    }
+    let (_, replay) = Journal::open(disk, LIMITS, false).unwrap();
+    assert_eq!(replay.of(key(0)).unwrap().since(cut).flushed, off(3));
+}
+
 #[test]
 fn memory_of_a_rare_large_round_is_given_back_and_that_of_frequent_ones_kept() {
     let large: Vec<Pending> = (0..10_000).flat_map(|_| pending(1)).collect();
