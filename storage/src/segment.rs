@@ -306,7 +306,11 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.
     pub fn release(&mut self) {
         (self.file, self.index_file, self.vlsn_file) = (None, None, None);
-        (self.index, self.vlsns, self.readable) = (None, None, None);
+        (self.index, self.vlsns) = (None, None);
+        if self.readable.take().is_some() {
+            // What lies in front of the damage is wanted again, and nobody would look for it.
+            self.unindexable = self.unindexable.filter(|(kind, ..)| *kind != VLSNS);
+        }
     }
 
     /// The last index entry for which `before` holds, which it does for a prefix of them; checked against the batch
