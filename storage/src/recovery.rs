@@ -29,6 +29,8 @@ mod listing;
 mod rebuild;
 mod scan;
 
+pub(crate) use scan::OTHER_EPOCH;
+
 /// How much of what recovery finds is synced before it returns (IO-14). What is not counts as appended and not yet synced:
 /// the log's next sync covers it, and until then its recovery point stays where it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::disk::{Disk, is_full};
 use crate::files::{finish, prepare};
 use crate::log::{Log, Offline, end_of_segment};
 use crate::read::ReadError;
-use crate::segment::{DERIVED, Segment, file_name, parse_name};
+use crate::segment::{DERIVED, Segment, SegmentError, file_name, parse_name};
 use crate::state::{META_FILE, PartitionMeta};
 
 /// What retention took.
@@ -339,14 +339,23 @@ impl<D: Disk> Log<D> {
         Ok(doomed)
     }
 
-    /// By the newest record's timestamp; if none has one, by when the segment was last written here.
+    /// By the newest record's timestamp; if none has one, by when the segment was last written here. What damage hides counts as
+    /// written last of all: it goes no earlier than that and what is in front of it, and nothing behind it stays for good (IO-06).
     fn is_expired(&mut self, at: usize, now: Now) -> Result<bool, DeleteError> {
         let Some(limit) = self.env.config.retention_ms else { return Ok(false) };
         let Some(segment) = self.segments.get_mut(at) else { return Ok(false) };
         let base = segment.base;
-        let newest = segment.max_timestamp(&self.env).map_err(|e| ReadError::of(base, e))?;
-        let newest = if newest >= 0 { newest } else { segment.last_written(&self.env).0 };
-        Ok(u64::try_from(now.wall.0.saturating_sub(newest)).is_ok_and(|age| age > limit))
+        let is_old = |time: i64| u64::try_from(now.wall.0.saturating_sub(time)).is_ok_and(|age| age > limit);
+        match segment.max_timestamp(&self.env) {
+            Ok(newest @ 0..) => Ok(is_old(newest)),
+            Ok(_) => Ok(is_old(segment.last_written(&self.env).0)),
+            Err(SegmentError::Damaged { .. }) if !is_old(segment.last_written(&self.env).0) => Ok(false),
+            Err(SegmentError::Damaged { .. }) => {
+                let newest = segment.max_in_front_of_damage(&self.env).map_err(|e| ReadError::of(base, e))?;
+                Ok(is_old(newest))
+            }
+            Err(error @ SegmentError::Io(_)) => Err(ReadError::of(base, error).into()),
+        }
     }
 
     fn failed(&mut self, error: io::Error) -> DeleteError {

@@ -306,7 +306,11 @@ impl<F: crate::disk::DiskFile> Segment<F> {
     /// Lets go of descriptors and memory. Whoever still writes or reads keeps the file by its own handle.
     pub fn release(&mut self) {
         (self.file, self.index_file, self.vlsn_file) = (None, None, None);
-        (self.index, self.vlsns, self.readable) = (None, None, None);
+        (self.index, self.vlsns) = (None, None);
+        if self.readable.take().is_some() {
+            // What lies in front of the damage is wanted again, and nobody would look for it.
+            self.unindexable = self.unindexable.filter(|(kind, ..)| *kind != VLSNS);
+        }
     }
 
     /// The last index entry for which `before` holds, which it does for a prefix of them; checked against the batch
@@ -363,6 +367,19 @@ impl<F: crate::disk::DiskFile> Segment<F> {
         }
         self.newest = Some((max, self.size));
         Ok(max)
+    }
+
+    /// The same as far as the batches can be read, by their headers alone.
+    pub fn max_in_front_of_damage<D: Disk<File = F>>(&mut self, env: &Env<D>) -> Result<i64, SegmentError> {
+        let file = self.file(env)?;
+        let (mut walk, mut max) = (Walk::new(&*file, 0, self.size), i64::MIN);
+        loop {
+            match walk.next() {
+                Ok(Some(found)) => max = max.max(found.header.max_timestamp),
+                Ok(None) | Err(Stop::Unwritten | Stop::Damaged(_)) => return Ok(max),
+                Err(Stop::Io(error)) => return Err(error.into()),
+            }
+        }
     }
 
     /// An error if an index that is missing is not to be built here: why it could not be built elsewhere, once for each who waited

@@ -8,7 +8,8 @@ use pyralog_protocol::{LeaderEpoch, LogOffset};
 
 use super::*;
 use crate::sim::SimDisk;
-use crate::tests::{DIR, JOURNAL, KEY, at, checked, idempotent, new_log, off, open, put, sized, small, unclean};
+use crate::tests::{DIR, JOURNAL, KEY, at, checked, contents, idempotent};
+use crate::tests::{new_log, off, open, put, sized, small, unclean};
 use crate::{Commit, Disk, Journal, Log, LogConfig, Replay, Round, prepare_file};
 
 fn verify(disk: &SimDisk, clean: bool, point: i64) -> (Checked, Vec<Finding>) {
@@ -322,9 +323,9 @@ fn io_06_a_start_cuts_for_a_damaged_epoch_what_a_verification_says_and_nothing_b
                     disk.remove_file(path).unwrap();
                 }
                 let (_, findings) = verify(&disk, false, point);
-                // What a snapshot holds against the batch before it is told, and no start looks for it.
-                let is_known = |what: &str| !what.contains("the snapshot knows none above");
-                let damaged = findings.iter().any(|f| f.weight == Weight::Damage && is_known(&f.what));
+                // Of what lies below the recovery point a start asks no snapshot.
+                let is_seen = |what: &str| !what.contains("it is served to nobody");
+                let damaged = findings.iter().any(|f| f.weight == Weight::Damage && is_seen(&f.what));
                 let says_cut = findings.iter().any(|finding| finding.what.contains("is cut at the next start"));
                 let context = format!("point {point}, batch {base}, bit {bit}, without {without:?}: {findings:?}");
                 match Log::open(Arc::new(disk.clone()), DIR, small(), unclean(point), at(1000)) {
@@ -342,4 +343,46 @@ fn io_06_a_start_cuts_for_a_damaged_epoch_what_a_verification_says_and_nothing_b
         }
     }
     assert!(cuts > 100 && refusals > 100, "{cuts} {refusals}");
+}
+
+/// Above the recovery point it is cut, because nobody would be served it, and the journal has it if it was acknowledged.
+#[test]
+fn io_06_a_start_cuts_a_batch_of_which_a_snapshot_knows_another_epoch_and_a_verification_says_so() {
+    let (disk, mut log) = new_log(small());
+    log.keep_for_journal(1 << 20);
+    for epoch in [0, 2] {
+        log.append(&checked(sized(1, 100)), LeaderEpoch(epoch), at(1000)).unwrap();
+    }
+    log.checkpoint().unwrap();
+    log.append(&checked(sized(1, 100)), LeaderEpoch(2), at(1000)).unwrap();
+    let (mut journal, _) = Journal::open(Arc::new(disk.clone()), JOURNAL, true).unwrap();
+    let slot = journal.wants_file().unwrap();
+    journal.add(slot, prepare_file(&disk, slot, JOURNAL));
+    let Commit::Journal(batches) = log.commit() else { panic!() };
+    let mut round = Round::new(8192);
+    round.push(KEY, &batches);
+    journal.write(&mut round).unwrap();
+    drop(log);
+    let path = format!("{DIR}/{:020}.log", 0);
+    let batch = disk.bytes(&path).len() / 3;
+    // The epoch of the second one rises to 3, or falls to 0.
+    for (bit, acknowledged) in [(0, true), (0, false), (1, true), (1, false)] {
+        let disk = disk.restart();
+        disk.flip(&path, 8 * (batch + 15) + bit);
+        if !acknowledged {
+            disk.remove_file("journal/0.journal").unwrap();
+        }
+        let findings = verify(&disk, false, 0).1;
+        let says_cut = |f: &Finding| f.position == Some(batch as u64) && f.what.contains("is cut at the next start");
+        assert!(findings.iter().any(says_cut), "{findings:?}");
+        assert!(findings.iter().all(|finding| finding.weight == Weight::Mended), "{findings:?}");
+        let replay = Replay::read(&disk).unwrap();
+        let opened = Log::open_with(Arc::new(disk.clone()), DIR, small(), unclean(0), replay.of(KEY), at(1000));
+        let (mut log, report) = opened.unwrap();
+        assert_eq!(report.cut.map(|cut| cut.at), Some(off(1)));
+        let all = [(0, 0), (1, 1), (2, 2)];
+        assert_eq!(contents(&mut log, 0), if acknowledged { &all[..] } else { &all[..1] });
+        drop(log);
+        assert_eq!(verify(&disk, false, 0).1, [], "and nothing is left of it");
+    }
 }

@@ -17,6 +17,7 @@ use crate::epochs::Epochs;
 use crate::files::{FileError, read_small};
 use crate::index::{Entry, Index, Kind, SPARSE, VLSNS};
 use crate::journal::{JournalPlace, PartitionKey, Redo, RedoBatch};
+use crate::recovery::OTHER_EPOCH;
 use crate::retention::is_grave;
 use crate::segment::{file_name, parse_name};
 use crate::state::{PartitionMeta, Snapshot};
@@ -178,16 +179,10 @@ struct Place<'a> {
     unsure: Vec<usize>,
     /// What wrote which part of the log, where that is known: no checksum covers it.
     epochs: Option<&'a Epochs>,
-    /// Where the log ended at an offset of a snapshot.
-    ends: BTreeMap<LogOffset, Vec<End>>,
-}
-
-/// An end that the log once had.
-struct End {
-    segment: LogOffset,
-    size: u64,
-    /// Leader epoch of the batch before it.
-    epoch: i32,
+    /// Where the log ended at an offset of a snapshot: segments, and their bytes.
+    ends: BTreeMap<LogOffset, Vec<(LogOffset, u64)>>,
+    /// Leader epochs of the batches in front of snapshots, by the word of these.
+    said: BTreeMap<LogOffset, LeaderEpoch>,
 }
 
 impl<'a, D: Disk> Verifier<'a, D> {
@@ -268,6 +263,7 @@ impl<'a, D: Disk> Verifier<'a, D> {
             unsure: Vec::new(),
             epochs: None,
             ends: snapshots.iter().map(|at| (*at, Vec::new())).collect(),
+            said: snapshots.iter().filter_map(|at| Some((*at, self.epoch_of_snapshot(dir, *at)?))).collect(),
         };
         for (number, base) in segments.iter().enumerate() {
             self.resume(&mut place, base.0);
@@ -328,8 +324,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
         (cleaned_end, epochs): (LogOffset, &Epochs),
     ) -> std::io::Result<()> {
         let (promised, believed) = (LogOffset::MAX, LogOffset(i64::MIN));
-        let (chain, unsure, ends) = (Chain::from(base.0), Vec::new(), BTreeMap::new());
-        let mut place = Place { chain, promised, believed, cleaned_end, unsure, epochs: Some(epochs), ends };
+        let (chain, unsure, ends, said) = (Chain::from(base.0), Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let mut place = Place { chain, promised, believed, cleaned_end, unsure, epochs: Some(epochs), ends, said };
         let found = self.findings.len();
         self.segment((dir, base, size), false, true, &mut place)?;
         self.resume(&mut place, end.0);
@@ -390,11 +386,12 @@ impl<'a, D: Disk> Verifier<'a, D> {
             if let Some(traces) = &mut traces {
                 traces.passed(&file, position);
             }
-            if let Some(ends) = place.ends.get_mut(&LogOffset(place.chain.next)) {
-                ends.push(End { segment: base, size: position, epoch: place.chain.epoch() });
-                if let Some(epoch) = self.epoch_of_snapshot(dir, LogOffset(place.chain.next)) {
-                    place.chain.confirm(epoch);
-                }
+            let at = LogOffset(place.chain.next);
+            if let Some(ends) = place.ends.get_mut(&at) {
+                ends.push((base, position));
+            }
+            if let Some(epoch) = place.said.get(&at) {
+                place.chain.confirm(*epoch);
             }
             let found = walk.next();
             let next = place.chain.next;
@@ -471,13 +468,23 @@ impl<'a, D: Disk> Verifier<'a, D> {
         }
         // As a start does: what was not acknowledged is never believed against what was.
         let believed = header.last_offset() < place.believed.0;
-        if let Err(stop) = place.chain.accept(header, believed, place.cleaned_end) {
+        let said = place.said.get(&LogOffset(offsets.end));
+        let disputed = said.is_some_and(|said| said.0 != header.leader_epoch);
+        let accepted = match believed || !disputed {
+            true => place.chain.accept(header, believed, place.cleaned_end),
+            false => Err(Stop::Damaged(OTHER_EPOCH)),
+        };
+        if let Err(stop) = accepted {
             // No checksum covers the base offset and the epoch: whether they are wrong or something is missing, the next one tells.
             let what = if let Stop::Damaged(what) = stop { what } else { "out of order" };
             let start = place.chain.next;
             place.unsure.push(self.findings.len());
             self.broken((log, Some(found.position)), place, start..start, what);
             return Ok(false);
+        }
+        if disputed {
+            // No start looks for that below the recovery point.
+            self.damage(log, Some(found.position), offsets.clone(), format!("{OTHER_EPOCH}: it is served to nobody"));
         }
         let wrote = place.epochs.and_then(|epochs| epochs.at(LogOffset(header.base_offset)));
         if wrote.is_some_and(|wrote| wrote.0 != header.leader_epoch) {
@@ -565,16 +572,8 @@ impl<'a, D: Disk> Verifier<'a, D> {
             Ok(snapshot) => {
                 let ends = place.ends.get(&at).map(Vec::as_slice).unwrap_or_default();
                 let (segment, size) = (snapshot.active_base, snapshot.active_size);
-                let latest = snapshot.epochs.latest().map_or(i32::MIN, |epoch| epoch.0);
-                if let Some(End { epoch, .. }) = ends.iter().find(|end| end.epoch > latest) {
-                    // No checksum covers the epoch of a batch.
-                    let what = format!(
-                        "a batch before {at} says that leader epoch {epoch} wrote it, the snapshot knows none above {latest}"
-                    );
-                    return self.damage(dir, None, at.0.saturating_sub(1)..at.0, what);
-                }
                 // Of what retention or compaction took nothing can be said.
-                let fits = ends.iter().any(|end| (end.segment, end.size) == (segment, size));
+                let fits = ends.contains(&(segment, size));
                 if ends.is_empty() || fits || segment < place.cleaned_end {
                     return;
                 }

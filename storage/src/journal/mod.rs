@@ -25,7 +25,7 @@ pub(crate) use replay::read_any_round;
 pub use replay::{Redo, RedoBatch, Replay};
 pub use round::Round;
 
-use crate::disk::{Disk, DiskFile, OpenMode, is_full};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full, is_out_of_files};
 
 /// Folder of the journal, below the data folder.
 pub const JOURNAL_DIR: &str = "journal";
@@ -186,13 +186,13 @@ impl<D: Disk> Journal<D> {
         Some(slot)
     }
 
-    /// Takes in a file that was prepared. Where there was no room for it, it may be tried again; any other failure is
-    /// final for that file (IO-01), and no more are made.
+    /// Takes in a file that was prepared. Where there was no room for it, or no descriptor, it may be tried again; any other
+    /// failure is final for that file (IO-01), and no more are made.
     pub fn add(&mut self, slot: usize, prepared: io::Result<()>) {
         self.preparing = false;
         match prepared {
             Ok(()) => self.put_back(slot, true),
-            Err(error) if is_full(&error) => self.put_back(slot, false),
+            Err(error) if is_full(&error) || is_out_of_files(&error) => self.put_back(slot, false),
             Err(_) => self.limits.files = 0,
         }
     }

@@ -48,7 +48,7 @@ pub struct Redo<F> {
     pub flushed: LogOffset,
     /// Batches that may not be, in the order they were written.
     pub batches: Vec<RedoBatch<F>>,
-    /// What rounds say about the former, where it changed.
+    /// What rounds say about the former, where it changes.
     notes: Vec<(JournalPlace, LogOffset)>,
 }
 
@@ -85,8 +85,10 @@ impl<F> Redo<F> {
 
     fn note(&mut self, place: JournalPlace, below: LogOffset) {
         self.flushed = self.flushed.max(below);
-        if self.notes.last().is_none_or(|(_, known)| *known != below) {
-            self.notes.push((place, below));
+        match self.notes.last_mut() {
+            // Said again, it is so of a log that was cut in between as well.
+            Some((said, known)) if *known == below => *said = place,
+            Some(_) | None => self.notes.push((place, below)),
         }
     }
 

@@ -234,6 +234,20 @@ fn op_10_a_file_that_found_no_room_is_tried_again_and_one_that_failed_is_not() {
 }
 
 #[test]
+fn op_12_a_file_that_could_not_be_made_for_want_of_descriptors_is_made_later() {
+    let disk = Arc::new(SimDisk::new());
+    let (mut journal, _) = Journal::open(Arc::clone(&disk), LIMITS, false).unwrap();
+    disk.set_faults(Faults { no_open_from: Some(0), ..Faults::default() });
+    let slot = journal.wants_file().unwrap();
+    let made = prepare_file(&*disk, slot, LIMITS);
+    assert!(made.is_err());
+    journal.add(slot, made);
+    disk.set_faults(Faults::default());
+    add_file(&disk, &mut journal);
+    journal.write(&mut round(&pending(1))).unwrap();
+}
+
+#[test]
 fn io_03_a_journal_file_outlives_a_power_loss() {
     let (disk, mut journal) = new_journal();
     journal.write(&mut round(&pending(1))).unwrap();
@@ -267,6 +281,22 @@ fn a_note_of_a_sync_saves_the_recovery_what_lies_below_it() {
     let (_, replay) = Journal::open(disk, LIMITS, false).unwrap();
     let redo = replay.of(key(0)).unwrap();
     assert_eq!((redo.flushed, redo.batches.len(), redo.end()), (off(6), 1, off(9)));
+}
+
+/// It grew again to where it had been flushed before.
+#[test]
+fn a_note_that_says_the_same_again_counts_for_a_log_that_was_cut_in_between() {
+    let (disk, mut journal) = new_journal();
+    let batches = pending(2);
+    let mut cut = journal.place();
+    for batch in &batches {
+        let mut round = round(std::slice::from_ref(batch));
+        round.note_flushed(key(0), off(3));
+        cut = journal.place();
+        journal.write(&mut round).unwrap();
+    }
+    let (_, replay) = Journal::open(disk, LIMITS, false).unwrap();
+    assert_eq!(replay.of(key(0)).unwrap().since(cut).flushed, off(3));
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::walk::{Chain, Found, Stop, Walk};
 /// Most bytes over which a batch is looked for that is no more than a witness: a start reads what is dirty (IO-11).
 const WITNESS_BYTES_MAX: u64 = 1 << 20;
 
+/// What is said of a batch that has another leader epoch than a snapshot knows.
+pub(crate) const OTHER_EPOCH: &str = "a snapshot knows another leader epoch of it";
+
 /// A scan under way.
 struct Scan {
     point: LogOffset,
@@ -207,7 +210,11 @@ impl<D: Disk> Log<D> {
             {
                 scan.chain.hear(&before);
             }
-            if let Err(stop) = scan.chain.accept(&found.header, known, cleaned_end) {
+            let accepted = match known || !self.is_disputed(&found.header, scan) {
+                true => scan.chain.accept(&found.header, known, cleaned_end),
+                false => Err(Stop::Damaged(OTHER_EPOCH)),
+            };
+            if let Err(stop) = accepted {
                 scan.contradicted = true;
                 return Err(convict(&mut walk, believed, &mut scan.chain, (position, stop)));
             }
@@ -216,6 +223,15 @@ impl<D: Disk> Log<D> {
             }
             believed = known.then_some(found);
         }
+    }
+
+    /// Whether a snapshot from when the log ended behind this batch says that another leader epoch wrote it: no checksum covers
+    /// that, and it would be served to nobody.
+    fn is_disputed(&self, header: &BatchHeader, scan: &Scan) -> bool {
+        let (last, end) = (LogOffset(header.last_offset()), LogOffset(header.last_offset().saturating_add(1)));
+        let snapshot = scan.snapshots.contains(&end).then(|| self.read_snapshot(end)).flatten();
+        let wrote = snapshot.and_then(|snapshot| snapshot.epochs.at(last));
+        wrote.is_some_and(|wrote| wrote.0 != header.leader_epoch)
     }
 
     /// The batch that ends where another begins, as its header says. No checksum covers epochs: where two batches disagree, it is

@@ -42,6 +42,30 @@ fn retention_by_time_takes_whole_segments_whose_newest_record_is_too_old() {
     assert_eq!(put(&mut log, &stamped(&[1])), 8);
 }
 
+/// What the damage hides may be as new as the file, and nothing goes before what is in front of it.
+#[test]
+fn io_06_retention_by_time_passes_a_damaged_segment_that_has_lost_its_index_when_all_of_it_is_old() {
+    for first in [0, 50_000] {
+        let (disk, mut log) = new_log(small());
+        for time in [first, 1000, 2000, 3000] {
+            put(&mut log, &checked(BatchBuilder::new().kv(time, b"k", &[b'v'; 600])));
+        }
+        assert_eq!(log.segment_count(), 2);
+        log.close_clean().unwrap();
+        let path = |kind| format!("{DIR}/{:020}.{kind}", 0);
+        let second = disk.bytes(&path("log")).len() / 2;
+        // The magic byte.
+        disk.flip(&path("log"), 8 * (second + 16));
+        disk.remove_file(&path("index")).unwrap();
+        disk.set_modified(&path("log"), WallMs(3000));
+        let (mut log, _) = open(&disk, LogConfig { retention_ms: Some(5000), ..small() }, clean(4));
+        let due = first.max(3000) + 5000;
+        assert_eq!(log.enforce_retention(at(due), off(4)).unwrap(), Removed::default());
+        log.enforce_retention(at(due + 1), off(4)).unwrap();
+        assert_eq!(log.log_start(), off(4), "and nothing behind it stays");
+    }
+}
+
 #[test]
 fn retention_by_size_keeps_at_least_the_limit() {
     let (_, mut log) = filled(LogConfig { retention_bytes: Some(3000), ..small() });

@@ -615,6 +615,24 @@ fn io_06_io_12_how_far_a_damaged_segment_can_be_looked_up_is_found_once_without_
     }
 }
 
+/// It is appended to by nobody but who sends again, and no reader has it looked for.
+#[test]
+fn io_06_id_12_what_is_there_beside_damage_is_still_known_after_files_were_let_go() {
+    let (disk, mut log) = eighty();
+    let (path, places) = batches_of(&disk, 1);
+    disk.flip(&path, 8 * (places[2] + 16));
+    disk.remove_file(&path.replace(".log", ".vlsn")).unwrap();
+    let first = batches_of(&disk, 0).1.len() as u64;
+    let lost = first + 2..first + places.len() as u64;
+    for round in 0..2 {
+        for n in (0..80).filter(|n| !lost.contains(n)) {
+            let again = append(&mut log, &[3 * n + 1]).unwrap();
+            assert_eq!((again.base_offset, again.duplicate), (off(n as i64), true), "{n}, round {round}");
+        }
+        log.release_files();
+    }
+}
+
 /// The largest VLSN of what goes is not known then, but that the next segment has none that is smaller.
 #[test]
 fn io_06_retention_does_not_end_at_a_damaged_segment_that_has_lost_its_index() {
