@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pyralog_node::{Answer, ConnId, Ticket};
@@ -105,6 +106,8 @@ pub struct Gone {
 #[derive(Debug, Default)]
 pub struct Mailboxes {
     shards: [Mutex<HashMap<ConnId, Arc<Mailbox>>>; SHARDS],
+    /// The server stops.
+    stopping: AtomicBool,
 }
 
 impl Mailboxes {
@@ -113,10 +116,14 @@ impl Mailboxes {
         &self.shards[index]
     }
 
-    /// Opens the mailbox of a connection.
+    /// Opens the mailbox of a connection. One that comes after the [stop](Self::stop_all) is told of it as well.
     pub fn open(&self, conn: ConnId) -> Arc<Mailbox> {
         let mailbox = Arc::new(Mailbox::default());
         self.shard(conn).lock().insert(conn, Arc::clone(&mailbox));
+        // Behind the lock: whoever stops finds the mailbox there, or has said so before.
+        if self.stopping.load(Ordering::Acquire) {
+            mailbox.put(|events| events.stop = true);
+        }
         mailbox
     }
 
@@ -172,6 +179,7 @@ impl Mailboxes {
 
     /// Tells every connection that the server stops.
     pub fn stop_all(&self) {
+        self.stopping.store(true, Ordering::Release);
         for shard in &self.shards {
             for mailbox in shard.lock().values() {
                 mailbox.put(|events| events.stop = true);

@@ -40,6 +40,9 @@ pub struct Outgoing {
     pieces: VecDeque<Piece>,
     bytes: usize,
     memory: usize,
+    /// Memory that the piece at the front had before any of it was sent, if that has begun: all of it is held until the last
+    /// byte is sent.
+    begun: Option<usize>,
     /// Bytes of the range at the front that are known to be in the page cache.
     warm: usize,
 }
@@ -64,7 +67,7 @@ impl Outgoing {
         self.bytes
     }
 
-    /// Bytes of memory that they hold.
+    /// Bytes of memory that they hold: a piece does until its last byte is sent.
     pub fn memory(&self) -> usize {
         self.memory
     }
@@ -140,7 +143,7 @@ impl Outgoing {
         let mut free = 0;
         while let Some(front) = self.pieces.front_mut() {
             let part = written.min(front.len());
-            let before = front.memory();
+            let memory = *self.begun.get_or_insert(front.memory());
             match front {
                 Piece::Bytes(bytes) => bytes.advance(part),
                 Piece::Range(range) => {
@@ -150,14 +153,12 @@ impl Outgoing {
                 }
             }
             written -= part;
-            if front.is_empty() {
-                free += before;
-                self.pieces.pop_front();
-                self.warm = 0;
-            } else {
-                free += before - front.memory();
+            if !front.is_empty() {
                 break;
             }
+            free += memory;
+            self.pieces.pop_front();
+            (self.begun, self.warm) = (None, 0);
         }
         self.memory -= free;
         free

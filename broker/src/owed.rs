@@ -17,10 +17,11 @@ pub struct Owed {
 }
 
 impl Owed {
-    /// An answer of so many bytes comes to others, whose unsent part takes so much memory.
-    pub fn add(&mut self, bytes: usize, memory: usize, now: Instant) {
-        if memory < LITTLE {
-            *self = Self { since: Some(now), bytes: 0 };
+    /// An answer of so many bytes comes to others, of which so many bytes are unsent and hold so much memory.
+    pub fn add(&mut self, bytes: usize, (unsent, memory): (usize, usize), now: Instant) {
+        if unsent.min(memory) < LITTLE {
+            // What is in front of it may be records in files, which hold nothing and take their time.
+            *self = Self { since: Some(now), bytes: unsent };
         }
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -42,12 +43,14 @@ mod tests {
         let after = |seconds| begun + Duration::from_secs(seconds);
         let mut owed = Owed::default();
         assert!(!owed.is_slow(8 << 20, after(1000)), "nothing was ever asked for");
-        owed.add(8 << 20, 0, begun);
+        owed.add(8 << 20, (0, 0), begun);
         assert_eq!([37, 38, 39].map(|at| owed.is_slow(8 << 20, after(at))), [false, false, true]);
         assert!(!owed.is_slow(LITTLE - 1, after(1000)), "nearly all is taken");
-        owed.add(20 << 20, LITTLE, after(37));
+        owed.add(20 << 20, (LITTLE, LITTLE), after(37));
         assert_eq!([58, 59].map(|at| owed.is_slow(LITTLE, after(at))), [false, true], "whoever takes much has time");
-        owed.add(1, LITTLE - 1, after(100));
+        owed.add(1, (LITTLE - 1, 8 << 20), after(100));
         assert_eq!([130, 131].map(|at| owed.is_slow(LITTLE, after(at))), [false, true], "all before was taken");
+        owed.add(1 << 20, (40 << 20, 1), after(200));
+        assert_eq!([271, 272].map(|at| owed.is_slow(LITTLE, after(at))), [false, true], "records in files come before");
     }
 }

@@ -486,10 +486,10 @@ impl Session {
 
     fn collect_answers(&mut self) {
         while let Some(answer) = self.conn.next_answer() {
-            let (bytes_before, memory_before) = (self.unsent.bytes(), self.unsent.memory());
+            let before = (self.unsent.bytes(), self.unsent.memory());
             let memory = self.unsent.push(answer);
-            let bytes = self.unsent.bytes() - bytes_before;
-            self.owed.add(bytes, memory_before, self.active);
+            let bytes = self.unsent.bytes() - before.0;
+            self.owed.add(bytes, before, self.active);
             self.traffic.answered(bytes);
             self.shell.node.add_unsent(memory);
         }

@@ -22,6 +22,7 @@ use pyralog_compat_tests::hostile::{
     Golden, golden_requests, header_of_tags, huge_counts, listed_apis, mutate, overwrite,
 };
 use pyralog_compat_tests::{Batch, Broker, BrokerOptions, Conn, Record, private, shared, skip, text};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::{Resource, getrlimit};
 
 const MIB: u64 = 1 << 20;
@@ -316,6 +317,39 @@ fn se_17_a_crowd_that_takes_no_answers_holds_little_together() {
     neighbour.assert_served();
     // 64 MiB for all of them, of each 64 KiB and an answer, and what the allocator keeps; 8 MiB of each would be 800.
     assert_memory(&broker, before + 300 * MIB);
+}
+
+#[test]
+fn se_17_a_crowd_that_leaves_the_last_of_its_answers_holds_little_together() {
+    /// What each leaves, more than the kernel keeps between the two.
+    const LEFT: usize = 3 << 20;
+    let Some(broker) = watched() else { return };
+    let mut conn = broker.connect();
+    let (log, _) = conn.new_topic("nearly", 1, &[("vlsn.enable", "true")]);
+    for vlsn in 0..54_u64 {
+        let record = Record { key: Some(vlsn.to_be_bytes().to_vec()), ..Record::of(&"x".repeat(900_000)) };
+        conn.append(&log, 0, &Batch::new(vec![record]).encode());
+    }
+    let neighbour = Neighbour::start(broker.kafka());
+    let before = broker.peak_bytes();
+    // Records of a view are in memory.
+    let all = Fetch::at(&format!("{log}.vlsn"), 0, 0).limits(50 << 20, 50 << 20).build();
+    let crowd: Vec<Conn> = (0..16)
+        .map(|_| {
+            let mut conn = broker.connect();
+            set_socket_recv_buffer_size(conn.stream(), 64 << 10).expect("a small buffer");
+            conn.send(12, &all);
+            let mut length = [0; 4];
+            conn.stream().read_exact(&mut length).expect("an answer");
+            let length = usize::try_from(i32::from_be_bytes(length)).expect("a length");
+            conn.stream().read_exact(&mut vec![0; length.saturating_sub(LEFT)]).expect("most of it");
+            conn
+        })
+        .collect();
+    neighbour.assert_served();
+    // 64 MiB for all of them, of each a record more, and what making the answers takes; whole ones would be 770.
+    assert_memory(&broker, before + 300 * MIB);
+    drop(crowd);
 }
 
 /// A produce request of a little more than so many bytes, on a connection of its own.

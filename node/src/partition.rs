@@ -26,7 +26,7 @@ mod durable;
 mod inbox;
 
 pub(crate) use self::appends::Production;
-pub use self::appends::{AppendDone, AppendRefused};
+pub use self::appends::{AppendDone, AppendRefused, CheckedBy};
 pub use self::durable::{CommitBy, Durability, FlushLimits, SyncOutcome};
 use self::inbox::Inbox;
 
@@ -114,6 +114,8 @@ struct State<D: Disk> {
     index_asked: bool,
     /// Nothing is appended, and writers are told so.
     paused: Option<PausedError>,
+    /// Every record that is appended has a key.
+    compacted: bool,
     /// What VLSN logs need besides.
     vlsns: Vlsns,
     /// Append time of the last batch, under LogAppendTime; -1 where there is none.
@@ -229,6 +231,7 @@ impl<D: Disk> Partition<D> {
                 index_waiters: BTreeSet::new(),
                 index_asked: false,
                 paused: None,
+                compacted: false,
                 vlsns: Vlsns::after(last_vlsn),
                 append_time: -1,
                 checkpointed: None,
@@ -488,6 +491,7 @@ impl<D: Disk> Partition<D> {
         let mut state = self.state.lock();
         state.vlsns.set_rules(rules);
         state.paused = paused;
+        state.compacted = config.compaction.is_some();
         state.epoch = state.epoch.max(epoch);
         let changed = std::mem::replace(&mut state.durability, durability) != durability;
         let mut unsynced = false;

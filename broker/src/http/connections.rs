@@ -98,9 +98,9 @@ impl<C: Fn() -> bool + Unpin> Patient<C> {
     }
 
     fn judge(&mut self, cx: &mut Context<'_>, step: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let memory = if std::mem::take(&mut self.all_taken) { 0 } else { owed::LITTLE };
+        let unsent = if std::mem::take(&mut self.all_taken) { 0 } else { owed::LITTLE };
         let taken = if let Poll::Ready(Ok(bytes)) = &step { *bytes } else { 0 };
-        self.owed.add(taken, memory, Instant::now());
+        self.owed.add(taken, (unsent, unsent), Instant::now());
         if step.is_ready() {
             self.stalled = None;
             return step;
@@ -166,7 +166,7 @@ mod tests {
         let _client = TcpStream::connect(address).await.expect("a connection");
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut socket = Patient::new(stream, move || is_crowded);
-        socket.owed.add(1, 0, Instant::now() - ago);
+        socket.owed.add(1, (0, 0), Instant::now() - ago);
         socket.all_taken = flushed;
         poll_fn(|cx| {
             let mut write = || Pin::new(&mut socket).poll_write(cx, &[7; 1 << 20]);

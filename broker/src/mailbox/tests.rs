@@ -29,6 +29,17 @@ fn what_comes_for_a_closed_connection_is_dropped() {
     assert_eq!(boxes.len(), 1);
 }
 
+#[tokio::test]
+async fn who_comes_in_the_moment_of_a_stop_is_told_of_it_as_well() {
+    let boxes = Mailboxes::default();
+    let before = boxes.open(ConnId(1));
+    assert!(!before.take().stop);
+    boxes.stop_all();
+    let after = boxes.open(ConnId(2));
+    assert!(rings(&after).await && after.take().stop);
+    assert!(before.take().stop);
+}
+
 #[test]
 fn answers_reach_their_connections_in_order_whoever_they_are_mixed_with() {
     let boxes = Mailboxes::default();

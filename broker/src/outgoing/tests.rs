@@ -55,3 +55,27 @@ async fn a_turn_ends_in_the_middle_of_a_range_and_nothing_is_lost() {
     assert!(peer.join().expect("the peer") == expected, "the peer got something else");
     let _ = std::fs::remove_dir_all(&folder);
 }
+
+#[tokio::test]
+async fn se_17_all_of_an_answer_is_held_until_its_last_byte_is_sent() {
+    let (stream, peer) = socket().await;
+    let mut outgoing = Outgoing::default();
+    let answers = [3 << 20, 1 << 20];
+    let held: usize = answers.iter().map(|len| outgoing.push(vec![Piece::Bytes(vec![7; *len].into())])).sum();
+    let (mut sent, mut freed) = (0, 0);
+    loop {
+        let count = |bytes, memory| (sent, freed) = (sent + bytes, freed + memory);
+        let progress = outgoing.write(&stream, TURN, count).expect("an open socket");
+        let gone = if sent < answers[0] { 0 } else { answers[0] };
+        let gone = if sent < held { gone } else { held };
+        assert_eq!((freed, outgoing.memory()), (gone, held - gone), "{sent} bytes are sent");
+        match progress {
+            Progress::Done => break,
+            Progress::TurnOver => {}
+            Progress::Full => stream.writable().await.expect("an open socket"),
+            Progress::Cold(range) => panic!("{range:?} is in memory"),
+        }
+    }
+    drop(stream);
+    assert_eq!(peer.join().expect("the peer").len(), held);
+}

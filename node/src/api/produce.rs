@@ -22,7 +22,7 @@ use pyralog_storage::{AppendError, Disk};
 use crate::api::vlsn::Appended;
 use crate::api::{Responder, Step};
 use crate::outputs::Outputs;
-use crate::partition::{AppendDone, AppendRefused, Partition, Production};
+use crate::partition::{AppendDone, AppendRefused, CheckedBy, Partition, Production};
 use crate::room::{Gauge, Room};
 use crate::topology::Topology;
 use crate::vlsn::{self, Expected};
@@ -140,8 +140,8 @@ impl Words {
             Err(error @ AppendRefused::Paused(how)) => {
                 refusal(index, paused_code(how), self.explained(error.to_string()))
             }
-            // Clients fetch the metadata again and send again: by then the new routing is in force, or the old one still.
-            Err(error @ AppendRefused::Rerouted) => {
+            // Clients fetch the metadata again and send again: by then the new rules are in force, or the old ones still.
+            Err(error @ (AppendRefused::Rerouted | AppendRefused::Unkeyed)) => {
                 refusal(index, ErrorCode::NotLeaderOrFollower, self.explained(error.to_string()))
             }
             Err(error @ (AppendRefused::Unexpected { .. } | AppendRefused::Taken { .. })) => {
@@ -409,7 +409,7 @@ impl<D: Disk> Handler<'_, D> {
         let wait = (!self.silent).then_some((self.wait, number));
         let expected = self.wait.appended.as_ref().map_or(Expected::Anything, |all| all.lock().expected(number));
         self.wait.open.fetch_add(1, Ordering::AcqRel);
-        let done = partition.append((&checked, routing, expected), wait, self.now, out);
+        let done = partition.append((&checked, CheckedBy::log(log), expected), wait, self.now, out);
         self.wait.note_overrun(&done, out);
         let closed = self.silent || done.as_ref().map_or(true, |done| done.acknowledged);
         let done = done.and_then(|done| match expected {

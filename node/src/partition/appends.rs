@@ -48,6 +48,10 @@ pub enum AppendRefused {
         "the log was paused (pyralog.paused=true) before the batch was appended: writes are refused until it is resumed"
     )]
     Paused(PausedError),
+    /// The log became a compacted one since the batch was checked, whose records may have no keys: compaction would take what was
+    /// acknowledged. Whoever asks again is told.
+    #[error("the log is compacted from now on (cleanup.policy), and the batch was not checked for keys")]
+    Unkeyed,
     /// The log's routing of VLSNs changed, or is about to, since the batch was checked by it. Whoever asks again finds it.
     #[error("the partition count of the log changes: VLSNs are routed anew in a moment")]
     Rerouted,
@@ -92,11 +96,27 @@ fn word(vlsn: Option<Vlsn>) -> String {
     vlsn.map_or_else(|| "none".to_owned(), |vlsn| vlsn.to_string())
 }
 
+/// What a batch was checked by, as far as it may have changed since.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckedBy<'l> {
+    /// Which VLSN belongs where; `None`: the log has no VLSNs.
+    pub routing: Option<&'l Routing>,
+    /// Records without keys were refused.
+    pub keyed: bool,
+}
+
+impl<'l> CheckedBy<'l> {
+    /// The log as it was.
+    pub(crate) fn log(log: &'l LogState) -> Self {
+        Self { routing: log.metadata.routing.as_ref(), keyed: log.settings.cleanup.compact }
+    }
+}
+
 /// A batch that a client produced, with all that it takes to append it later, and to answer.
 pub(crate) struct Production {
     /// Checked already.
     pub batch: CheckedBatch,
-    /// The log as it was when the batch was checked by its routing.
+    /// The log as it was when the batch was checked.
     pub log: Arc<LogState>,
     /// What is to be told.
     pub wait: Arc<ProduceWait>,
@@ -107,11 +127,11 @@ pub(crate) struct Production {
 }
 
 impl<D: Disk> Partition<D> {
-    /// Appends a checked batch; one for a VLSN log comes with the routing that it was checked by, and with what it expects.
-    /// With `wait` the caller is told when it is acknowledged, unless it is at once.
+    /// Appends a checked batch, with what it was checked by and what it expects. With `wait` the caller is told when it is
+    /// acknowledged, unless it is at once.
     pub fn append(
         self: &Arc<Self>,
-        what: (&CheckedBatch, Option<&Routing>, Expected),
+        what: (&CheckedBatch, CheckedBy<'_>, Expected),
         wait: Option<(&Arc<ProduceWait>, usize)>,
         now: Now,
         out: &mut Outputs<D>,
@@ -204,8 +224,8 @@ impl<D: Disk> Partition<D> {
 
     fn run(self: &Arc<Self>, state: &mut State<D>, production: Production, out: &mut Outputs<D>) {
         let Production { batch, log, wait, item, now } = production;
-        let routing = log.metadata.routing.as_ref();
-        let done = self.append_locked(state, (&batch, routing, Expected::Anything), (Some((&wait, item)), now), out);
+        let what = (&batch, CheckedBy::log(&log), Expected::Anything);
+        let done = self.append_locked(state, what, (Some((&wait, item)), now), out);
         // Still with the lock: nobody can acknowledge it before its answer is written.
         wait.appended(item, done, out);
     }
@@ -213,16 +233,19 @@ impl<D: Disk> Partition<D> {
     fn append_locked(
         self: &Arc<Self>,
         state: &mut State<D>,
-        (batch, routing, expected): (&CheckedBatch, Option<&Routing>, Expected),
+        (batch, checked_by, expected): (&CheckedBatch, CheckedBy<'_>, Expected),
         (wait, now): (Option<(&Arc<ProduceWait>, usize)>, Now),
         out: &mut Outputs<D>,
     ) -> Result<AppendDone, AppendRefused> {
         self.list(state);
         let epoch = state.epoch;
-        state.vlsns.admit(batch, routing)?;
+        state.vlsns.admit(batch, checked_by.routing)?;
         let log = state.log.as_mut().map_err(|r| AppendRefused::Refused(*r))?;
         if let Some(paused) = state.paused {
             return Err(AppendRefused::Paused(paused));
+        }
+        if state.compacted && !checked_by.keyed {
+            return Err(AppendRefused::Unkeyed);
         }
         expected.check(batch, log.last_vlsn())?;
         if state.durability == Durability::Fsync {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyralog_node::{ConnId, Limits};
-use pyralog_protocol::batch::BatchHeader;
+use pyralog_protocol::batch::{BatchBuilder, BatchHeader, NewRecord};
 use pyralog_protocol::{Draw, ErrorCode};
 
 use crate::world::*;
@@ -114,5 +114,29 @@ fn id_15_an_append_that_was_left_is_refused_once_the_pause_of_its_log_is_confirm
         world.alter(TOPIC, "a", &[("pyralog.paused", "false")]);
         let part = produced(world.ask(conn, PRODUCE, produce_request("a", 0, -1, batch(b"again"))));
         assert_eq!((part.error_code, part.base_offset), (0, 0));
+    }
+}
+
+/// Compaction takes records without keys: none may be acknowledged once the log is a compacted one.
+#[test]
+fn p23_an_append_that_was_left_without_keys_is_refused_once_its_log_is_compacted() {
+    let limits = Limits { append_turn_bytes: 0, append_leave_bytes: 0, ..Limits::default() };
+    let mut world = World::with(&[], limits, Planted::Nothing);
+    let keyless = BatchBuilder::new().record(NewRecord { value: Some(b"v"), ..NewRecord::default() });
+    let keyless = keyless.build().unwrap().freeze();
+    for (log, records, again) in [("a", keyless, ErrorCode::InvalidRecord), ("b", batch(b"v"), ErrorCode::None)] {
+        world.create(log, 1, &[]);
+        let conn = world.connect();
+        let id = world.send(conn, PRODUCE, produce_request(log, 0, -1, records.clone()));
+        world.alter(TOPIC, log, &[("cleanup.policy", "compact")]);
+        world.settle();
+        let (answered, response) = world.answer(conn).unwrap();
+        let part = produced(response);
+        // Clients send it again.
+        assert_eq!((answered, part.error_code), (id, ErrorCode::NotLeaderOrFollower.code()));
+        assert!(part.error_message.is_some_and(|why| why.contains("cleanup.policy")));
+        assert_eq!(world.read(log, 0).unwrap().len(), 0);
+        let part = produced(world.ask(conn, PRODUCE, produce_request(log, 0, -1, records)));
+        assert_eq!(part.error_code, again.code());
     }
 }

@@ -13,6 +13,7 @@ use pyralog_protocol::{Draw, NodeId, Now};
 use pyralog_storage::sim::{Faults, SimDisk, VOLUME_BYTES};
 
 use crate::lifecycle::partitions_of;
+use crate::partition::CheckedBy;
 use crate::vlsn::Expected;
 use crate::{Limits, Node, Outputs};
 
@@ -48,7 +49,8 @@ fn append(node: &Node<SimDisk>, log: &str, index: i32, batch: BatchBuilder) -> i
     let batch = CheckedBatch { header, body: body.into(), max_timestamp_offset_delta: 0, vlsns: Vec::new() };
     let topology = node.topology();
     let partition = topology.by_name(log).unwrap().partition(index).unwrap();
-    partition.append((&batch, None, Expected::Anything), None, Now::default(), &mut Outputs::default()).unwrap();
+    let what = (&batch, CheckedBy::default(), Expected::Anything);
+    partition.append(what, None, Now::default(), &mut Outputs::default()).unwrap();
     partition.with_log(|log, _| i64::try_from(log.size_bytes()).unwrap()).unwrap()
 }
 
