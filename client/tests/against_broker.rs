@@ -238,6 +238,21 @@ async fn tenants_have_numbers_of_their_own() {
     assert_eq!(tenants.read("nobody", ..).await.unwrap(), []);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_the_largest_number_of_a_tenant_nothing_is_written() {
+    let broker = Broker::any();
+    let client = broker.client().await;
+    let name = log(&client, "largest", 1).await;
+    let largest = u64::MAX / 2;
+    client.produce(&name, Record::new(Some(format!("acme:{largest}").into()), "")).await.unwrap();
+    let tenants = TenantClient::open(client, &name).await.unwrap();
+    let refused = tenants.write("acme", "").await;
+    assert!(matches!(&refused, Err(PyralogError::NoNumberLeft { tenant }) if tenant == "acme"), "{refused:?}");
+    assert_eq!(tenants.write("globex", "").await.unwrap(), 0);
+    let numbers = tenants.read("acme", ..).await.unwrap().into_iter().map(|(number, _)| number);
+    assert_eq!(numbers.collect::<Vec<_>>(), [largest]);
+}
+
 #[tokio::test]
 async fn connecting_to_nothing_says_what_was_tried() {
     // Nobody listens at a port that is bound only, and nobody else is given it.
