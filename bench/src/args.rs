@@ -38,7 +38,7 @@ pub struct Common {
     /// Config of a topic that is created, such as retention.bytes=100000000; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_config)]
     pub topic_config: Vec<(String, String)>,
-    /// Delete the topic afterwards
+    /// Delete the topic afterwards, whoever created it
     #[arg(long)]
     pub delete_topic: bool,
     /// How long to measure: 10, 10s, 5m, 1h

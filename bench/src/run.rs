@@ -84,9 +84,11 @@ fn created(client: &mut Client, topic: &str) -> Result<Option<Vec<Partition>>, B
     }
 }
 
-/// Deletes the topic where that was asked for, also after a failure.
+/// Deletes the topic where that was asked for, also after a failure; not where the topic or the options were other ones than they
+/// were meant to be, because nothing was written then, and the topic may be somebody's.
 pub fn clean_up(common: &Common, outcome: Result<(), BenchError>) -> Result<(), BenchError> {
-    if !common.delete_topic {
+    let is_refused = matches!(outcome, Err(BenchError::Partitions { .. } | BenchError::Options(_)));
+    if !common.delete_topic || is_refused {
         return outcome;
     }
     let deleted = Client::connect(&common.bootstrap).and_then(|mut client| client.delete(&common.topic));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pyralog_protocol::LogId;
 
 use crate::client::PyralogClient;
-use crate::error::{ConsumeError, Result};
+use crate::error::{ConsumeError, PyralogError, Result};
 use crate::log::{IntoLogId, StartAt};
 use crate::record::Record;
 
@@ -39,8 +39,8 @@ pub struct TenantClient {
     next: Mutex<BTreeMap<String, u64>>,
 }
 
-/// Largest number of a tenant. Nobody comes there by counting: a key with a larger one is somebody else's, and numbers that went on
-/// behind it would begin again.
+/// Largest number of a tenant. Nobody comes there by counting: a key with a larger one is somebody else's, and so may be the one that has
+/// it. Numbers that went on behind it would begin again, so none do.
 const LARGEST: u64 = u64::MAX / 2;
 
 /// Tenant and number of a key; the last colon counts, so that tenants may have colons in their names.
@@ -73,7 +73,8 @@ impl TenantClient {
         Ok(Self { next: Mutex::new(next), ..tenants })
     }
 
-    /// Writes a value under the tenant's next number, and returns that number.
+    /// Writes a value under the tenant's next number, and returns that number. It fails with [`PyralogError::NoNumberLeft`] behind
+    /// the largest, 2^63-1, which no tenant has but by the key of somebody who did not count.
     ///
     /// ```no_run
     /// # async fn example(tenants: pyralog_client::TenantClient) -> pyralog_client::Result<()> {
@@ -88,6 +89,9 @@ impl TenantClient {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let next = next.entry(tenant_id.to_owned()).or_default();
             let sequence = *next;
+            if sequence > LARGEST {
+                return Err(PyralogError::NoNumberLeft { tenant: tenant_id.to_owned() });
+            }
             *next += 1;
             sequence
         };

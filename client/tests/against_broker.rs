@@ -238,6 +238,21 @@ async fn tenants_have_numbers_of_their_own() {
     assert_eq!(tenants.read("nobody", ..).await.unwrap(), []);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_the_largest_number_of_a_tenant_nothing_is_written() {
+    let broker = Broker::any();
+    let client = broker.client().await;
+    let name = log(&client, "largest", 1).await;
+    let largest = u64::MAX / 2;
+    client.produce(&name, Record::new(Some(format!("acme:{largest}").into()), "")).await.unwrap();
+    let tenants = TenantClient::open(client, &name).await.unwrap();
+    let refused = tenants.write("acme", "").await;
+    assert!(matches!(&refused, Err(PyralogError::NoNumberLeft { tenant }) if tenant == "acme"), "{refused:?}");
+    assert_eq!(tenants.write("globex", "").await.unwrap(), 0);
+    let numbers = tenants.read("acme", ..).await.unwrap().into_iter().map(|(number, _)| number);
+    assert_eq!(numbers.collect::<Vec<_>>(), [largest]);
+}
+
 #[tokio::test]
 async fn connecting_to_nothing_says_what_was_tried() {
     // Nobody listens at a port that is bound only, and nobody else is given it.
@@ -338,6 +353,45 @@ async fn logs_are_created_by_writing_and_by_nothing_else() {
     assert!(!other.log_exists(&name).await.unwrap(), "nobody writes, and it is there again");
     client.produce(&name, numbered(2)).await.unwrap();
     assert!(other.log_exists(&name).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_given_up_is_forgotten_and_may_come_again() {
+    let broker = Broker::any();
+    let (client, other) = (broker.client().await, broker.client().await);
+    let name = log(&other, "given-up", 1).await;
+    client.produce(&name, numbered(0)).await.unwrap();
+    other.delete_log(&name).await.unwrap();
+    let given_up = client.produce(&name, numbered(1)).await;
+    assert!(matches!(given_up, Err(ProduceError::NotSent { .. })), "{given_up:?}");
+    let unknown = client.produce(&name, numbered(2)).await;
+    assert!(matches!(unknown, Err(ProduceError::UnknownLog { .. })), "{unknown:?}");
+    other.create_log(&name).await.unwrap();
+    assert_eq!(client.produce(&name, numbered(3)).await.unwrap().offset, LogOffset::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_patience_with_a_log_that_is_not_there_begins_with_what_waits_for_it() {
+    let broker = Broker::any();
+    let mut config = broker.config();
+    (config.producer.delivery_timeout, config.request_timeout) = (Duration::from_secs(1), Duration::from_secs(1));
+    let other = broker.client().await;
+    // On a machine that stands still meanwhile, the patience may end first.
+    for _ in 0..10 {
+        let client = config.connect().await.unwrap();
+        let name = log(&other, "patience", 1).await;
+        client.produce(&name, numbered(0)).await.unwrap();
+        other.delete_log(&name).await.unwrap();
+        let first = client.produce(&name, numbered(1)).await;
+        // Longer than patience lasts.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let second = client.produce(&name, numbered(2)).await.unwrap_err();
+        let is_given_up = matches!(second, ProduceError::NotSent { .. });
+        if matches!(first, Err(ProduceError::Expired { .. })) && !is_given_up {
+            return;
+        }
+    }
+    panic!("it was over when the record came");
 }
 
 #[tokio::test(flavor = "multi_thread")]

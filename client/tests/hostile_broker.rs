@@ -164,6 +164,22 @@ async fn a_record_that_retention_takes_while_a_vlsn_log_is_opened_keeps_nobody_w
     assert_eq!(log.last_vlsn().await, Ok(Some(0)), "it had VLSN 0");
 }
 
+#[tokio::test]
+async fn a_record_that_goes_with_its_log_while_that_is_opened_keeps_nobody_waiting() {
+    // The only one there was; the log that is created under the name is empty. The first two looks at the end are at that of the
+    // view and that of the partition.
+    let looks = AtomicUsize::new(0);
+    let offset = move |timestamp: i64| {
+        let is_there = timestamp == -1 && looks.fetch_add(1, Ordering::Relaxed) < 2;
+        if is_there { 1 } else { 0 }
+    };
+    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
+    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
+    let client = config.connect().await.unwrap();
+    let opened = tokio::time::timeout(LONG, VlsnClient::open(client, "log")).await;
+    opened.expect("it waits for a record that is gone").unwrap();
+}
+
 /// Counts what readers warn of.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicUsize>);

@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use common::{Broker, unique};
+use obelisk::{BitmapMmap, FixedMmap, ObeliskSequencer, OpenError, PeriodicCheckpoint, PersistentAtomic};
 use pyralog_client::{
     CommitStrategy, ConsumerConfig, EpochOffset, LogConfig, LogId, LogOffset, LogUpdate, PartitionCommitTracker,
     PyralogClient, PyralogError, Record, Result, ResumePosition, RetentionConfig, StartAt, TenantClient,
@@ -268,8 +270,9 @@ async fn patterns_3_hierarchical_keys() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn persistence_obelisk_sequencer() -> Result<()> {
+/// The document has a writer for each strategy; here one takes its VLSNs from any of them. What `open` makes is closed and opened
+/// again.
+async fn persistence<C: PersistentAtomic + 'static>(open: impl Fn(&Path) -> Result<C, OpenError>) -> Result<()> {
     let Some(broker) = Broker::pyralog() else { return Ok(()) };
     let client = PyralogClient::connect(broker.address()).await?;
     let log_id = vlsn_log(&client, "events", 3).await?;
@@ -277,13 +280,34 @@ async fn persistence_obelisk_sequencer() -> Result<()> {
     std::fs::create_dir(&folder).unwrap();
     let counter_file_path = folder.join("vlsn");
     for start in [0, 2] {
-        let counter = obelisk::ObeliskSequencer::open(&counter_file_path).unwrap();
+        let counter = open(&counter_file_path).unwrap();
         let sequencer = VlsnClient::builder(client.clone(), &log_id).obelisk(counter).open().await?;
         assert_eq!(sequencer.write(b"one".to_vec()).await?, start);
         assert_eq!(sequencer.write(b"two".to_vec()).await?, start + 1);
     }
     std::fs::remove_dir_all(folder).unwrap();
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persistence_1_periodic_checkpoint() -> Result<()> {
+    persistence(|path| PeriodicCheckpoint::open(path)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persistence_2_obelisk_sequencer() -> Result<()> {
+    persistence(|path| ObeliskSequencer::open(path)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persistence_3_fixed_mmap() -> Result<()> {
+    persistence(|path| FixedMmap::open(path)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persistence_4_bitmap_mmap() -> Result<()> {
+    // The document's has a byte for each of 1,000,000,000 VLSNs.
+    persistence(|path| BitmapMmap::open(path, 1_000_000)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,8 +109,12 @@ fn what_goes_wrong_is_said_with_what_to_do() {
     let too_large =
         failure(target.kafka(), &[&["produce", "--topic", &topic, "--duration", "10s"], &small[..]].concat());
     assert!(too_large.contains("MESSAGE_TOO_LARGE") && too_large.contains("max.message.bytes"), "{too_large}");
-    let other = failure(target.kafka(), &["produce", "--topic", &topic, "--create-partitions", "2"]);
+    let delete = ["--topic", &topic, "--delete-topic"];
+    let other = failure(target.kafka(), &[&["produce", "--create-partitions", "2"], &delete[..]].concat());
     assert!(other.contains("has 1 partitions, --create-partitions says 2"), "{other}");
+    let other = failure(target.kafka(), &[&["latency", "--partition", "5"], &delete[..]].concat());
+    assert!(other.contains("has no partition 5"), "{other}");
+    // What a run was not meant for is not deleted.
     let empty = failure(target.kafka(), &["fetch", "--topic", &topic]);
     assert!(empty.contains("is empty"), "{empty}");
 }

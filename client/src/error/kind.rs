@@ -162,6 +162,7 @@ impl PyralogError {
             #[cfg(feature = "net")]
             Self::Vlsn(error) => error.kind(),
             Self::RecordNotFound => ErrorKind::Missing,
+            Self::NoNumberLeft { .. } => ErrorKind::Refused,
             Self::Handler(_) => ErrorKind::Caller,
         }
     }

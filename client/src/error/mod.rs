@@ -76,6 +76,12 @@ pub enum PyralogError {
     /// (`VlsnError::RecordNotFound`).
     #[error("the record is not there")]
     RecordNotFound,
+    /// A tenant's largest number is taken, and none is left for its next record.
+    #[error("tenant {tenant} has no number left: a record has the largest there is")]
+    NoNumberLeft {
+        /// The tenant.
+        tenant: String,
+    },
     /// The caller's own code failed while it handled a record.
     #[error(transparent)]
     Handler(Box<dyn std::error::Error + Send + Sync>),

@@ -227,12 +227,16 @@ impl Writer {
 
     /// Takes a record, as soon as there is room for it.
     pub async fn enqueue(&self, log: LogId, partition: Option<u32>, record: &Record) -> Result<Delivery, ProduceError> {
-        self.learn(&log).await?;
-        let room = self.room(record).await?;
-        let (reply, receiver) = oneshot::channel();
-        match self.push((&log, partition), record, room, Reply::Delivery(reply)) {
-            Ok(()) => Ok(Delivery(receiver)),
-            Err(untaken) => Err(ProduceError::untaken(&log, partition, untaken)),
+        loop {
+            self.learn(&log).await?;
+            let room = self.room(record).await?;
+            let (reply, receiver) = oneshot::channel();
+            match self.push((&log, partition), record, room, Reply::Delivery(reply)) {
+                Ok(()) => return Ok(Delivery(receiver)),
+                // It was forgotten while there was no room.
+                Err(Untaken::UnknownLog) => {}
+                Err(untaken) => return Err(ProduceError::untaken(&log, partition, untaken)),
+            }
         }
     }
 
@@ -432,6 +436,8 @@ impl Driver {
             let (wake, is_over, logs) = {
                 let mut machine = writer.machine();
                 let wake = machine.step(now, &mut outputs);
+                // Patience begins with what waits.
+                self.missing.retain(|log, _| machine.has_unsettled(log));
                 let is_over = machine.is_idle() && writer.is_closing.load(Ordering::Acquire);
                 if is_over {
                     machine.close(&mut outputs);
@@ -479,14 +485,13 @@ impl Driver {
                     self.missing.remove(&log);
                     machine.learn(&log, view.id, &leaders(&view));
                 }
-                // Nothing waits for it; patience begins with what does.
-                Event::Learnt(log, Err(LogFailure::Unknown)) if !machine.has_unsettled(&log) => {
-                    self.missing.remove(&log);
-                }
                 Event::Learnt(log, Err(LogFailure::Unknown)) => {
                     let since = *self.missing.entry(log.clone()).or_insert(now);
                     if since.after_ms(ms(UNKNOWN_LOG_PATIENCE)) <= now {
                         machine.give_up(Some(&log), "the log does not exist any more", &mut outputs);
+                    }
+                    if machine.forget(&log) {
+                        self.missing.remove(&log);
                     }
                 }
                 // The machine asks again while it needs it.

@@ -153,7 +153,7 @@ pub(crate) async fn from_partitions(
     Ok(VlsnStanding { first: bounds.start, undecided: bounds.end, last, partitions, routing })
 }
 
-/// The VLSNs of the records at these offsets, but for those that retention takes meanwhile.
+/// The VLSNs of the records at these offsets, but for those that retention takes meanwhile, or that go with the log.
 pub(crate) async fn vlsns_at(
     client: &PyralogClient,
     log: &LogId,
@@ -169,7 +169,11 @@ pub(crate) async fn vlsns_at(
         let records = reader.poll(usize::MAX).await?;
         if records.is_empty() {
             let starts = client.log_offsets(log, StartAt::Earliest).await?;
-            let is_there = |(partition, at): (&u32, &LogOffset)| starts.get(partition).is_some_and(|start| start <= at);
+            let ends = client.log_offsets(log, StartAt::Latest).await?;
+            let is_there = |(partition, at): (&u32, &LogOffset)| {
+                starts.get(partition).is_some_and(|start| start <= at)
+                    && ends.get(partition).is_some_and(|end| at < end)
+            };
             if !places.iter().filter(|(partition, _)| !found.contains_key(partition)).any(is_there) {
                 break;
             }

@@ -333,6 +333,25 @@ impl<T> Producer<T> {
         self.logs.keys()
     }
 
+    /// Forgets a log that does not exist, unless something of it is in the air or waits. The answer is whether it is not known (any
+    /// more).
+    ///
+    /// Who said so may be wrong, and what was written there be remembered: sequences that began anew would be taken for repetitions.
+    /// So whatever begins from now on has a higher epoch. A strict machine has one log, and keeps it.
+    pub fn forget(&mut self, log: &LogId) -> bool {
+        if self.settings.strict || self.has_unsettled(log) {
+            return false;
+        }
+        let Some(forgotten) = self.logs.remove(log) else { return true };
+        if let Identity::Known(id, epoch) = self.identity
+            && let Some(used) = forgotten.partitions.iter().filter_map(|partition| partition.epoch_of(id)).max()
+        {
+            let unknown = Identity::Unknown { not_before: MonoMs(0), failures: 0 };
+            self.identity = used.max(epoch).checked_add(1).map_or(unknown, |epoch| Identity::Known(id, epoch));
+        }
+        true
+    }
+
     /// Whether a record for this log has no outcome yet.
     pub fn has_unsettled(&self, log: &LogId) -> bool {
         has_active(&self.active, log)

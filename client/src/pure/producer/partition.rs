@@ -192,6 +192,11 @@ impl<T> Partition<T> {
         self.epoch_ends |= self.next.is_some();
     }
 
+    /// The epoch that was reached as this producer, if something was numbered as that.
+    pub fn epoch_of(&self, id: i64) -> Option<i16> {
+        self.next.filter(|next| next.id == id).map(|next| next.epoch)
+    }
+
     /// Has what comes next numbered from 0 by whoever the producer is then. Nothing is unanswered or waits.
     pub fn forget_sequence(&mut self) {
         (self.next, self.epoch_ends, self.is_known) = (None, false, false);

@@ -576,6 +576,44 @@ fn batches_go_one_by_one_to_a_log_that_was_not_there_or_is_another_one() {
     }
 }
 
+/// Were it there after all, with what the broker remembers of this producer, a sequence that begins anew in the same epoch would look
+/// like a repetition.
+#[test]
+fn a_log_that_is_forgotten_is_written_in_a_higher_epoch_once_it_is_there() {
+    let answer = |machine: &mut Producer<u64>, flight, answer| {
+        machine.answered(flight, BTreeMap::from([((log(), 0), answer)]), MonoMs(0), &mut Vec::new());
+    };
+    let written = || Answer::Written { base_offset: LogOffset(0), append_time: None };
+    for (epoch, expected) in [(0, Some(2)), (i16::MAX - 2, Some(i16::MAX)), (i16::MAX - 1, None)] {
+        let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
+        machine.learn(&log(), ID, &[Some(NodeId(1))]);
+        machine.identified(1, epoch);
+        let first = push_now(&mut machine, true).unwrap();
+        assert!(!machine.forget(&log()), "it is in the air");
+        answer(&mut machine, first, Answer::Refused { code: 45, message: None, records: Vec::new() });
+        assert!(!machine.forget(&log()), "it waits");
+        let mut out = Vec::new();
+        machine.step(MonoMs(1000), &mut out);
+        let [Output::Send { flight, .. }] = out[..] else { panic!("{out:?}") };
+        answer(&mut machine, flight, written());
+        assert_eq!((machine.forget(&log()), machine.logs().count()), (true, 0));
+        machine.learn(&log(), ID, &[Some(NodeId(1))]);
+        let record = NewRecord { timestamp: 0, key: None, value: Some(&[1]), headers: &[] };
+        machine.push(&log(), Target::Key, record, 0, MonoMs(2000)).unwrap();
+        out.clear();
+        machine.step(MonoMs(2000), &mut out);
+        match (&out[..], expected) {
+            ([Output::Send { parcels, .. }], Some(expected)) => {
+                let header = BatchHeader::parse(&parcels[0].batch).unwrap();
+                let sequence = (header.producer_id, header.producer_epoch, header.base_sequence);
+                assert_eq!(sequence, (1, expected, 0));
+            }
+            ([Output::Identify], None) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_log_that_is_created_again_may_have_fewer_partitions() {
     let mut machine: Producer<u64> = Producer::new(settings(true), Draw::new(1));
