@@ -378,7 +378,7 @@ async fn the_patience_with_a_log_that_is_not_there_begins_with_what_waits_for_it
     let other = broker.client().await;
     // On a machine that stands still meanwhile, the patience may end first.
     for _ in 0..10 {
-        let client = config.connect().await.unwrap();
+        let client = config.clone().connect().await.unwrap();
         let name = log(&other, "patience", 1).await;
         client.produce(&name, numbered(0)).await.unwrap();
         other.delete_log(&name).await.unwrap();
