@@ -1,5 +1,7 @@
 //! Options of `pyralog bench`.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -38,9 +40,12 @@ pub struct Common {
     /// Config of a topic that is created, such as retention.bytes=100000000; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_config)]
     pub topic_config: Vec<(String, String)>,
-    /// Delete the topic afterwards, whoever created it
+    /// Delete the topic afterwards, whoever created it; not if the run is refused before it begins
     #[arg(long)]
     pub delete_topic: bool,
+    /// The run created the topic, or began: until then it may be somebody's
+    #[arg(skip)]
+    pub(crate) is_ours: Arc<AtomicBool>,
     /// How long to measure: 10, 10s, 5m, 1h
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,

@@ -42,6 +42,7 @@ impl Prepared {
                     replication_factor: common.replication_factor,
                     configs: &common.topic_config,
                 })?;
+                common.is_ours.store(true, Ordering::Relaxed);
                 created(&mut client, topic)?.ok_or_else(no_topic)?
             }
             (Some(found), Some(asked)) if usize::try_from(asked) != Ok(found.len()) => {
@@ -84,11 +85,9 @@ fn created(client: &mut Client, topic: &str) -> Result<Option<Vec<Partition>>, B
     }
 }
 
-/// Deletes the topic where that was asked for, also after a failure; not where the topic or the options were other ones than they
-/// were meant to be, because nothing was written then, and the topic may be somebody's.
+/// Deletes the topic where that was asked for, also after a failure; not one that was there before a run that never began.
 pub fn clean_up(common: &Common, outcome: Result<(), BenchError>) -> Result<(), BenchError> {
-    let is_refused = matches!(outcome, Err(BenchError::Partitions { .. } | BenchError::Options(_)));
-    if !common.delete_topic || is_refused {
+    if !common.delete_topic || !common.is_ours.load(Ordering::Relaxed) {
         return outcome;
     }
     let deleted = Client::connect(&common.bootstrap).and_then(|mut client| client.delete(&common.topic));
@@ -180,6 +179,7 @@ impl<'a> Bench<'a> {
         let warmup = usize::try_from(times.warmup).unwrap_or(usize::MAX);
         let collector = Collector::new(jobs.iter().map(|(role, _)| *role), warmup, measured_from_ns);
         let before = Samples::take(common.pid)?;
+        common.is_ours.store(true, Ordering::Relaxed);
         let mut watch = Watch {
             what,
             latency_from,

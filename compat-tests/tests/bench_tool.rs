@@ -114,9 +114,16 @@ fn what_goes_wrong_is_said_with_what_to_do() {
     assert!(other.contains("has 1 partitions, --create-partitions says 2"), "{other}");
     let other = failure(target.kafka(), &[&["latency", "--partition", "5"], &delete[..]].concat());
     assert!(other.contains("has no partition 5"), "{other}");
+    let other = failure(target.kafka(), &[&["produce", "--pid", "4294967295"], &delete[..]].concat());
+    assert!(other.contains("--pid"), "{other}");
     // What a run was not meant for is not deleted.
     let empty = failure(target.kafka(), &["fetch", "--topic", &topic]);
     assert!(empty.contains("is empty"), "{empty}");
+    // What it created is.
+    let topic = unique("bench-refused");
+    let new = ["latency", "--topic", &topic, "--create-partitions", "1", "--partition", "5", "--delete-topic"];
+    assert!(failure(target.kafka(), &new).contains("has no partition 5"));
+    assert!(failure(target.kafka(), &["fetch", "--topic", &topic]).contains("does not exist"));
 }
 
 #[test]
