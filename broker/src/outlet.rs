@@ -117,6 +117,10 @@ impl Sending {
         let Self { socket, slot, frame: mut rest } = self;
         let bytes = send(&*socket, &rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).unwrap_or(0);
         rest.advance(bytes);
+        if rest.len() < bytes {
+            // All of it would be held until the last byte is sent, and only what is left be counted.
+            rest = Bytes::copy_from_slice(&rest);
+        }
         Sent { slot, bytes, rest }
     }
 }

@@ -80,6 +80,23 @@ async fn what_the_socket_does_not_take_is_the_tasks() {
     assert!(got.len() == bytes && large.starts_with(&got) && large.ends_with(&rest), "some bytes are lost");
 }
 
+/// Only what is left counts from then on.
+#[tokio::test]
+async fn se_17_no_memory_of_a_large_answer_is_held_for_the_last_of_it() {
+    // More than a socket takes in the end, and not twice as much.
+    for len in (1..256).map(|n| n << 17) {
+        let (mut outlet, _stream, _peer) = outlet().await;
+        let large = Bytes::from(vec![7; len]);
+        outlet.open(5);
+        let sent = outlet.take(5, Answer::Frame(large.clone())).expect("open").run();
+        if !sent.is_whole() {
+            assert!(outlet.done(sent).0.is_some() && large.is_unique());
+            return;
+        }
+    }
+    panic!("a socket takes more than 32 MiB");
+}
+
 #[tokio::test]
 async fn errors_and_answers_that_are_no_frames_are_the_tasks() {
     let (mut outlet, _stream, peer) = outlet().await;
