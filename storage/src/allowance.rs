@@ -32,12 +32,10 @@ impl Allowance {
     /// Asks for so many bytes. If it is allowed, they are to be [settled](Self::settle) once they are written, or will not
     /// be.
     pub fn claim(&self, bytes: u64) -> bool {
-        let before = self.claimed.fetch_add(bytes, Ordering::AcqRel);
-        let allowed = before.saturating_add(bytes) <= self.limit.load(Ordering::Acquire);
-        if !allowed {
-            self.claimed.fetch_sub(bytes, Ordering::AcqRel);
-        }
-        allowed
+        let limit = self.limit.load(Ordering::Acquire);
+        // What is refused is never counted, lest it keep others from what is theirs.
+        let within = |before: u64| before.checked_add(bytes).filter(|after| *after <= limit);
+        self.claimed.fetch_update(Ordering::AcqRel, Ordering::Acquire, within).is_ok()
     }
 
     /// Counts bytes that are written whatever is allowed, because they make room in the end. To be settled as well.

@@ -95,3 +95,17 @@ fn what_makes_room_is_counted_and_never_refused() {
     allowance.after_look(seen, None);
     assert!(allowance.claim(1 << 40));
 }
+
+#[test]
+fn op_10_what_is_refused_keeps_nobody_from_what_there_is_room_for() {
+    const ROOM: u64 = 1_000_000;
+    let allowance = Allowance::default();
+    allowance.after_look(allowance.before_look(), Some(ROOM));
+    std::thread::scope(|scope| {
+        let small = scope.spawn(|| (0..ROOM).filter(|_| allowance.claim(1)).count());
+        while !small.is_finished() {
+            assert!(!allowance.claim(ROOM + 1));
+        }
+        assert_eq!(small.join().ok(), usize::try_from(ROOM).ok());
+    });
+}
