@@ -13,7 +13,7 @@ use crate::disk::Disk;
 use crate::epochs::Epochs;
 use crate::index::Entry;
 use crate::journal::RedoBatch;
-use crate::log::Log;
+use crate::log::{AppendError, Log};
 use crate::producers::Producers;
 use crate::segment::{SegmentError, file_name};
 use crate::vlsn::last_vlsn_of;
@@ -45,10 +45,19 @@ impl<D: Disk> Log<D> {
                 BatchHeader::parse(&bytes).map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
             let vlsn = if self.env.config.vlsn { last_vlsn_of(&bytes) } else { Ok(None) };
             let vlsn = vlsn.map_err(|e| self.corrupt(batch.base.0..batch.last.0, e.to_string()))?;
-            self.put_back(&header, body, vlsn, now).map_err(|e| self.io(io::Error::other(e)))?;
-            report.put_back += 1;
+            match self.put_back(&header, body, vlsn, now) {
+                Ok(()) => report.put_back += 1,
+                Err(AppendError::Damaged { segment, what, .. }) => return Err(self.damaged_from(segment, now, what)),
+                Err(error) => return Err(self.io(io::Error::other(error))),
+            }
         }
         Ok(())
+    }
+
+    /// An index met damage below the recovery point, where the scan looked at nothing: names the records from there on.
+    fn damaged_from(&mut self, segment: LogOffset, now: Now, what: &str) -> OpenError {
+        let found = self.replay(segment, now).err();
+        found.unwrap_or_else(|| self.corrupt(segment.0..self.log_end.0, what))
     }
 
     /// Producers and epochs: the newest snapshot that the log reaches, and the batches after it. A snapshot from before

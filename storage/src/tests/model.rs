@@ -194,13 +194,14 @@ fn io_04_io_14_schedules_of_crashes_lose_nothing_acknowledged() {
 /// 1069081: the cut of a recovery that was killed came back with a power loss, behind what the next one had grown.
 /// 1042431: the cut of 1011896, over a stop in order.
 /// 1106540, 3230003: a batch whose epoch was torn convicted the good one before it.
+/// 9541475: damage below the recovery point that a batch from the journal met was told as a failing disk, without its records.
 /// 9380882: the last file of the journal was gone, and the next one took its number, which lay in front of where a log had been cut. The
 /// others are the model's own.
 #[test]
 fn io_14_schedules_that_once_failed() {
     for seed in [
         911_482, 1_004_077, 1_011_896, 1_014_888, 1_052_208, 1_052_719, 1_063_788, 1_069_081, 1_106_540, 1_141_845,
-        1_173_230, 1_619_295, 3_230_003, 1_042_431, 9_380_882,
+        1_173_230, 1_619_295, 3_230_003, 1_042_431, 9_380_882, 9_541_475,
     ] {
         check(seed);
     }
