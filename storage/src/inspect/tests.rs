@@ -345,7 +345,8 @@ fn io_06_a_start_cuts_for_a_damaged_epoch_what_a_verification_says_and_nothing_b
     assert!(cuts > 100 && refusals > 100, "{cuts} {refusals}");
 }
 
-/// Above the recovery point it is cut, because nobody would be served it, and the journal has it if it was acknowledged.
+/// Above the recovery point it is cut, as any other damage there, because nobody would be served it. What the journal has of it is
+/// put back.
 #[test]
 fn io_06_a_start_cuts_a_batch_of_which_a_snapshot_knows_another_epoch_and_a_verification_says_so() {
     let (disk, mut log) = new_log(small());
