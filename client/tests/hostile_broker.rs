@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{LONG, broker_that};
-use pyralog_client::{CallError, ClientConfig, ConnectError, TenantClient, VlsnClient};
+use pyralog_client::{CallError, ClientConfig, ConnectError, PyralogClient, TenantClient, VlsnClient};
 use pyralog_protocol::batch::{BatchBuilder, NewRecord};
 use pyralog_protocol::kafka_protocol::messages as kp;
 use pyralog_protocol::kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
@@ -133,6 +133,13 @@ fn answer_of(request: &Request, port: u16, log: &Log) -> Response {
     }
 }
 
+/// The client of a broker whose log has these offsets in its one partition, by what is asked for, and no records.
+async fn client_of_nothing_at(offset: impl Fn(i64) -> i64 + Send + Sync + 'static) -> PyralogClient {
+    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
+    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
+    config.connect().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_log_that_got_shorter_keeps_nobody_waiting_for_its_old_end() {
     // It is empty, and is said to have ten records at first.
@@ -141,9 +148,7 @@ async fn a_log_that_got_shorter_keeps_nobody_waiting_for_its_old_end() {
         let is_first = timestamp == -1 && looks.fetch_add(1, Ordering::Relaxed) == 0;
         if is_first { 10 } else { 0 }
     };
-    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
-    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
-    let client = config.connect().await.unwrap();
+    let client = client_of_nothing_at(offset).await;
     let tenants = tokio::time::timeout(LONG, TenantClient::open(client, "log")).await;
     tenants.expect("it waits for records that are gone").unwrap();
 }
@@ -156,9 +161,7 @@ async fn a_record_that_retention_takes_while_a_vlsn_log_is_opened_keeps_nobody_w
         let is_there = timestamp == -2 && looks.fetch_add(1, Ordering::Relaxed) < 2;
         if is_there { 0 } else { 1 }
     };
-    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
-    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
-    let client = config.connect().await.unwrap();
+    let client = client_of_nothing_at(offset).await;
     let opened = tokio::time::timeout(LONG, VlsnClient::open(client, "log")).await;
     let log = opened.expect("it waits for a record that is gone").unwrap();
     assert_eq!(log.last_vlsn().await, Ok(Some(0)), "it had VLSN 0");
@@ -173,9 +176,7 @@ async fn a_record_that_goes_with_its_log_while_that_is_opened_keeps_nobody_waiti
         let is_there = timestamp == -1 && looks.fetch_add(1, Ordering::Relaxed) < 2;
         if is_there { 1 } else { 0 }
     };
-    let log = Log { partitions: 1, offset: Box::new(offset), records: |_, _| None };
-    let config = ClientConfig::new(broker_that(move |request, port| answer_of(request, port, &log)).await);
-    let client = config.connect().await.unwrap();
+    let client = client_of_nothing_at(offset).await;
     let opened = tokio::time::timeout(LONG, VlsnClient::open(client, "log")).await;
     opened.expect("it waits for a record that is gone").unwrap();
 }
